@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+# RAISE: learns which instructions to fine-tune on. `make help` lists the targets.
+
+CC ?= cc
+CXX ?= c++
+NVCC ?= nvcc
+CFLAGS ?= -O3 -g
+LDFLAGS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+PYTHON ?= python3
+B ?= build
+V ?= 0
+Q = $(if $(filter 1,$V),,@)
+
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wcast-qual -Wwrite-strings -Wformat=2 \
+  -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wswitch-enum $(WERROR)
+BLAS_DIR ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/openblas-openmp
+BLAS_LIBS = $(if $(wildcard $(BLAS_DIR)/libopenblas.so),-L$(BLAS_DIR) -Wl$(comma)-rpath$(comma)$(BLAS_DIR)) -lopenblas
+comma = ,
+HAVE_DNNL ?= $(if $(wildcard /usr/include/dnnl.h /usr/include/oneapi/dnnl/dnnl.h),1,0)
+HAVE_FAISS_C ?= $(if $(shell $(CC) -print-file-name=libfaiss_c.so | grep /),1,0)
+
+CPPFLAGS += -Icommon -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DRAISE_HAVE_DNNL=$(HAVE_DNNL)
+ALL_CFLAGS = -std=c17 $(WARN) -fopenmp -fPIC -fno-math-errno $(CFLAGS)
+ALL_CXXFLAGS = -std=c++17 -Wall -Wextra -fopenmp -fPIC $(CFLAGS)
+LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) -llapack \
+  $(if $(filter 1,$(HAVE_DNNL)),-ldnnl) -lzstd -lcsv -ljansson -lpcre2-8 -lutf8proc -lxxhash \
+  -ldl -lstdc++ -lm
+
+# lm/cpu is compiled once for each instruction set and chosen at run time (see base/cpu.h).
+ISAS = base avx2 avx512
+ISA_base =
+ISA_avx2 = -mavx2 -mfma -mf16c
+ISA_avx512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -mprefer-vector-width=512
+
+CPU_SRC = $(wildcard common/lm/cpu/*.c)
+SRC = $(filter-out $(CPU_SRC),$(wildcard common/*/*.c common/*/*/*.c))
+CXX_SRC = $(if $(filter 1,$(HAVE_FAISS_C)),,$(wildcard common/cluster/*.cpp))
+OBJ = $(SRC:%.c=$B/%.o) $(CXX_SRC:%.cpp=$B/%.o) \
+  $(foreach i,$(ISAS),$(CPU_SRC:common/%.c=$B/common/%.$i.o))
+PROGRAMS = $(patsubst tools/%.c,$B/%,$(wildcard tools/raise-*.c))
+UNITS = $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
+
+.PHONY: all
+all: $(PROGRAMS)
+
+$B/libraise.a: $(OBJ)
+	$Qrm -f $@ && $(AR) rcs $@ $^
+
+$B/common/lm/cpu/%.base.o: common/lm/cpu/%.c Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CC   $< (base)")
+	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA_base) -DCPU_ISA=base -MMD -MP -c -o $@ $<
+$B/common/lm/cpu/%.avx2.o: common/lm/cpu/%.c Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CC   $< (avx2)")
+	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA_avx2) -DCPU_ISA=avx2 -MMD -MP -c -o $@ $<
+$B/common/lm/cpu/%.avx512.o: common/lm/cpu/%.c Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CC   $< (avx512)")
+	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA_avx512) -DCPU_ISA=avx512 -MMD -MP -c -o $@ $<
+$B/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CC   $<")
+	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$B/%.o: %.cpp Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CXX  $<")
+	$Q$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(PROGRAMS): $B/%: $B/tools/%.o $B/libraise.a
+	$(if $Q,@echo "  LINK $@")
+	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
+$(UNITS): $B/tests/%: $B/tests/unit/%.o $B/libraise.a
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  LINK $@")
+	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a -lcmocka $(LIBS)
+.SECONDARY: $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o)
+
+.PHONY: units check unit-check lint format clean
+units: $(UNITS)
+check: all units ## run every test (under five minutes)
+	$Qtests/run $B
+lint: ## formatting, static analysis, shell scripts and man pages
+	$Qtests/lint
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+clean:
+	rm -rf $B
+
+-include $(OBJ:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d)

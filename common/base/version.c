@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * version: what -V prints; see version.h. */
+#include "base/version.h"
+
+#include "base/cpu.h"
+
+#include <omp.h>
+
+#include <zstd.h>
+
+extern char *openblas_get_config(void);
+
+void version_print(FILE *f, const char *program)
+{
+    fprintf(f, "%s %s\n", program, RAISE_VERSION);
+#if defined(__clang__)
+    fprintf(f, "compiler  clang %s\n", __clang_version__);
+#else
+    fprintf(f, "compiler  gcc %s\n", __VERSION__);
+#endif
+    fprintf(f, "cpu       %s, %s kernels, %d threads%s%s\n", cpu_model_name(),
+            cpu_isa_name(cpu_isa()), omp_get_max_threads(),
+            cpu_has_avx512_bf16() ? ", avx512_bf16" : "", cpu_has_amx_bf16() ? ", amx_bf16" : "");
+    fprintf(f, "blas      %s; kernel %s%s\n", openblas_get_config(), cpu_blas_kernel(),
+            cpu_was_reexecuted() ? " (set by re-execution)" : "");
+    fprintf(f, "zstd      %s\n", ZSTD_versionString());
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * dataset: instruction records from JSON arrays, JSONL and CSV, plain or zstd.
+ *
+ * A record is a list of turns (role, text) whatever its layout in the file:
+ *   alpaca      instruction, input (may be "" or absent), output; optional system, history
+ *               [[q, a], ...]
+ *   messages    messages: [{role: system|user|assistant|tool, content}]
+ *   sharegpt    conversations: [{from: human|gpt|system|observation|function_call, value}]
+ *   completion  prompt, completion
+ *   qa          question, answer (GSM8K)
+ *   text        text alone: one assistant turn without a prompt
+ * The layout is found per record from the field names. Unknown fields are kept: the record's
+ * own JSON text (`raw`) travels along for export, untouched. CSV: first line names the columns;
+ * `raw` is then a JSON object of strings in column order.
+ *
+ * A bad record gives "file:line: record 1234: what is wrong". Line numbers are of the
+ * (decompressed) file, from 1; record numbers from 0 as in the file, skipped ones counted.
+ */
+#ifndef RAISE_DATA_DATASET_H
+#define RAISE_DATA_DATASET_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum data_role { DATA_SYSTEM, DATA_USER, DATA_ASSISTANT, DATA_TOOL };
+enum data_layout {
+    DATA_ALPACA,
+    DATA_MESSAGES,
+    DATA_SHAREGPT,
+    DATA_COMPLETION,
+    DATA_QA,
+    DATA_TEXT
+};
+enum data_format { DATA_AUTO, DATA_JSON, DATA_JSONL, DATA_CSV };
+enum data_on_error { DATA_FAIL, DATA_SKIP };
+
+struct data_turn {
+    enum data_role role;
+    const char *text; /* UTF-8, NUL-terminated */
+    size_t len;
+};
+
+struct data_record {
+    int64_t source; /* number of the record in its file, from 0 */
+    int64_t line;   /* of its first byte, from 1 */
+    enum data_layout layout;
+    int n_turns; /* >= 1; at least one DATA_ASSISTANT turn with text */
+    struct data_turn *turns;
+    /* DATA_ALPACA: the fields, for templates that treat them apart; else NULL. */
+    const char *instruction, *input;
+    const char *raw; /* JSON object text, as in the file */
+    size_t raw_len;
+    uint64_t hash; /* identity of the content: xxh64 over the turns' roles and texts */
+};
+
+struct data_problem { /* a skipped record */
+    int64_t source, line;
+    char *why;
+};
+
+struct dataset {
+    struct data_record *records;
+    int64_t n_records;
+    struct data_problem *problems;
+    int64_t n_problems;
+    enum data_format format; /* as found */
+    uint64_t hash;           /* xxh64 of the decompressed file */
+    char *name;              /* for messages */
+    void *priv;              /* arenas */
+};
+
+struct data_options {
+    enum data_format format;
+    enum data_on_error on_error;
+    int64_t limit;         /* > 0: keep this many records; which ones: see is_sampled */
+    bool is_sampled;       /* false: the first `limit`; true: a seeded sample, file order kept */
+    uint64_t seed;
+    int64_t shard_i, shard_n; /* keep rows [N*i/n, N*(i+1)/n); n = 0: all. After `limit`. */
+};
+
+/* Reads a whole dataset into memory. On success *d is owned by the caller (dataset_free), also
+ * when it has problems; ERR_EMPTY when no record is left; DATA_FAIL turns the first problem
+ * into an error. */
+int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
+                 struct err *e) RAISE_MUST_CHECK;
+void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
+
+/* A record of one dataset that is also in another, by hash: index into a, or -1. *other gets
+ * the index into b. What keeps validation, test and pool apart. */
+int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);
+
+/* A number in a record's top-level field `field`: false when absent or no number. */
+bool data_record_number(const struct data_record *r, const char *field, double *v);
+
+#endif

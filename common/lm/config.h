@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * config: what a decoder-only transformer looks like, from config.json or GGUF metadata.
+ *
+ * Families: llama (1-3.x, SmolLM2, TinyLlama), mistral, qwen2, qwen3. Shape letters used all over
+ * lm/ and rl/: B sequences, T tokens, D model width, H query heads, G key/value heads, K head
+ * width, F feed-forward width, L layers, V vocabulary (padded rows included).
+ */
+#ifndef RAISE_LM_CONFIG_H
+#define RAISE_LM_CONFIG_H
+
+#include "base/err.h"
+#include "stream/gguf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum lm_family { LM_LLAMA, LM_MISTRAL, LM_QWEN2, LM_QWEN3 };
+enum lm_rope_scaling { LM_ROPE_NONE, LM_ROPE_LINEAR, LM_ROPE_LLAMA3 };
+
+struct lm_config {
+    enum lm_family family;
+    int64_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff, n_vocab;
+    int64_t max_positions;
+    double norm_eps;
+    double rope_theta;
+    enum lm_rope_scaling rope_scaling;
+    double rope_factor, rope_low_freq, rope_high_freq; /* llama3: low/high_freq_factor */
+    int64_t rope_original_positions;
+    bool is_tied;      /* classifier is the embedding */
+    bool has_qkv_bias; /* qwen2, or attention_bias */
+    bool has_o_bias;   /* attention_bias of llama */
+    bool has_qk_norm;  /* qwen3 */
+};
+
+/* From `dir`/config.json. An unknown architecture, activation, rope type, a sliding window
+ * shorter than the context, quantised weights or experts: ERR_UNSUPPORTED with the name. */
+int lm_config_read_hf(struct lm_config *c, const char *dir, struct err *e) RAISE_MUST_CHECK;
+int lm_config_read_gguf(struct lm_config *c, const struct gguf *g, const char *name,
+                        struct err *e) RAISE_MUST_CHECK;
+/* config.json text that transformers loads; owned by the caller. */
+char *lm_config_write_hf(const struct lm_config *c);
+int64_t lm_config_n_params(const struct lm_config *c);
+
+#endif

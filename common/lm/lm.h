@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lm: a language model that can be scored and fine-tuned.
+ *
+ *     struct lm_options o = LM_OPTIONS_DEFAULTS;
+ *     struct lm *m = lm_open("SmolLM2.gguf", &o, &e);
+ *     lm_step(m, &batch, lr, &stats, &e);      // one AdamW step on packed sequences
+ *     lm_nll(m, &val, nll, count, &e);         // summed response NLL of each sequence
+ *     lm_reset(m, seed, &e);                   // back to M_0
+ *
+ * Batches are padding-free: sequences end to end, attention never crosses a border. A batch with
+ * more tokens than the plan's micro-batch is worked off in pieces, gradients summed and weighted
+ * by tokens, so that the result is that of the whole batch. Loss counts tokens with is_loss; a
+ * batch without any is ERR_EMPTY. Not thread-safe; it uses threads inside.
+ */
+#ifndef RAISE_LM_LM_H
+#define RAISE_LM_LM_H
+
+#include "lm/backend.h"
+#include "lm/config.h"
+
+enum lm_precision { LM_PRECISION_AUTO, LM_PRECISION_FP32, LM_PRECISION_BF16 };
+enum lm_tuning { LM_TUNE_NONE, LM_TUNE_LORA, LM_TUNE_FULL };
+enum lm_projection {
+    LM_Q = 1,
+    LM_K = 2,
+    LM_V = 4,
+    LM_O = 8,
+    LM_GATE = 16,
+    LM_UP = 32,
+    LM_DOWN = 64,
+    LM_ALL_PROJECTIONS = 127
+};
+
+struct lm_options {
+    enum lm_precision precision;
+    const char *device; /* "cpu" (NULL) or "ref"; "cuda[:N]" through the plugin */
+    enum lm_tuning tuning;
+    int64_t lora_rank;
+    double lora_alpha;
+    unsigned lora_targets; /* enum lm_projection, or-ed */
+    uint64_t seed;         /* of A's initial values */
+    int64_t micro_tokens;  /* most tokens worked on at once */
+    double beta1, beta2, eps, weight_decay;
+    double clip; /* global gradient norm; 0: off */
+};
+#define LM_OPTIONS_DEFAULTS                                                                    \
+    {                                                                                          \
+        .lora_rank = 16, .lora_alpha = 32, .lora_targets = LM_ALL_PROJECTIONS, .seed = 42,     \
+        .micro_tokens = 4096, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0,    \
+        .clip = 1                                                                              \
+    }
+
+struct lm; /* owned; lm_close */
+
+/* Bytes that a model will take, before it is loaded. */
+struct lm_memory {
+    int64_t weights, adapter, optimizer, gradients, activations, total;
+};
+int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan,
+            struct err *e) RAISE_MUST_CHECK;
+
+/* `path`: a Hugging Face folder or a .gguf file. */
+struct lm *lm_open(const char *path, const struct lm_options *o, struct err *e) RAISE_MUST_CHECK;
+void lm_close(struct lm *m); /* NULL-safe */
+const struct lm_config *lm_get_config(const struct lm *m);
+/* Identity of the weights as loaded (content, not path). */
+uint64_t lm_hash(const struct lm *m);
+/* "cpu-avx512-fp32-SkylakeX": for provenance. Borrowed. */
+const char *lm_arith_path(const struct lm *m);
+int64_t lm_n_trainable(const struct lm *m);
+
+struct lm_batch {
+    const int32_t *ids;     /* [n_tokens] */
+    const uint8_t *is_loss; /* [n_tokens]; 1: this token is a target */
+    const int64_t *offsets; /* [n_seqs + 1], from 0 */
+    int64_t n_seqs;
+    int64_t n_tokens;
+};
+
+/* Forward only. nll[n_seqs]: sum of -log p over a sequence's targets, in nats; count[n_seqs]:
+ * how many targets (0 gives nll 0). Work proceeds by micro-batches. */
+int lm_nll(struct lm *m, const struct lm_batch *b, double *nll, int64_t *count,
+           struct err *e) RAISE_MUST_CHECK;
+
+/* As lm_nll, and pooled [n_seqs, D]: the mean over a sequence's tokens of the last hidden state
+ * after the final norm. nll and count may be NULL. */
+int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,
+             struct err *e) RAISE_MUST_CHECK;
+
+struct lm_step_stats {
+    double loss;      /* mean NLL of the batch's targets, before the step */
+    double grad_norm; /* global, before clipping */
+    int64_t n_tokens, n_targets;
+};
+/* One optimiser step with learning rate lr. ERR_NONFINITE leaves the parameters unchanged. */
+int lm_step(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
+            struct err *e) RAISE_MUST_CHECK;
+
+/* Back to M_0: adapters re-drawn from `seed` (B = 0), full weights restored, optimiser zeroed. */
+int lm_reset(struct lm *m, uint64_t seed, struct err *e) RAISE_MUST_CHECK;
+
+/* Logits of every token, [n_tokens, V]: for tests and small inputs. */
+int lm_logits(struct lm *m, const struct lm_batch *b, float *logits,
+              struct err *e) RAISE_MUST_CHECK;
+
+/* Trainable parameters by their published names ("model.layers.0.self_attn.q_proj.lora_A.weight",
+ * "model.embed_tokens.weight"), for tests, saving and loading. Host copies, float. */
+struct lm_param {
+    const char *name;
+    int n_dims;
+    int64_t shape[2];
+};
+int64_t lm_n_params(const struct lm *m);
+const struct lm_param *lm_param_at(const struct lm *m, int64_t i);
+void lm_param_get(struct lm *m, int64_t i, float *dst);
+void lm_param_set(struct lm *m, int64_t i, const float *src);
+/* Gradient of the batch's mean loss, as lm_step would use it (no clipping, no update). */
+int lm_gradient(struct lm *m, const struct lm_batch *b, struct lm_step_stats *s,
+                struct err *e) RAISE_MUST_CHECK;
+void lm_param_grad(struct lm *m, int64_t i, float *dst);
+
+/* PEFT layout: adapter_model.safetensors and adapter_config.json in `dir` (created). */
+int lm_save_adapter(struct lm *m, const char *dir, const char *base_name,
+                    struct err *e) RAISE_MUST_CHECK;
+int lm_load_adapter(struct lm *m, const char *dir, struct err *e) RAISE_MUST_CHECK;
+/* Hugging Face layout: config.json and model.safetensors (adapters merged). `like`: the model
+ * that it came from, whose tokenizer files are copied; a GGUF has none to copy. */
+int lm_save_model(struct lm *m, const char *dir, const char *like,
+                  struct err *e) RAISE_MUST_CHECK;
+
+/* Learning-rate schedules: factor in [0, 1] for step t of n_steps, both from 1. Warm-up is linear
+ * over n_warmup steps: t / n_warmup... (t <= n_warmup), then constant, linear or cosine to 0. */
+enum lm_schedule { LM_CONSTANT, LM_LINEAR, LM_COSINE };
+double lm_schedule_factor(enum lm_schedule s, int64_t t, int64_t n_warmup, int64_t n_steps);
+
+#endif

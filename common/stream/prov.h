@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * prov: provenance, the chain of programs that made a file.
+ *
+ * As SAM's @PG lines do: metadata key "raise.history" holds a JSON array, one object a
+ * program, oldest first:
+ *     {"program":"raise-cluster","version":"0.1.0","args":"raise-cluster -k 8 f.st.zst",
+ *      "seed":42,"path":"cpu-avx512-fp32","inputs":[{"name":"f.st.zst","xxh64":"..16 hex.."}]}
+ * "name" is the file's base name, so that moving a folder does not change bytes.
+ */
+#ifndef RAISE_STREAM_PROV_H
+#define RAISE_STREAM_PROV_H
+
+#include "stream/st.h"
+
+struct prov; /* owned; prov_free */
+struct prov *prov_new(const char *program, const char *args, uint64_t seed);
+void prov_free(struct prov *p);
+/* Which arithmetic made the numbers ("cpu-avx512-fp32-SkylakeX"); NULL-able. */
+void prov_set_path(struct prov *p, const char *arith_path);
+void prov_add_input(struct prov *p, const char *path, uint64_t hash);
+/* Sets raise.history of `m` to the history in `previous` (a value of that key, may be NULL) plus
+ * this record; with `p` NULL (--no-provenance) leaves the key out. */
+void prov_write(const struct prov *p, struct st_msg *m, const char *previous);
+/* Hash as 16 hex digits into dst[17]; returns dst. And back: false when malformed. */
+char *prov_hex(char *dst, uint64_t hash);
+bool prov_unhex(const char *s, uint64_t *hash);
+
+#endif
