@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * traj: trajectories (what happened in an episode) and plans (what shall happen).
+ *
+ * A trajectory holds indices and scalars only; states are rebuilt from the features. File kind
+ * "trajectory"; T steps, C classes, n picks in all, in training order:
+ *     pick         I64 [n]      row of the features (0..N-1)
+ *     pick_score   F32 [n]      its score F(s) at that step (NaN for a plan)
+ *     list_offset  I64 [T*C+1]  picks of step t, class c: [list_offset[t*C+c], ...+1), in the
+ *                               order drawn (Plackett-Luce order)
+ *     list_logp    F64 [T*C]    log pi of that list; 0 for greedy choice and plans
+ *     perf         F64 [T+1]    P(M_0) .. P(M_T) = -(mean validation NLL), nats a token
+ *     train_loss, lr, grad_norm, seconds   F64 [T]
+ *     n_tokens     I64 [T]
+ *     source       I64 [n]      record number of each pick in the dataset, for raise-export
+ *     record_hash  U64 [n]      identity of each picked record's content
+ * The reward of step t is perf[t+1] - perf[t]. Metadata: raise.features, raise.policy,
+ * raise.dataset, raise.validation, raise.model (hashes), raise.episode, raise.seed,
+ * raise.mode (sample|greedy|plan), raise.n_steps, raise.n_classes, raise.batch, raise.tau,
+ * raise.repeats (0|1), raise.status ("ok" or why the episode ended).
+ *
+ * A plan (kind "plan") has pick, pick_score, source, record_hash as above and
+ *     step_offset  I64 [T+1]    picks of step t
+ * with metadata raise.features, raise.dataset, raise.method.
+ */
+#ifndef RAISE_RL_TRAJ_H
+#define RAISE_RL_TRAJ_H
+
+#include "stream/prov.h"
+#include "stream/st.h"
+
+struct traj {
+    int64_t n_steps, n_classes, n_picks, batch;
+    int64_t *pick;
+    float *pick_score;
+    int64_t *list_offset; /* [T*C+1] */
+    double *list_logp;    /* [T*C] */
+    double *perf;         /* [T+1] */
+    double *train_loss, *lr, *grad_norm, *seconds;
+    int64_t *n_tokens;
+    int64_t *source;
+    uint64_t *record_hash;
+    uint64_t features, policy, dataset, validation, model; /* hashes */
+    int64_t episode;
+    uint64_t seed;
+    double tau;
+    bool has_repeats;
+    char mode[16]; /* "sample", "greedy", "plan" */
+    char status[256];
+    char *history; /* raise.history as read; owned */
+};
+
+/* Empty trajectory with room for n_steps steps and max_picks picks; n_picks 0. */
+void traj_init(struct traj *t, int64_t n_steps, int64_t n_classes, int64_t max_picks);
+void traj_free(struct traj *t);
+int traj_write(const struct traj *t, const char *path, int flags, const struct prov *p,
+               struct err *e) RAISE_MUST_CHECK;
+/* Reads and checks: offsets ascend and end at n, classes and steps agree, perf is finite where
+ * status is "ok". */
+int traj_read(struct traj *t, const char *path, struct err *e) RAISE_MUST_CHECK;
+
+struct plan {
+    int64_t n_steps, n_picks;
+    int64_t *pick;
+    float *pick_score;
+    int64_t *step_offset; /* [T+1] */
+    int64_t *source;
+    uint64_t *record_hash;
+    uint64_t features, dataset;
+    char method[64];
+    char *history;
+};
+void plan_init(struct plan *p, int64_t n_steps, int64_t n_picks);
+void plan_free(struct plan *p);
+int plan_write(const struct plan *p, const char *path, int flags, const struct prov *prov,
+               struct err *e) RAISE_MUST_CHECK;
+int plan_read(struct plan *p, const char *path, struct err *e) RAISE_MUST_CHECK;
+
+#endif
