@@ -39,11 +39,12 @@ SRC = $(filter-out $(CPU_SRC),$(wildcard common/*/*.c common/*/*/*.c))
 CXX_SRC = $(if $(filter 1,$(HAVE_FAISS_C)),,$(wildcard common/cluster/*.cpp))
 OBJ = $(SRC:%.c=$B/%.o) $(CXX_SRC:%.cpp=$B/%.o) \
   $(foreach i,$(ISAS),$(CPU_SRC:common/%.c=$B/common/%.$i.o))
+DEMO_TOOLS = $B/demo-generate $B/demo-blank
 PROGRAMS = $(patsubst tools/%.c,$B/%,$(wildcard tools/raise-*.c))
 UNITS = $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(DEMO_TOOLS) ## build the programs (CPU)
 
 $B/libraise.a: $(OBJ)
 	$Qrm -f $@ && $(AR) rcs $@ $^
@@ -76,17 +77,48 @@ $(UNITS): $B/tests/%: $B/tests/unit/%.o $B/libraise.a
 	@mkdir -p $(@D)
 	$(if $Q,@echo "  LINK $@")
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a -lcmocka $(LIBS)
-.SECONDARY: $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o)
+$(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
+	$(if $Q,@echo "  LINK $@")
+	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
+.SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o)
 
-.PHONY: units check unit-check lint format clean
+.PHONY: units check demo deps lint format clean install uninstall cuda help
 units: $(UNITS)
-check: all units ## run every test (under five minutes)
-	$Qtests/run $B
-lint: ## formatting, static analysis, shell scripts and man pages
+check: deps ## run every test, under five minutes
+	$Q$(MAKE) --no-print-directory all units
+	$Qtests/run $B $(TESTS)
+demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
+	$Q$(MAKE) --no-print-directory all
+	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
+
+DEPS = gcc g++ make zstd libzstd-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
+  libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev mandoc python3
+deps: ## install the Debian packages that are missing (root, or sudo)
+	$Qmissing=$$(dpkg-query -W -f '$${db:Status-Abbrev}$${Package}\n' $(DEPS) 2>/dev/null | \
+	  sed -n 's/^ii *//p' | sort | comm -13 - $$(printf '%s\n' $(DEPS) | sort >$(DEPS_LIST); echo $(DEPS_LIST))); \
+	rm -f $(DEPS_LIST); [ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "installing" $$missing; $$sudo apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; }
+DEPS_LIST := $(shell mktemp -u)
+
+MAN = $(wildcard man/*.1 man/*.5 man/*.7)
+install: all ## install to DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(wildcard pipelines/*.mk) $(DESTDIR)$(PREFIX)/share/raise/pipelines
+	for m in $(MAN); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
+	  install -d $$d && install -m 644 $$m $$d || exit 1; done
+uninstall: ## remove what install put there
+	rm -f $(PROGRAMS:$B/%=$(DESTDIR)$(PREFIX)/bin/%)
+	rm -rf $(DESTDIR)$(PREFIX)/share/raise
+	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+lint: ## formatting, static analysis, shell scripts, man pages
 	$Qtests/lint
-format:
+format: ## clang-format every source file
 	clang-format -i $$(git ls-files '*.c' '*.h')
-clean:
+clean: ## remove the build folder
 	rm -rf $B
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 -include $(OBJ:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d)
