@@ -94,12 +94,11 @@ demo: deps ## install what is missing, build, run the whole loop on shipped data
 DEPS = gcc g++ make zstd libzstd-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
   libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev mandoc python3
 deps: ## install the Debian packages that are missing (root, or sudo)
-	$Qmissing=$$(dpkg-query -W -f '$${db:Status-Abbrev}$${Package}\n' $(DEPS) 2>/dev/null | \
-	  sed -n 's/^ii *//p' | sort | comm -13 - $$(printf '%s\n' $(DEPS) | sort >$(DEPS_LIST); echo $(DEPS_LIST))); \
-	rm -f $(DEPS_LIST); [ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  echo "installing" $$missing; $$sudo apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; }
-DEPS_LIST := $(shell mktemp -u)
+	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $(DEPS)"; exit 0; }; \
+	missing=$$(for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	[ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "installing" $$missing; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq \
+	  --no-install-recommends $$missing >/dev/null; }
 
 MAN = $(wildcard man/*.1 man/*.5 man/*.7)
 install: all ## install to DESTDIR and PREFIX

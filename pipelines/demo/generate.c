@@ -2,15 +2,15 @@
  *
  * demo-generate: the demonstration's data, made from a seed.
  *
- *     demo-generate pool|validation|test|pretrain N SEED > out.jsonl
+ *     demo-generate pool|problems|validation|test|pretrain N SEED > out.jsonl
  *
  * `pool` is an instruction pool of ten families. Two of them, one record in ten altogether, are
  * arithmetic word problems: useful for the target. Six teach other, learnable things. Two are
  * noise: right-looking questions with another question's answer, and gibberish. Each record
  * carries its family in the field "family", which no program reads; it is there to look at.
- * `validation` and `test` are word problems only. `pretrain` is what the small model
- * was made from: every family but the word problems and the noise, and counting sentences that
- * hold the numbers' sums without the target's form.
+ * `problems` (of the pool's kind), `validation` and `test` are word problems only. `pretrain`
+ * is what the small model was made from: every family but the word problems and the noise, and
+ * counting sentences that hold the numbers' sums without the target's form.
  *
  * No word problem is in two of them: a problem belongs to the set that its hash says
  * (remainder modulo 4: 0 and 1 pool, 2 validation, 3 test).
@@ -285,7 +285,8 @@ int main(int argc, char **argv)
     int64_t n, seed;
     if (argc != 4 || opt_parse_int(argv[2], 1, 10000000, &n, &e) < 0 ||
         opt_parse_int(argv[3], 0, 1 << 30, &seed, &e) < 0) {
-        fprintf(stderr, "usage: demo-generate pool|validation|test|pretrain N SEED %s\n",
+        fprintf(stderr,
+                "usage: demo-generate pool|problems|validation|test|pretrain N SEED %s\n",
                 e.msg);
         return 2;
     }
@@ -298,6 +299,8 @@ int main(int argc, char **argv)
             family = make_pool(&r, &t);
         else if (!strcmp(argv[1], "pretrain"))
             family = make_pretrain(&r, &t);
+        else if (!strcmp(argv[1], "problems"))
+            family = make_problem(&r, &t, 0, 1);
         else if (!strcmp(argv[1], "validation"))
             family = make_problem(&r, &t, 2, 2);
         else if (!strcmp(argv[1], "test"))
