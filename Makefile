@@ -44,7 +44,7 @@ PROGRAMS = $(patsubst tools/%.c,$B/%,$(wildcard tools/raise-*.c))
 UNITS = $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 
 .PHONY: all
-all: $(PROGRAMS) $(DEMO_TOOLS) ## build the programs (CPU)
+all: $(PROGRAMS) ## build the programs (CPU)
 
 $B/libraise.a: $(OBJ)
 	$Qrm -f $@ && $(AR) rcs $@ $^
@@ -88,7 +88,7 @@ check: deps ## run every test, under five minutes
 	$Q$(MAKE) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
 demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
-	$Q$(MAKE) --no-print-directory all
+	$Q$(MAKE) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
 
 DEPS = gcc g++ make zstd libzstd-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
