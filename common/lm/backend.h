@@ -49,6 +49,7 @@ struct lm_ops {
     void (*zero)(struct lm_dev *d, void *p, size_t bytes);
     void (*copy)(struct lm_dev *d, void *dst, const void *src, size_t bytes);
     void (*sync)(struct lm_dev *d);
+    void (*close)(struct lm_dev *d); /* frees d->priv; lm_dev_close calls it unless NULL */
     /* act <- float and float <- act, n values (written) */
     void (*to_act)(struct lm_dev *d, void *dst, const float *src, size_t n);
     void (*from_act)(struct lm_dev *d, float *dst, const void *src, size_t n);

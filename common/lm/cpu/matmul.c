@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ * Matrix products by OpenBLAS (fp32), and biases. */
+#include "base/mem.h"
+#include "lm/cpu/cpu.h"
+
+#include <stdlib.h>
+
+#include <cblas.h>
+
+struct lm_matrix {
+    const float *w; /* borrowed, [n_out, n_in] */
+    int64_t n_out, n_in;
+};
+
+struct lm_matrix *CPU_OP(matrix_new)(struct lm_dev *d, const float *w, int64_t n_out,
+                                     int64_t n_in, struct err *e)
+{
+    (void)d, (void)e;
+    struct lm_matrix *m = mem_zalloc(1, sizeof *m);
+    *m = (struct lm_matrix){w, n_out, n_in};
+    return m;
+}
+
+void CPU_OP(matrix_update)(struct lm_dev *d, struct lm_matrix *m, const float *w)
+{
+    (void)d;
+    m->w = w;
+}
+
+void CPU_OP(matrix_free)(struct lm_dev *d, struct lm_matrix *m)
+{
+    (void)d;
+    free(m);
+}
+
+void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N, int64_t K,
+                  float alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
+                  float beta, void *c, int64_t ldc)
+{
+    (void)d;
+    if (M > 0 && N > 0)
+        cblas_sgemm(CblasRowMajor, is_ta ? CblasTrans : CblasNoTrans,
+                    is_tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K, alpha, a,
+                    (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+void CPU_OP(linear_fwd)(struct lm_dev *d, void *y, int64_t ldy, const void *x, int64_t ldx,
+                        const struct lm_matrix *m, int64_t T, bool is_accumulated)
+{
+    CPU_OP(gemm)
+    (d, false, true, T, m->n_out, m->n_in, 1, x, ldx, m->w, m->n_in, is_accumulated ? 1 : 0, y,
+     ldy);
+}
+
+void CPU_OP(linear_bwd)(struct lm_dev *d, void *dx, int64_t lddx, const void *dy, int64_t lddy,
+                        const struct lm_matrix *m, int64_t T, bool is_accumulated)
+{
+    CPU_OP(gemm)
+    (d, false, false, T, m->n_in, m->n_out, 1, dy, lddy, m->w, m->n_in, is_accumulated ? 1 : 0,
+     dx, lddx);
+}
+
+void CPU_OP(linear_fwd_f32)(struct lm_dev *d, float *y, int64_t ldy, const void *x, int64_t ldx,
+                            const struct lm_matrix *m, int64_t T)
+{
+    CPU_OP(linear_fwd)(d, y, ldy, x, ldx, m, T, false);
+}
+
+void CPU_OP(weight_grad)(struct lm_dev *d, float *dw, const void *dy, int64_t lddy,
+                         const void *x, int64_t ldx, int64_t T, int64_t n_out, int64_t n_in)
+{
+    CPU_OP(gemm)(d, true, false, n_out, n_in, T, 1, dy, lddy, x, ldx, 1, dw, n_in);
+}
