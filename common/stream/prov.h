@@ -19,8 +19,8 @@ void prov_free(struct prov *p);
 /* Which arithmetic made the numbers ("cpu-avx512-fp32-SkylakeX"); NULL-able. */
 void prov_set_path(struct prov *p, const char *arith_path);
 void prov_add_input(struct prov *p, const char *path, uint64_t hash);
-/* Sets raise.history of `m` to the history in `previous` (a value of that key, may be NULL) plus
- * this record; with `p` NULL (--no-provenance) leaves the key out. */
+/* Sets raise.history of `m` to the history in `previous` (a value of that key, may be NULL)
+ * plus this record; with `p` NULL (--no-provenance) leaves the key out. */
 void prov_write(const struct prov *p, struct st_msg *m, const char *previous);
 /* Hash as 16 hex digits into dst[17]; returns dst. And back: false when malformed. */
 char *prov_hex(char *dst, uint64_t hash);

@@ -2,12 +2,14 @@
  *
  * st: raise streams, zstd-compressed safetensors.
  *
- *     +---------+---------+-----+------------+
- *     | frame 0 | frame 1 | ... | seek table |      *.st.zst
- *     +---------+---------+-----+------------+
+ *     +---------+---------+-----+--------+------------+
+ *     | frame 0 | frame 1 | ... | digest | seek table |      *.st.zst
+ *     +---------+---------+-----+--------+------------+
  *       each frame: one whole safetensors message (a *shard* of rows), content size and
- *       checksum on. The seek table (zstd's seekable format, a skippable frame) is also the end
- *       marker: a stream without it is truncated. With -u: one plain safetensors message.
+ *       checksum on. The digest (xxh64 of all compressed bytes before it) and the seek table
+ *       (zstd's seekable format) are skippable frames, which other zstd readers ignore. The
+ * seek table is also the end marker: a stream without it is truncated. With -u: one plain
+ *       safetensors message.
  *
  * A `struct st_msg` is one such message: metadata (string to string) and named tensors, row
  * major, little-endian. Every kind of file is a msg or a sequence of msgs whose tensors of the
@@ -24,9 +26,10 @@
  *     struct st_msg *m = st_read(path, "features", &e);                  // checks raise.kind
  *     const struct st_tensor *t = st_msg_need(m, "len_x", ST_I32, 1, (int64_t[]){-1}, &e);
  *
- * A reader refuses: no seek table, bad checksum, header over 100 MB, offsets that overlap, leave
- * a gap or pass the end, unknown dtype, duplicate name, a newer raise.version, and names file
- * and tensor. Sizes are bounded by the bytes present before anything is allocated.
+ * A reader refuses: no seek table, bad checksum or digest, header over 100 MB, offsets that
+ * overlap, leave a gap or pass the end, unknown dtype, duplicate name, a newer raise.version,
+ * and names file and tensor. Sizes are bounded by the bytes present before anything is
+ * allocated.
  */
 #ifndef RAISE_STREAM_ST_H
 #define RAISE_STREAM_ST_H
@@ -74,6 +77,7 @@ struct st_msg *st_msg_new(void);
 void st_msg_free(struct st_msg *m); /* NULL-safe */
 /* Copies key and value; replaces an old value. */
 void st_msg_set_meta(struct st_msg *m, const char *key, const char *value);
+void st_msg_unset_meta(struct st_msg *m, const char *key);        /* no-op when absent */
 const char *st_msg_meta(const struct st_msg *m, const char *key); /* NULL when absent */
 int64_t st_msg_n_meta(const struct st_msg *m);
 void st_msg_meta_at(const struct st_msg *m, int64_t i, const char **key, const char **value);
@@ -100,12 +104,16 @@ enum { ST_PLAIN = 1 }; /* st_writer_open flag: one plain .safetensors, exactly o
 
 struct st_writer;
 struct st_writer *st_writer_open(const char *path, int flags, struct err *e) RAISE_MUST_CHECK;
+/* One shard. More than about 900 MB (a frame's limit) goes out as several shards of rows, if
+ * all tensors that are not whole have the same number of rows; else ERR_RANGE. */
 int st_writer_put(struct st_writer *w, const struct st_msg *m, struct err *e) RAISE_MUST_CHECK;
-/* Seek table, then commit (see file.h). Frees w in every case. */
+/* Digest and seek table, then commit (see file.h). Frees w in every case. ERR_EMPTY when
+ * nothing was put. */
 int st_writer_close(struct st_writer *w, struct err *e) RAISE_MUST_CHECK;
 void st_writer_abort(struct st_writer *w); /* nothing is left behind; NULL-safe */
 /* One message as one file. */
-int st_write(const char *path, int flags, const struct st_msg *m, struct err *e) RAISE_MUST_CHECK;
+int st_write(const char *path, int flags, const struct st_msg *m,
+             struct err *e) RAISE_MUST_CHECK;
 
 struct st_reader;
 /* Opens .st.zst or plain .safetensors (told apart by content), file or standard input. Plain
@@ -123,11 +131,13 @@ void st_reader_close(struct st_reader *r); /* NULL-safe */
  * metadata is the first shard's. */
 struct st_msg *st_read(const char *path, const char *kind, struct err *e) RAISE_MUST_CHECK;
 
-/* A plain safetensors message in memory (model files too). The msg borrows `data`. */
+/* A plain safetensors message in memory (model files too). The msg borrows `data`. Tensors of
+ * other programs' files may be unaligned here (st_to_f32 copes); a reader's never are. */
 struct st_msg *st_msg_parse(const void *data, size_t len, const char *name,
                             struct err *e) RAISE_MUST_CHECK;
-/* Serialises to plain safetensors; *data owned by the caller. Header is padded with spaces to
- * a multiple of 8 and tensors are laid out in the order added. */
+/* Serialises to plain safetensors; *data owned by the caller. The header names tensors in the
+ * order added and is padded with spaces to a multiple of 8; their bytes are laid out by falling
+ * element size, so that every tensor of a mapped file is aligned. */
 void st_msg_serialize(const struct st_msg *m, char **data, size_t *len);
 
 /* ---- conversions ---- */
