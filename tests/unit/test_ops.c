@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: MIT
+ * Every op of the CPU backend against the reference.
+ *
+ * A case runs one op on buffers that are filled from a seed, so that it can be run again on
+ * another device. All buffers are compared afterwards, inputs too: what an op must not touch
+ * (inputs, the gaps between strided rows, the guards around each buffer) is checked with what
+ * it must write. What is only written holds NaN before. Each case runs on the reference, then
+ * on every instruction set and precision that this machine has, with one and with two threads,
+ * which must give the same bytes.
+ *
+ * Tolerances are relative to |value| + the root mean square of the buffer, so they bound the
+ * error of a sum by its terms. The reference sums in double; a float sum of n terms in lanes is
+ * off by a few roundings (6e-8 each), a long product's by sqrt(n) of them. */
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "lm/backend.h"
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_BUFS = 12, GUARD = 64, GUARD_BYTE = 0xA5 };
+enum kind { FLOAT, ACT };
+enum fill { RANDOM, WRITTEN };
+
+struct buffer {
+    unsigned char *block; /* guard, data, guard */
+    int64_t n;
+    size_t size; /* bytes an element */
+};
+
+struct run {
+    struct lm_dev *dev;
+    bool is_bf16; /* activations are rounded to bf16, on the reference too */
+    struct rng rng;
+    struct buffer bufs[MAX_BUFS];
+    int n_bufs;
+};
+
+struct shape {
+    int64_t n[6];
+    double tol;
+};
+
+typedef void op_case(struct run *r, const int64_t *n);
+
+/* ---- buffers ---- */
+
+static uint16_t to_bf16(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return (uint16_t)(isnan(x) ? 0x7fc0 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+static float from_bf16(uint16_t h)
+{
+    uint32_t u = (uint32_t)h << 16;
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+static void put(const struct run *r, void *p, int64_t i, size_t size, enum kind kind, float x)
+{
+    if (size == 2)
+        ((uint16_t *)p)[i] = to_bf16(x);
+    else
+        ((float *)p)[i] = r->is_bf16 && kind == ACT ? from_bf16(to_bf16(x)) : x;
+}
+
+static void *buf(struct run *r, int64_t n, enum kind kind, enum fill fill)
+{
+    assert_true(r->n_bufs < MAX_BUFS);
+    struct buffer *b = &r->bufs[r->n_bufs++];
+    b->n = n;
+    b->size = kind == ACT ? lm_act_size(r->dev) : sizeof(float);
+    size_t bytes = (size_t)n * b->size;
+    b->block = mem_alloc(bytes + 2 * GUARD, 1);
+    memset(b->block, GUARD_BYTE, bytes + 2 * GUARD);
+    for (int64_t i = 0; i < n; i++)
+        put(r, b->block + GUARD, i, b->size, kind,
+            fill == WRITTEN ? NAN : (float)rng_normal(&r->rng));
+    return b->block + GUARD;
+}
+
+static void *written(struct run *r, int64_t n, enum kind kind)
+{
+    return buf(r, n, kind, WRITTEN);
+}
+
+static void *random_act(struct run *r, int64_t n)
+{
+    return buf(r, n, ACT, RANDOM);
+}
+
+static float *random_float(struct run *r, int64_t n)
+{
+    return buf(r, n, FLOAT, RANDOM);
+}
+
+static float value(const struct buffer *b, int64_t i)
+{
+    const unsigned char *p = b->block + GUARD;
+    return b->size == 2 ? from_bf16(((const uint16_t *)(const void *)p)[i])
+                        : ((const float *)(const void *)p)[i];
+}
+
+static void run_free(struct run *r)
+{
+    for (int i = 0; i < r->n_bufs; i++)
+        free(r->bufs[i].block);
+    lm_dev_close(r->dev);
+}
+
+/* ---- comparison ---- */
+
+static double rms(const struct buffer *b)
+{
+    double sum = 0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < b->n; i++)
+        if (isfinite(value(b, i))) {
+            sum += (double)value(b, i) * (double)value(b, i);
+            n++;
+        }
+    return n ? sqrt(sum / (double)n) : 0;
+}
+
+static void check_guards(const char *what, const struct buffer *b)
+{
+    size_t end = GUARD + (size_t)b->n * b->size;
+    for (size_t i = 0; i < GUARD; i++)
+        if (b->block[i] != GUARD_BYTE || b->block[end + i] != GUARD_BYTE)
+            fail_msg("%s: wrote outside a buffer of %lld", what, (long long)b->n);
+}
+
+static void check_close(const char *what, const struct run *got, const struct run *want,
+                        double tol)
+{
+    assert_int_equal(got->n_bufs, want->n_bufs);
+    for (int k = 0; k < got->n_bufs; k++) {
+        const struct buffer *g = &got->bufs[k], *w = &want->bufs[k];
+        double scale = rms(w);
+        check_guards(what, g);
+        check_guards(what, w);
+        for (int64_t i = 0; i < w->n; i++) {
+            float x = value(g, i), y = value(w, i);
+            if (!isnan(x) != !isnan(y))
+                fail_msg("%s: buffer %d[%lld]: %g, want %g", what, k, (long long)i, (double)x,
+                         (double)y);
+            if (!isnan(x) && x != y &&
+                !(isfinite(y) &&
+                  fabs((double)x - (double)y) <= tol * (fabs((double)y) + scale)))
+                fail_msg("%s: buffer %d[%lld] of %lld: %.9g, want %.9g (rms %g)", what, k,
+                         (long long)i, (long long)w->n, (double)x, (double)y, scale);
+        }
+    }
+}
+
+static void check_same(const char *what, const struct run *a, const struct run *b)
+{
+    for (int k = 0; k < a->n_bufs; k++)
+        if (memcmp(a->bufs[k].block, b->bufs[k].block,
+                   (size_t)a->bufs[k].n * a->bufs[k].size + 2 * GUARD) != 0)
+            fail_msg("%s: buffer %d differs between one and two threads", what, k);
+}
+
+static struct run run_on(struct lm_dev *dev, bool is_bf16, op_case *op, const int64_t *n)
+{
+    struct run r = {.dev = dev, .is_bf16 = is_bf16};
+    assert_non_null(dev);
+    rng_init(&r.rng, 7, (uint64_t)n[0]);
+    op(&r, n);
+    return r;
+}
+
+/* One instruction set and precision, for every shape. */
+static void check_device(const char *name, enum cpu_isa isa, enum lm_dtype act, op_case *op,
+                         const struct shape *shapes)
+{
+    bool is_bf16 = act == LM_BF16;
+    for (const struct shape *s = shapes; s->tol > 0; s++) {
+        char what[128];
+        snprintf(what, sizeof what, "%s on %s%s, shape %lld %lld %lld %lld", name,
+                 cpu_isa_name(isa), is_bf16 ? " bf16" : "", (long long)s->n[0],
+                 (long long)s->n[1], (long long)s->n[2], (long long)s->n[3]);
+        struct run ref = run_on(lm_dev_open_ref(), is_bf16, op, s->n), got[2];
+        for (int i = 0; i < 2; i++) {
+            struct err e = ERR_INIT;
+            omp_set_num_threads(i + 1);
+            got[i] = run_on(lm_dev_open_cpu(act, &e), is_bf16, op, s->n);
+        }
+        check_close(what, &got[0], &ref, is_bf16 ? s->tol + 1.0 / 128 : s->tol);
+        check_same(what, &got[0], &got[1]);
+        run_free(&ref);
+        run_free(&got[0]);
+        run_free(&got[1]);
+    }
+}
+
+static void check_op(const char *name, op_case *op, const struct shape *shapes)
+{
+    unsetenv("RAISE_ISA");
+    enum cpu_isa best = cpu_isa();
+    for (enum cpu_isa isa = CPU_BASE; isa <= best; isa++) {
+        setenv("RAISE_ISA", cpu_isa_name(isa), 1);
+        check_device(name, isa, LM_F32, op, shapes);
+    }
+    unsetenv("RAISE_ISA");
+    struct lm_dev *d = lm_dev_open_cpu(LM_BF16, NULL);
+    if (d)
+        check_device(name, best, LM_BF16, op, shapes);
+    lm_dev_close(d);
+}
+
+#define OP_TEST(op, ...)                                                                       \
+    static void op##_matches_the_reference(void **state)                                       \
+    {                                                                                          \
+        static const struct shape shapes[] = {__VA_ARGS__, {.tol = 0}};                        \
+        (void)state;                                                                           \
+        check_op(#op, case_##op, shapes);                                                      \
+    }
+
+/* ---- matrix products ---- */
+
+enum { GAP = 3 }; /* elements between strided rows */
+
+static void case_linear_fwd(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], n_out = n[1], n_in = n[2], ldy = n_out + GAP, ldx = n_in + GAP;
+    void *y = random_act(r, T * ldy), *x = random_act(r, T * ldx);
+    float *y32 = written(r, T * ldy, FLOAT), *w = buf(r, n_out * n_in, FLOAT, RANDOM);
+    for (int64_t i = 0; r->is_bf16 && i < n_out * n_in; i++)
+        w[i] = from_bf16(to_bf16(w[i])); /* as a packed weight would be */
+    struct lm_matrix *m = r->dev->ops->matrix_new(r->dev, w, n_out, n_in, NULL);
+    r->dev->ops->linear_fwd(r->dev, y, ldy, x, ldx, m, T, n[3]);
+    r->dev->ops->linear_fwd_f32(r->dev, y32, ldy, x, ldx, m, T);
+    r->dev->ops->matrix_update(r->dev, m, w);
+    r->dev->ops->matrix_free(r->dev, m);
+}
+OP_TEST(linear_fwd, {{1, 1, 1, 0}, 1e-6}, {{7, 13, 5, 1}, 1e-6}, {{64, 48, 576, 0}, 2e-6},
+        {{37, 131, 257, 1}, 2e-6}, {{129, 1536, 576, 0}, 2e-6})
+
+static void case_linear_bwd(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], n_out = n[1], n_in = n[2], lddy = n_out + GAP, lddx = n_in + GAP;
+    void *dx = random_act(r, T * lddx), *dy = random_act(r, T * lddy);
+    float *w = random_float(r, n_out * n_in);
+    for (int64_t i = 0; r->is_bf16 && i < n_out * n_in; i++)
+        w[i] = from_bf16(to_bf16(w[i]));
+    struct lm_matrix *m = r->dev->ops->matrix_new(r->dev, w, n_out, n_in, NULL);
+    r->dev->ops->linear_bwd(r->dev, dx, lddx, dy, lddy, m, T, n[3]);
+    r->dev->ops->matrix_free(r->dev, m);
+}
+OP_TEST(linear_bwd, {{1, 1, 1, 0}, 1e-6}, {{7, 13, 5, 1}, 1e-6}, {{37, 131, 257, 1}, 2e-6},
+        {{128, 1536, 576, 0}, 4e-6})
+
+static void case_weight_grad(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], n_out = n[1], n_in = n[2], lddy = n_out + GAP, ldx = n_in + GAP;
+    float *dw = random_float(r, n_out * n_in);
+    void *dy = random_act(r, T * lddy), *x = random_act(r, T * ldx);
+    r->dev->ops->weight_grad(r->dev, dw, dy, lddy, x, ldx, T, n_out, n_in);
+}
+OP_TEST(weight_grad, {{1, 1, 1}, 1e-6}, {{5, 16, 13}, 1e-6}, {{257, 16, 576}, 2e-6},
+        {{301, 131, 67}, 2e-6})
+
+static void case_gemm(struct run *r, const int64_t *n)
+{
+    int64_t M = n[0], N = n[1], K = n[2];
+    bool is_ta = n[3] & 1, is_tb = n[3] & 2;
+    int64_t lda = (is_ta ? M : K) + GAP, ldb = (is_tb ? K : N) + GAP, ldc = N + GAP;
+    void *a = random_act(r, (is_ta ? K : M) * lda), *b = random_act(r, (is_tb ? N : K) * ldb);
+    void *c = n[4] ? random_act(r, M * ldc) : written(r, M * ldc, ACT);
+    r->dev->ops->gemm(r->dev, is_ta, is_tb, M, N, K, 0.5f, a, lda, b, ldb, (float)n[4], c, ldc);
+}
+OP_TEST(gemm, {{1, 1, 1, 0, 0}, 1e-6}, {{67, 16, 576, 2, 0}, 2e-6}, {{67, 576, 16, 2, 1}, 1e-6},
+        {{67, 13, 31, 0, 2}, 1e-6}, {{16, 61, 131, 1, 1}, 2e-6}, {{5, 7, 3, 3, 1}, 1e-6})
+
+static void case_bias(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], N = n[1], ld = N + GAP;
+    void *y = random_act(r, T * ld), *dy = random_act(r, T * ld);
+    float *bias = random_float(r, N), *dbias = random_float(r, N);
+    r->dev->ops->bias_fwd(r->dev, y, ld, bias, T, N);
+    r->dev->ops->bias_bwd(r->dev, dbias, dy, ld, T, N);
+}
+OP_TEST(bias, {{0, 5}, 1e-6}, {{1, 1}, 1e-6}, {{17, 131}, 1e-6}, {{301, 192}, 4e-6})
+
+/* ---- embedding and rows ---- */
+
+/* n numbers below `limit`: any, or all different. */
+static int32_t *indices(struct run *r, int64_t n, int64_t limit, bool is_distinct)
+{
+    int32_t *ids = buf(r, n, FLOAT, RANDOM);
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(is_distinct ? limit - 1 - i
+                                       : (int64_t)rng_below(&r->rng, (uint64_t)limit));
+    return ids;
+}
+
+static void case_embed(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], D = n[1], V = n[2];
+    int32_t *ids = indices(r, T, V, false);
+    float *x = written(r, T * D, FLOAT), *x2 = written(r, T * D, FLOAT);
+    float *dtable = random_float(r, V * D);
+    r->dev->ops->embed_fwd(r->dev, x, random_float(r, V * D), false, ids, T, D);
+    r->dev->ops->embed_fwd(r->dev, x2, random_act(r, V * D), true, ids, T, D);
+    r->dev->ops->embed_bwd(r->dev, dtable, random_float(r, T * D), ids, T, D, V);
+}
+OP_TEST(embed, {{1, 1, 1}, 1e-6}, {{300, 131, 7}, 2e-6}, {{97, 576, 41}, 1e-6})
+
+static void case_rows(struct run *r, const int64_t *n)
+{
+    int64_t m = n[0], D = n[1], T = n[2];
+    int32_t *rows = indices(r, m, T, true);
+    float *src = random_float(r, T * D), *dst = written(r, m * D, FLOAT);
+    r->dev->ops->gather_rows(r->dev, dst, src, rows, m, D);
+    r->dev->ops->scatter_rows(r->dev, src, random_float(r, m * D), rows, m, D);
+}
+OP_TEST(rows, {{1, 1, 1}, 1e-6}, {{31, 577, 45}, 1e-6}, {{0, 5, 1}, 1e-6})
+
+/* Sequences of 1, 2, ... tokens (an empty one among them if asked) that end at T. */
+static int32_t *offsets(struct run *r, int64_t T, int64_t n_seqs, bool has_empty)
+{
+    int32_t *o = buf(r, n_seqs + 1, FLOAT, RANDOM);
+    for (int64_t s = 0; s < n_seqs; s++)
+        o[s] = (int32_t)(s * (s + 1) / 2 < T ? s * (s + 1) / 2 : T);
+    if (has_empty && n_seqs > 2)
+        o[2] = o[1];
+    o[n_seqs] = (int32_t)T;
+    return o;
+}
+
+static void case_segment_mean(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], D = n[1], n_seqs = n[2];
+    int32_t *o = offsets(r, T, n_seqs, true);
+    float *out = written(r, n_seqs * D, FLOAT);
+    r->dev->ops->segment_mean(r->dev, out, random_act(r, T * D), o, n_seqs, D);
+}
+OP_TEST(segment_mean, {{1, 1, 1}, 1e-6}, {{101, 67, 5}, 2e-6}, {{3, 576, 3}, 1e-6})
+
+/* ---- norms and rotary positions ---- */
+
+static void case_rmsnorm(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], D = n[1];
+    bool has_all = n[2];
+    float *x = random_float(r, T * D), *rstd = written(r, T, FLOAT), *w = random_float(r, D);
+    float *dx = random_float(r, T * D), *dw = random_float(r, D);
+    void *y = written(r, T * D, ACT), *dy = random_act(r, T * D);
+    void *delta = random_act(r, T * D), *copy = written(r, T * D, ACT);
+    r->dev->ops->rmsnorm_fwd(r->dev, y, rstd, x, has_all ? delta : NULL, w, T, D, 1e-5f);
+    r->dev->ops->rmsnorm_bwd(r->dev, dx, has_all ? copy : NULL, has_all ? dw : NULL, dy, x, w,
+                             rstd, T, D);
+}
+OP_TEST(rmsnorm, {{0, 4, 1}, 1e-6}, {{1, 1, 1}, 1e-6}, {{2, 17, 0}, 2e-6}, {{67, 576, 1}, 2e-6},
+        {{131, 131, 1}, 4e-6}, {{3, 2048, 0}, 2e-6})
+
+static void case_headnorm(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], H = n[1], K = n[2], ld = H * K + GAP;
+    void *x = random_act(r, T * ld), *x_in = random_act(r, T * ld), *dx = random_act(r, T * ld);
+    float *rstd = written(r, T * H, FLOAT), *w = random_float(r, K), *dw = random_float(r, K);
+    r->dev->ops->headnorm_fwd(r->dev, x, ld, rstd, w, T, H, K, 1e-6f);
+    r->dev->ops->headnorm_bwd(r->dev, dx, ld, n[3] ? dw : NULL, x_in, ld, w, rstd, T, H, K);
+}
+OP_TEST(headnorm, {{1, 1, 2, 1}, 4e-6}, {{35, 3, 64, 1}, 4e-6}, {{7, 5, 13, 0}, 4e-6},
+        {{9, 16, 128, 1}, 4e-6})
+
+static void case_rope(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], H = n[1], K = n[2], ld = H * K + GAP, n_pos = 50;
+    int32_t *positions = indices(r, T, n_pos, false);
+    float *table = random_float(r, n_pos * K);
+    void *x = random_act(r, T * ld);
+    r->dev->ops->rope(r->dev, x, ld, positions, table, T, H, K, n[3]);
+}
+OP_TEST(rope, {{1, 1, 2, 0}, 1e-6}, {{33, 3, 64, 0}, 1e-6}, {{33, 9, 64, 1}, 1e-6},
+        {{5, 2, 26, 1}, 1e-6})
+
+/* ---- attention ---- */
+
+static void case_attention(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], n_seqs = n[1], H = n[2], G = n[3], K = n[4];
+    int64_t ldq = (H + 2 * G) * K,
+            ldo = H * K + GAP; /* q, k, v side by side, as in a fused qkv */
+    int64_t size = (int64_t)lm_act_size(r->dev);
+    const struct lm_ops *ops = r->dev->ops;
+    int32_t *o = offsets(r, T, n_seqs, true);
+    char *qkv = random_act(r, T * ldq), *dqkv = written(r, T * ldq, ACT);
+    char *k = qkv + H * K * size, *v = k + G * K * size;
+    void *out = written(r, T * ldo, ACT), *dout = random_act(r, T * ldo);
+    float *lse = written(r, H * T, FLOAT), *delta = written(r, H * T, FLOAT);
+    float scale = (float)(1 / sqrt((double)K));
+    ops->attention_fwd(r->dev, out, ldo, lse, qkv, ldq, k, ldq, v, ldq, o, n_seqs, T, H, G, K,
+                       scale);
+    ops->attention_bwd(r->dev, dqkv, dqkv + H * K * size, dqkv + (H + G) * K * size, delta,
+                       dout, out, ldo, lse, qkv, ldq, k, ldq, v, ldq, o, n_seqs, T, H, G, K,
+                       scale);
+}
+OP_TEST(attention, {{1, 1, 1, 1, 1}, 2e-6}, {{10, 3, 2, 1, 5}, 4e-6}, {{37, 1, 9, 3, 64}, 4e-6},
+        {{131, 5, 6, 2, 64}, 4e-6}, {{259, 4, 4, 4, 128}, 4e-6}, {{700, 2, 3, 1, 32}, 2e-5},
+        {{45, 9, 3, 3, 80}, 4e-6})
+
+/* ---- activation, loss, optimiser ---- */
+
+static void case_swiglu(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], F = n[1];
+    void *gate_up = random_act(r, T * 2 * F), *h = written(r, T * F, ACT);
+    void *dh = random_act(r, T * F), *dgate_up = written(r, T * 2 * F, ACT);
+    void *h2 = written(r, T * F, ACT), *in_place = random_act(r, T * 2 * F);
+    r->dev->ops->swiglu_fwd(r->dev, h, gate_up, T, F);
+    r->dev->ops->swiglu_bwd(r->dev, dgate_up, h2, dh, gate_up, T, F);
+    r->dev->ops->swiglu_bwd(r->dev, in_place, NULL, dh, in_place, T, F);
+}
+OP_TEST(swiglu, {{1, 1}, 1e-6}, {{3, 17}, 1e-6}, {{41, 1536}, 1e-6}, {{0, 8}, 1e-6})
+
+static void case_xent(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], V = n[1];
+    int32_t *targets = indices(r, T, V, false);
+    float *z = random_float(r, T * V), *loss = written(r, T, FLOAT), *loss2;
+    void *dz = written(r, T * V, ACT);
+    loss2 = written(r, T, FLOAT);
+    for (int64_t i = 0; i < T * V; i++)
+        z[i] *= (float)n[2];
+    r->dev->ops->xent(r->dev, loss, dz, z, targets, T, V, 0.25f);
+    r->dev->ops->xent(r->dev, loss2, NULL, z, targets, T, V, 0.25f);
+    if (r->dev->act == LM_F32 && !r->is_bf16)
+        r->dev->ops->xent(r->dev, loss2, z, z, targets, T, V, 0.25f); /* in place */
+}
+OP_TEST(xent, {{1, 1, 1}, 1e-6}, {{5, 13, 4}, 2e-6}, {{3, 5003, 1}, 1e-6},
+        {{7, 1024, 40}, 4e-6})
+
+static void case_adamw(struct run *r, const int64_t *n)
+{
+    struct lm_adamw h = {1e-2, 0.9, 0.999, 1e-8, 0.1, n[1], 0.5};
+    float *p = random_float(r, n[0]), *m = random_float(r, n[0]), *v = random_float(r, n[0]);
+    float *g = random_float(r, n[0]);
+    for (int64_t i = 0; i < n[0]; i++)
+        v[i] *= v[i];
+    r->dev->ops->adamw(r->dev, p, m, v, g, n[0], &h);
+    h.step++;
+    r->dev->ops->adamw(r->dev, p, m, v, g, n[0], &h);
+}
+OP_TEST(adamw, {{1, 1}, 2e-6}, {{1000, 7}, 2e-6}, {{40001, 1000}, 2e-6})
+
+static void case_memory(struct run *r, const int64_t *n)
+{
+    const struct lm_ops *ops = r->dev->ops;
+    float *x = random_float(r, n[0]), *back = written(r, n[0], FLOAT);
+    float *copy = written(r, n[0], FLOAT), *zero = written(r, n[0], FLOAT);
+    double *sum = written(r, 2, FLOAT);
+    void *a = written(r, n[0], ACT);
+    size_t bytes = (size_t)n[0] * sizeof *x;
+    ops->to_act(r->dev, a, x, (size_t)n[0]);
+    ops->from_act(r->dev, back, a, (size_t)n[0]);
+    ops->upload(r->dev, copy, x, bytes);
+    ops->zero(r->dev, zero, bytes);
+    ops->sync(r->dev);
+    double s = ops->sumsq(r->dev, x, n[0]);
+    memcpy(sum, &s, sizeof s);
+    if (n[1])
+        *(float *)(void *)sum = 0; /* the low half of a double is noise as a float */
+}
+OP_TEST(memory, {{1, 1}, 1e-6}, {{33, 1}, 1e-6}, {{700001, 1}, 1e-6})
+
+/* ---- values that are hard ---- */
+
+static void case_extremes(struct run *r, const int64_t *n)
+{
+    static const float hard[] = {0,    -0.0f, 1e-30f, 88,     -88,      104,       -104,
+                                 1e4f, -1e4f, 1e30f,  -1e30f, INFINITY, -INFINITY, NAN};
+    enum { N = sizeof hard / sizeof *hard };
+    int64_t T = n[0];
+    void *gate_up = random_act(r, T * 2 * N), *h = written(r, T * N, ACT);
+    void *dh = random_act(r, T * N), *dgate_up = written(r, T * 2 * N, ACT);
+    float *z = random_float(r, N * N), *loss = written(r, N, FLOAT);
+    int32_t *targets = indices(r, N, N, false);
+    void *dz = written(r, N * N, ACT);
+    for (int64_t i = 0; i < N; i++) {
+        for (int64_t t = 0; t < T; t++)
+            put(r, gate_up, t * 2 * N + i, lm_act_size(r->dev), ACT,
+                isinf(hard[i]) ? 3e38f : hard[i]); /* silu(-inf) is 0 or NaN, as one likes */
+        z[i * N + (i + 1) % N] = hard[i];          /* one hard value a row of logits */
+    }
+    r->dev->ops->swiglu_fwd(r->dev, h, gate_up, T, N);
+    r->dev->ops->swiglu_bwd(r->dev, dgate_up, NULL, dh, gate_up, T, N);
+    r->dev->ops->xent(r->dev, loss, dz, z, targets, N, N, 1);
+}
+OP_TEST(extremes, {{1}, 2e-6}, {{5}, 2e-6})
+
+int main(void)
+{
+#define UNIT(op) cmocka_unit_test(op##_matches_the_reference)
+    const struct CMUnitTest tests[] = {
+        UNIT(linear_fwd), UNIT(linear_bwd), UNIT(weight_grad),  UNIT(gemm),    UNIT(bias),
+        UNIT(embed),      UNIT(rows),       UNIT(segment_mean), UNIT(rmsnorm), UNIT(headnorm),
+        UNIT(rope),       UNIT(attention),  UNIT(swiglu),       UNIT(xent),    UNIT(adamw),
+        UNIT(memory),     UNIT(extremes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
