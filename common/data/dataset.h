@@ -10,9 +10,17 @@
  *   completion  prompt, completion
  *   qa          question, answer (GSM8K)
  *   text        text alone: one assistant turn without a prompt
- * The layout is found per record from the field names. Unknown fields are kept: the record's
- * own JSON text (`raw`) travels along for export, untouched. CSV: first line names the columns;
- * `raw` is then a JSON object of strings in column order.
+ * The layout is found per record from the field names, the first above whose fields are all
+ * there (messages and sharegpt before the rest). What a layout reads must be a string, or "" or
+ * null where it is optional; other fields may be anything and are kept: the record's own JSON
+ * text (`raw`) travels along for export, untouched. The user's turn of an Alpaca record is
+ * "instruction\ninput". A `system` field becomes the first turn, unless the list opens with
+ * one. Lists may use either layout's keys; OpenAI's lists of text parts are joined.
+ *
+ * JSON is parsed strictly, each record on its own and in parallel: no duplicate keys, no NUL
+ * characters, only well-formed UTF-8 (a byte order mark before the first record is skipped).
+ * JSONL may also hold objects that span lines, as `jq .` prints them. CSV: RFC 4180, the first
+ * line names the columns; `raw` is then a JSON object of strings in column order.
  *
  * A bad record gives "file:line: record 1234: what is wrong". Line numbers are of the
  * (decompressed) file, from 1; record numbers from 0 as in the file, skipped ones counted.
@@ -54,7 +62,9 @@ struct data_record {
     const char *instruction, *input;
     const char *raw; /* JSON object text, as in the file */
     size_t raw_len;
-    uint64_t hash; /* identity of the content: xxh64 over the turns' roles and texts */
+    /* Identity of the content, whatever the layout: xxh64 (seed 0) over each turn's role (one
+     * byte, enum data_role), length (8 bytes, little-endian) and text. */
+    uint64_t hash;
 };
 
 struct data_problem { /* a skipped record */
@@ -76,15 +86,18 @@ struct dataset {
 struct data_options {
     enum data_format format;
     enum data_on_error on_error;
-    int64_t limit;         /* > 0: keep this many records; which ones: see is_sampled */
-    bool is_sampled;       /* false: the first `limit`; true: a seeded sample, file order kept */
+    int64_t limit;   /* > 0: keep this many records; which ones: see is_sampled */
+    bool is_sampled; /* false: the first `limit`; true: a seeded sample, file order kept */
     uint64_t seed;
-    int64_t shard_i, shard_n; /* keep rows [N*i/n, N*(i+1)/n); n = 0: all. After `limit`. */
+    int64_t shard_i, shard_n; /* keep rows [N*i/n, N*(i+1)/n); n = 0: all. After `limit`. An
+                                 empty shard is ERR_EMPTY. */
 };
 
 /* Reads a whole dataset into memory. On success *d is owned by the caller (dataset_free), also
  * when it has problems; ERR_EMPTY when no record is left; DATA_FAIL turns the first problem
- * into an error. */
+ * into an error. Damage that hides where records begin (an array that is not closed, a stray
+ * quote in CSV) is an error either way. `limit` counts usable records. Problems reported are
+ * those among the records that were looked at, each in exactly one shard. */
 int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
                  struct err *e) RAISE_MUST_CHECK;
 void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
@@ -93,7 +106,8 @@ void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
  * the index into b. What keeps validation, test and pool apart. */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);
 
-/* A number in a record's top-level field `field`: false when absent or no number. */
+/* A number in a record's top-level field `field`: false when absent or no number. A string that
+ * is a number counts, since CSV has nothing else. */
 bool data_record_number(const struct data_record *r, const char *field, double *v);
 
 #endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ * CSV: rows become JSON objects of strings, in the order of the columns.
+ *
+ * libcsv parses (RFC 4180, strict: a quote inside an unquoted field is an error). It does not
+ * tell lines, so it is fed one line at a time; a quote left open at the end of one means that
+ * the row goes on. Spaces around a field are kept. */
+#include "data/dataset_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <csv.h>
+
+struct csv_state {
+    struct data_split *split;
+    char **names; /* of columns, quoted as JSON, with ": " */
+    size_t n_names, cap;
+    size_t n_fields; /* of this row so far */
+    size_t from;     /* of this row's object in split->csv */
+    int64_t row_line;
+    bool has_header;
+    char *why; /* what is wrong with this row */
+    struct err *e;
+};
+
+static int keep_spaces(unsigned char c)
+{
+    (void)c;
+    return 0;
+}
+
+static void check_field(struct csv_state *st, const char *s, size_t len)
+{
+    size_t bad = data_utf8_check(s, len);
+    if (st->why)
+        return;
+    if (bad < len)
+        st->why = mem_printf("column %zu: invalid UTF-8 at byte %zu of the field",
+                             st->n_fields + 1, bad + 1);
+    else if (memchr(s, '\0', len))
+        st->why = mem_printf("column %zu: a NUL byte", st->n_fields + 1);
+}
+
+static void on_field(void *field, size_t len, void *arg)
+{
+    struct csv_state *st = arg;
+    struct buf *b = &st->split->csv;
+    const char *s = field;
+    check_field(st, s, len);
+    if (!st->has_header) {
+        struct buf name = {0};
+        data_json_quote(&name, s, len);
+        MEM_GROW(st->names, st->cap, st->n_names + 1);
+        st->names[st->n_names++] = mem_strndup(name.data, name.len);
+        buf_free(&name);
+    } else if (st->n_fields < st->n_names) {
+        buf_puts(b, st->n_fields ? ", " : "{");
+        buf_puts(b, st->names[st->n_fields]);
+        buf_puts(b, ": ");
+        data_json_quote(b, s, len);
+    }
+    st->n_fields++;
+}
+
+static void on_header(struct csv_state *st)
+{
+    st->has_header = true;
+    for (size_t i = 0; !st->why && i < st->n_names; i++)
+        for (size_t j = 0; !st->why && j < i; j++)
+            if (strcmp(st->names[i], st->names[j]) == 0)
+                st->why = mem_printf("columns %zu and %zu have the same name %s", j + 1, i + 1,
+                                     st->names[i]);
+    if (st->why && !st->e->code)
+        err_set(st->e, ERR_FORMAT, "%s:%lld: %s", st->split->name, (long long)st->row_line,
+                st->why);
+    free(st->why);
+    st->why = NULL;
+}
+
+static void on_row(int c, void *arg)
+{
+    struct csv_state *st = arg;
+    struct data_split *s = st->split;
+    (void)c;
+    if (!st->has_header) {
+        on_header(st);
+    } else {
+        if (!st->why && st->n_fields != st->n_names)
+            st->why = mem_printf("%zu columns, expected %zu as in the first line", st->n_fields,
+                                 st->n_names);
+        buf_putc(&s->csv, '}');
+        data_split_add(s, st->from, s->csv.len - st->from, st->row_line, st->why);
+        buf_putc(&s->csv, '\n');
+        st->why = NULL;
+    }
+    st->from = s->csv.len;
+    st->n_fields = 0;
+}
+
+static int bad_quotes(const struct csv_state *st, int64_t line, struct err *e)
+{
+    return err_set(e, ERR_FORMAT,
+                   "%s:%lld: record %lld: not valid CSV: a quote inside an unquoted field, or "
+                   "text after a closing quote",
+                   st->split->name, (long long)line, (long long)st->split->n_slices);
+}
+
+static int feed(struct csv_parser *p, struct csv_state *st, struct err *e)
+{
+    struct data_split *s = st->split;
+    const char *at = s->text, *end = s->text + s->len;
+    bool is_open = false; /* inside a quoted field that goes on */
+    if (s->len >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0)
+        at += 3;
+    for (int64_t line = 1; at < end; line++) {
+        const char *nl = memchr(at, '\n', (size_t)(end - at));
+        size_t len = nl ? (size_t)(nl - at) + 1 : (size_t)(end - at);
+        if (!is_open)
+            st->row_line = line;
+        if (csv_parse(p, at, len, on_field, on_row, st) != len)
+            return bad_quotes(st, line, e);
+        if (e->code)
+            return e->code;
+        for (const char *q = at; (q = memchr(q, '"', (size_t)(at + len - q))); q++)
+            is_open = !is_open;
+        at += len;
+    }
+    if (csv_fini(p, on_field, on_row, st) != 0)
+        return err_set(e, ERR_TRUNCATED,
+                       "%s:%lld: record %lld: the file ends inside a quoted field", s->name,
+                       (long long)st->row_line, (long long)s->n_slices);
+    return e->code;
+}
+
+int data_split_csv(struct data_split *s, struct err *e)
+{
+    struct err local = ERR_INIT;
+    struct csv_state st = {.split = s, .row_line = 1, .e = e ? e : &local};
+    struct csv_parser p;
+    st.e->code = 0;
+    if (csv_init(&p, CSV_STRICT | CSV_STRICT_FINI) != 0)
+        return err_set(e, ERR_IO, "%s: libcsv does not start", s->name);
+    csv_set_space_func(&p, keep_spaces);
+    int rc = feed(&p, &st, st.e);
+    csv_free(&p);
+    for (size_t i = 0; i < st.n_names; i++)
+        free(st.names[i]);
+    free(st.names);
+    free(st.why);
+    s->text = buf_str(&s->csv);
+    s->len = s->csv.len;
+    return rc;
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: MIT
+ * One record: from the text of a JSON object to its turns, whatever the layout.
+ *
+ * Fields that the layout reads must have their type; others may be anything. */
+#define XXH_STATIC_LINKING_ONLY /* the state is a struct: no allocation a record */
+#include "data/dataset_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <xxhash.h>
+
+struct builder {
+    struct data_arena *arena;
+    struct data_turn *turns;
+    size_t n, cap;
+    struct err *e;
+};
+
+static const char *type_name(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        return "object";
+    case JSON_ARRAY:
+        return "array";
+    case JSON_STRING:
+        return "string";
+    case JSON_INTEGER:
+        return "integer";
+    case JSON_REAL:
+        return "number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "boolean";
+    case JSON_NULL:
+        break;
+    }
+    return "null";
+}
+
+static int wrong_type(struct builder *b, const char *path, const json_t *v, const char *want)
+{
+    return err_set(b->e, ERR_FORMAT, "field \"%s\" is %s, expected %s", path, type_name(v),
+                   want);
+}
+
+static const char *keep_text(struct builder *b, const char *s, size_t len)
+{
+    char *copy = data_arena_take(b->arena, len + 1);
+    memcpy(copy, s, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+static void add_turn(struct builder *b, enum data_role role, const char *text, size_t len)
+{
+    MEM_GROW(b->turns, b->cap, b->n + 1);
+    b->turns[b->n++] = (struct data_turn){role, text, len};
+}
+
+/* May be absent, null or "": then *s is NULL. */
+static int get_optional(struct builder *b, const json_t *o, const char *key, const json_t **s)
+{
+    const json_t *v = json_object_get(o, key);
+    *s = NULL;
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_string(v))
+        return wrong_type(b, key, v, "string");
+    if (json_string_length(v))
+        *s = v;
+    return 0;
+}
+
+/* Must be there, and a string; `path` is what messages call it. */
+static int get_string(struct builder *b, const json_t *v, const char *path, const json_t **s)
+{
+    if (!v)
+        return err_set(b->e, ERR_FORMAT, "\"%s\" is missing", path);
+    if (!json_is_string(v))
+        return wrong_type(b, path, v, "string");
+    *s = v;
+    return 0;
+}
+
+static int is_empty(struct builder *b, const char *path)
+{
+    return err_set(b->e, ERR_FORMAT, "\"%s\" is empty", path);
+}
+
+static void add_json_turn(struct builder *b, enum data_role role, const json_t *s)
+{
+    size_t len = json_string_length(s);
+    add_turn(b, role, keep_text(b, json_string_value(s), len), len);
+}
+
+static int add_field(struct builder *b, const json_t *o, const char *key, enum data_role role)
+{
+    const json_t *s = NULL;
+    int rc = get_string(b, json_object_get(o, key), key, &s);
+    if (rc < 0)
+        return rc;
+    if (json_string_length(s) == 0)
+        return is_empty(b, key);
+    add_json_turn(b, role, s);
+    return 0;
+}
+
+/* ---- lists of messages ---- */
+
+static const struct {
+    const char *name;
+    enum data_role role;
+} role_names[] = {
+    {"user", DATA_USER},         {"human", DATA_USER},      {"assistant", DATA_ASSISTANT},
+    {"gpt", DATA_ASSISTANT},     {"model", DATA_ASSISTANT}, {"function_call", DATA_ASSISTANT},
+    {"chatgpt", DATA_ASSISTANT}, {"system", DATA_SYSTEM},   {"developer", DATA_SYSTEM},
+    {"tool", DATA_TOOL},         {"function", DATA_TOOL},   {"observation", DATA_TOOL},
+};
+
+static int find_role(struct builder *b, const json_t *name, const char *path,
+                     enum data_role *role)
+{
+    const char *s = json_string_value(name);
+    for (size_t i = 0; i < sizeof role_names / sizeof *role_names; i++)
+        if (strcmp(s, role_names[i].name) == 0) {
+            *role = role_names[i].role;
+            return 0;
+        }
+    return err_set(b->e, ERR_FORMAT,
+                   "\"%s\" is \"%.40s\", expected system, user, assistant or tool "
+                   "(or human, gpt, observation, function_call)",
+                   path, s);
+}
+
+/* Content as OpenAI's list of parts: only parts of text can be used. */
+static int join_parts(struct builder *b, const json_t *list, const char *path, struct buf *text)
+{
+    size_t i;
+    const json_t *part;
+    json_array_foreach(list, i, part)
+    {
+        const json_t *type = json_object_get(part, "type"), *s = json_object_get(part, "text");
+        if (!json_is_object(part))
+            return err_set(b->e, ERR_FORMAT, "field \"%s[%zu]\" is %s, expected object", path,
+                           i, type_name(part));
+        if (json_is_string(type) && strcmp(json_string_value(type), "text") != 0)
+            return err_set(b->e, ERR_UNSUPPORTED,
+                           "\"%s[%zu]\" is of type \"%.40s\": only text can be used", path, i,
+                           json_string_value(type));
+        if (!json_is_string(s))
+            return err_set(b->e, ERR_FORMAT, "\"%s[%zu].text\" is missing or no string", path,
+                           i);
+        buf_append(text, json_string_value(s), json_string_length(s));
+    }
+    return 0;
+}
+
+/* The content of one message, kept in the arena. */
+static int get_content(struct builder *b, const json_t *v, const char *path, const char **text,
+                       size_t *len)
+{
+    struct buf joined = {0};
+    int rc = 0;
+    if (json_is_array(v)) {
+        rc = join_parts(b, v, path, &joined);
+        *len = joined.len;
+        *text = keep_text(b, buf_str(&joined), joined.len);
+    } else {
+        const json_t *s = NULL;
+        rc = get_string(b, v, path, &s);
+        if (rc == 0) {
+            *len = json_string_length(s);
+            *text = keep_text(b, json_string_value(s), *len);
+        }
+    }
+    buf_free(&joined);
+    return rc;
+}
+
+static int add_message(struct builder *b, const json_t *m, const char *list, size_t i)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s[%zu]", list, i);
+    if (!json_is_object(m))
+        return wrong_type(b, path, m, "object");
+    bool is_sharegpt = json_object_get(m, "from") || json_object_get(m, "value");
+    const json_t *name = NULL;
+    enum data_role role = DATA_USER;
+    snprintf(path, sizeof path, "%s[%zu].%s", list, i, is_sharegpt ? "from" : "role");
+    int rc = get_string(b, json_object_get(m, is_sharegpt ? "from" : "role"), path, &name);
+    if (rc == 0)
+        rc = find_role(b, name, path, &role);
+    if (rc < 0)
+        return rc;
+    const char *text = NULL;
+    size_t len = 0;
+    snprintf(path, sizeof path, "%s[%zu].%s", list, i, is_sharegpt ? "value" : "content");
+    rc = get_content(b, json_object_get(m, is_sharegpt ? "value" : "content"), path, &text,
+                     &len);
+    if (rc < 0)
+        return rc;
+    if (len == 0 && (role == DATA_USER || role == DATA_ASSISTANT))
+        return is_empty(b, path);
+    if (len > 0 || role == DATA_TOOL)
+        add_turn(b, role, text, len);
+    return 0;
+}
+
+static int add_messages(struct builder *b, const json_t *list, const char *key)
+{
+    size_t i;
+    const json_t *m;
+    if (!list)
+        return err_set(b->e, ERR_FORMAT, "\"%s\" is missing", key);
+    if (!json_is_array(list))
+        return wrong_type(b, key, list, "array");
+    json_array_foreach(list, i, m)
+    {
+        int rc = add_message(b, m, key, i);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static bool has_assistant(const struct builder *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (b->turns[i].role == DATA_ASSISTANT)
+            return true;
+    return false;
+}
+
+/* A conversation, with the system text of its own field where it does not open with one. */
+static int build_list(struct builder *b, const json_t *o, const char *key)
+{
+    const json_t *system = NULL;
+    int rc = get_optional(b, o, "system", &system);
+    if (rc < 0)
+        return rc;
+    if (system)
+        add_json_turn(b, DATA_SYSTEM, system);
+    rc = add_messages(b, json_object_get(o, key), key);
+    if (rc < 0)
+        return rc;
+    if (system && b->n > 1 && b->turns[1].role == DATA_SYSTEM)
+        memmove(b->turns, b->turns + 1, --b->n * sizeof *b->turns);
+    if (!has_assistant(b))
+        return err_set(b->e, ERR_FORMAT, "\"%s\" has no assistant turn", key);
+    return 0;
+}
+
+/* ---- layouts ---- */
+
+static int add_history(struct builder *b, const json_t *history)
+{
+    size_t i;
+    const json_t *pair;
+    if (!history || json_is_null(history) ||
+        (json_is_string(history) && json_string_length(history) == 0))
+        return 0;
+    if (!json_is_array(history))
+        return wrong_type(b, "history", history, "array");
+    json_array_foreach(history, i, pair)
+    {
+        if (!json_is_array(pair) || json_array_size(pair) != 2)
+            return err_set(b->e, ERR_FORMAT, "\"history[%zu]\" is not a pair of strings", i);
+        for (size_t k = 0; k < 2; k++) {
+            const json_t *s = json_array_get(pair, k);
+            if (!json_is_string(s))
+                return err_set(b->e, ERR_FORMAT, "\"history[%zu]\" is not a pair of strings",
+                               i);
+            if (json_string_length(s) == 0)
+                return err_set(b->e, ERR_FORMAT, "\"history[%zu][%zu]\" is empty", i, k);
+            add_json_turn(b, k ? DATA_ASSISTANT : DATA_USER, s);
+        }
+    }
+    return 0;
+}
+
+/* The user's turn is "instruction\ninput", as LLaMA-Factory joins them. */
+static int add_alpaca_user(struct builder *b, const json_t *o, struct data_record *r)
+{
+    const json_t *instruction = NULL, *input = NULL;
+    int rc = get_string(b, json_object_get(o, "instruction"), "instruction", &instruction);
+    if (rc == 0)
+        rc = get_optional(b, o, "input", &input);
+    if (rc < 0)
+        return rc;
+    size_t n = json_string_length(instruction), m = input ? json_string_length(input) : 0;
+    if (n + m == 0)
+        return is_empty(b, "instruction");
+    r->instruction = keep_text(b, json_string_value(instruction), n);
+    r->input = keep_text(b, input ? json_string_value(input) : "", m);
+    size_t len = n + m + (n && m);
+    char *text = data_arena_take(b->arena, len + 1);
+    memcpy(text, r->instruction, n);
+    if (n && m)
+        text[n] = '\n';
+    memcpy(text + len - m, r->input, m + 1);
+    add_turn(b, DATA_USER, text, len);
+    return 0;
+}
+
+static int build_alpaca(struct builder *b, const json_t *o, struct data_record *r)
+{
+    const json_t *system = NULL;
+    int rc = get_optional(b, o, "system", &system);
+    if (rc < 0)
+        return rc;
+    if (system)
+        add_json_turn(b, DATA_SYSTEM, system);
+    rc = add_history(b, json_object_get(o, "history"));
+    if (rc == 0)
+        rc = add_alpaca_user(b, o, r);
+    return rc < 0 ? rc : add_field(b, o, "output", DATA_ASSISTANT);
+}
+
+static int build_messages(struct builder *b, const json_t *o, struct data_record *r)
+{
+    (void)r;
+    return build_list(b, o, "messages");
+}
+
+static int build_sharegpt(struct builder *b, const json_t *o, struct data_record *r)
+{
+    (void)r;
+    return build_list(b, o, "conversations");
+}
+
+/* Strings, or lists of messages as TRL takes them. */
+static int build_completion(struct builder *b, const json_t *o, struct data_record *r)
+{
+    const json_t *prompt = json_object_get(o, "prompt");
+    const json_t *completion = json_object_get(o, "completion");
+    (void)r;
+    int rc = json_is_array(prompt) ? add_messages(b, prompt, "prompt")
+                                   : add_field(b, o, "prompt", DATA_USER);
+    if (rc < 0)
+        return rc;
+    if (!json_is_array(completion))
+        return add_field(b, o, "completion", DATA_ASSISTANT);
+    size_t before = b->n;
+    rc = add_messages(b, completion, "completion");
+    for (size_t i = before; rc == 0 && i < b->n; i++)
+        if (b->turns[i].role == DATA_ASSISTANT)
+            return 0;
+    return rc < 0 ? rc : err_set(b->e, ERR_FORMAT, "\"completion\" has no assistant turn");
+}
+
+static int build_qa(struct builder *b, const json_t *o, struct data_record *r)
+{
+    (void)r;
+    int rc = add_field(b, o, "question", DATA_USER);
+    return rc < 0 ? rc : add_field(b, o, "answer", DATA_ASSISTANT);
+}
+
+static int build_text(struct builder *b, const json_t *o, struct data_record *r)
+{
+    (void)r;
+    return add_field(b, o, "text", DATA_ASSISTANT);
+}
+
+static const struct layout {
+    enum data_layout layout;
+    const char *fields[2]; /* all of them: surely this layout; one of them: meant to be */
+    int (*build)(struct builder *b, const json_t *o, struct data_record *r);
+} layouts[] = {
+    {DATA_MESSAGES, {"messages", NULL}, build_messages},
+    {DATA_SHAREGPT, {"conversations", NULL}, build_sharegpt},
+    {DATA_ALPACA, {"instruction", "output"}, build_alpaca},
+    {DATA_COMPLETION, {"prompt", "completion"}, build_completion},
+    {DATA_QA, {"question", "answer"}, build_qa},
+    {DATA_TEXT, {"text", NULL}, build_text},
+};
+enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
+
+/* Text alone is the last choice: a record with "prompt" and "text" lacks its completion. */
+static const struct layout *find_layout(const json_t *o)
+{
+    for (int i = 0; i < N_LAYOUTS; i++) {
+        const char *const *f = layouts[i].fields;
+        if (layouts[i].layout != DATA_TEXT && json_object_get(o, f[0]) &&
+            (!f[1] || json_object_get(o, f[1])))
+            return &layouts[i];
+    }
+    for (int i = 0; i < N_LAYOUTS; i++) {
+        const char *const *f = layouts[i].fields;
+        if (json_object_get(o, f[0]) || (f[1] && json_object_get(o, f[1])))
+            return &layouts[i];
+    }
+    return NULL;
+}
+
+static int unknown_layout(json_t *o, struct err *e)
+{
+    struct buf found = {0};
+    const char *key;
+    json_t *v;
+    json_object_foreach(o, key, v)
+    {
+        if (found.len > 200) {
+            buf_puts(&found, ", ...");
+            break;
+        }
+        buf_printf(&found, "%s\"%.60s\"", found.len ? ", " : "", key);
+    }
+    err_set(e, ERR_FORMAT,
+            "no \"instruction\", \"messages\", \"conversations\", \"prompt\", \"question\" or "
+            "\"text\" among its fields (%s)",
+            found.len ? buf_str(&found) : "none");
+    buf_free(&found);
+    return e ? e->code : ERR_FORMAT;
+}
+
+/* ---- parsing ---- */
+
+static int syntax_error(const json_error_t *why, int64_t *line, struct err *e)
+{
+    char text[JSON_ERROR_TEXT_LENGTH + 1];
+    snprintf(text, sizeof text, "%s", why->text);
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20)
+            *p = ' ';
+    if (why->line > 1)
+        *line += why->line - 1;
+    if (json_error_code(why) == json_error_null_character ||
+        json_error_code(why) == json_error_null_byte_in_key)
+        return err_set(e, ERR_FORMAT, "a string holds a NUL character (\\u0000)");
+    return err_set(e, ERR_FORMAT, "not valid JSON: %s", text);
+}
+
+/* Integers that do not fit are read as reals: they can only be in fields that nothing reads. */
+static json_t *load(const char *s, size_t len, json_error_t *why)
+{
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    json_t *v = json_loadb(s, len, flags, why);
+    if (!v && json_error_code(why) == json_error_numeric_overflow)
+        v = json_loadb(s, len, flags | JSON_DECODE_INT_AS_REAL, why);
+    return v;
+}
+
+/* Each turn as its role (a byte), its length (8 bytes, little-endian) and its text. */
+static uint64_t content_hash(const struct data_record *r)
+{
+    XXH64_state_t state;
+    XXH64_reset(&state, 0);
+    for (int i = 0; i < r->n_turns; i++) {
+        unsigned char head[9] = {(unsigned char)r->turns[i].role};
+        for (int k = 0; k < 8; k++)
+            head[k + 1] = (unsigned char)((uint64_t)r->turns[i].len >> (8 * k));
+        XXH64_update(&state, head, sizeof head);
+        XXH64_update(&state, r->turns[i].text, r->turns[i].len);
+    }
+    return XXH64_digest(&state);
+}
+
+static int build(struct data_record *r, json_t *o, struct data_arena *a, struct err *e)
+{
+    struct builder b = {.arena = a, .e = e};
+    const struct layout *l = find_layout(o);
+    if (!l)
+        return unknown_layout(o, e);
+    int rc = l->build(&b, o, r);
+    if (rc == 0) {
+        r->layout = l->layout;
+        r->n_turns = (int)b.n;
+        r->turns = data_arena_take(a, b.n * sizeof *b.turns);
+        memcpy(r->turns, b.turns, b.n * sizeof *b.turns);
+        r->hash = content_hash(r);
+    }
+    free(b.turns);
+    return rc;
+}
+
+int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
+                      struct data_arena *a, int64_t *line, struct err *e)
+{
+    const struct data_slice *slice = &s->slices[i];
+    *r = (struct data_record){.line = slice->line, .raw = s->text + slice->offset};
+    r->raw_len = slice->len;
+    *line = slice->line;
+    if (slice->why)
+        return err_set(e, ERR_FORMAT, "%s", slice->why);
+    size_t bad = data_utf8_check(r->raw, r->raw_len);
+    if (bad < r->raw_len) {
+        for (size_t k = 0; k < bad; k++)
+            *line += r->raw[k] == '\n';
+        return err_set(e, ERR_FORMAT, "invalid UTF-8 at byte %zu of the file",
+                       slice->offset + bad + 1);
+    }
+    json_error_t why;
+    json_t *o = load(r->raw, r->raw_len, &why);
+    if (!o)
+        return syntax_error(&why, line, e);
+    int rc = json_is_object(o)
+                 ? build(r, o, a, e)
+                 : err_set(e, ERR_FORMAT, "the record is %s, expected object", type_name(o));
+    json_decref(o);
+    return rc;
+}
