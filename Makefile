@@ -16,6 +16,7 @@ Q = $(if $(filter 1,$V),,@)
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wcast-qual -Wwrite-strings -Wformat=2 \
   -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wswitch-enum $(WERROR)
 BLAS_DIR ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/openblas-openmp
+# OpenBLAS has LAPACK in it: -llapack could bring in a second BLAS, with threads of its own.
 BLAS_LIBS = $(if $(wildcard $(BLAS_DIR)/libopenblas.so),-L$(BLAS_DIR) -Wl$(comma)-rpath$(comma)$(BLAS_DIR)) -lopenblas
 comma = ,
 HAVE_DNNL ?= $(if $(wildcard /usr/include/dnnl.h /usr/include/oneapi/dnnl/dnnl.h),1,0)
@@ -24,7 +25,7 @@ HAVE_FAISS_C ?= $(if $(shell $(CC) -print-file-name=libfaiss_c.so | grep /),1,0)
 CPPFLAGS += -Icommon -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DRAISE_HAVE_DNNL=$(HAVE_DNNL)
 ALL_CFLAGS = -std=c17 $(WARN) -fopenmp -fPIC -fno-math-errno $(CFLAGS)
 ALL_CXXFLAGS = -std=c++17 -Wall -Wextra -fopenmp -fPIC $(CFLAGS)
-LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) -llapack \
+LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) \
   $(if $(filter 1,$(HAVE_DNNL)),-ldnnl) -lzstd -lcsv -ljansson -lpcre2-8 -lutf8proc -lxxhash \
   -ldl -lstdc++ -lm
 
