@@ -1,40 +1,74 @@
 /* SPDX-License-Identifier: MIT
  *
  * cluster: k-means and PCA through FAISS's C API.
+ *
+ * Both give the same bytes for any number of threads: FAISS trains on one (its steps over
+ * tens of thousands of rows are too small to gain from more), and rows are assigned and
+ * projected in blocks of a fixed size by all. The kernel that OpenBLAS chose may still matter
+ * in the last bit, as everywhere.
+ *
+ *     struct cluster_options o = CLUSTER_OPTIONS_DEFAULTS;
+ *     struct cluster_result r;
+ *     o.k = 4;
+ *     if (cluster_kmeans(&r, x, n, dim, &o, &e) < 0) ...
+ *     ... r.assign[i] in 0..r.k-1 ...
+ *     cluster_result_free(&r);
  */
 #ifndef RAISE_CLUSTER_CLUSTER_H
 #define RAISE_CLUSTER_CLUSTER_H
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+
+/* FAISS trains on a sample when there are more rows than this and than 256 a class. */
+enum { CLUSTER_MAX_TRAIN = 1 << 20, CLUSTER_MIN_TRAIN_PER_CLASS = 256 };
 
 struct cluster_options {
     int64_t k;
-    int64_t n_iter;      /* [25] */
-    int64_t n_redo;      /* [1] best of */
-    uint64_t seed;
-    int64_t min_size;    /* classes smaller than this are merged into the nearest centroid's */
-    int is_spherical;
+    int64_t n_iter;    /* [25] */
+    int64_t n_redo;    /* [1] best of, by the objective */
+    uint64_t seed;     /* the low 31 bits count */
+    int64_t min_size;  /* [1] a smaller class is dissolved, see cluster_result.k */
+    bool is_spherical; /* by direction: rows are scaled to length 1, centroids too */
 };
+#define CLUSTER_OPTIONS_DEFAULTS                                                               \
+    {                                                                                          \
+        .k = 4, .n_iter = 25, .n_redo = 1, .seed = 42, .min_size = 1                           \
+    }
+
 struct cluster_result {
-    int64_t k;          /* classes left after merging: ids 0..k-1, largest first */
-    float *centroids;   /* [k, dim]; owned */
-    int32_t *assign;    /* [n]; owned */
-    int64_t *sizes;     /* [k]; owned */
-    int64_t n_merged;   /* empty or tiny classes that were merged away */
-    double objective;   /* sum of squared distances */
+    /* Classes left: ids 0..k-1, largest first (ties: the lexicographically smaller centroid).
+     * Empty classes go first; then, while the smallest has fewer than min_size rows and is not
+     * the only one, it is dissolved: each of its rows moves to the nearest remaining centroid.
+     * So a row's class is always that of the nearest centroid in the table. */
+    int64_t k;
+    float *centroids;    /* [k, dim]; owned */
+    int32_t *assign;     /* [n]; owned */
+    int64_t *sizes;      /* [k]; owned */
+    int64_t n_empty;     /* classes that k-means left empty (equal rows make them) */
+    int64_t n_dissolved; /* smaller than min_size */
+    int64_t n_moved;     /* rows that the dissolved classes held */
+    double objective;    /* sum of squared distances of rows to their centroids */
 };
-/* x [n, dim], row major, finite. ERR_RANGE when k > n. */
+
+/* x [n, dim], row major. ERR_RANGE: k > n, or a value beyond 1e15 (its square would overflow);
+ * ERR_NONFINITE names the row. */
 int cluster_kmeans(struct cluster_result *r, const float *x, int64_t n, int64_t dim,
                    const struct cluster_options *o, struct err *e) RAISE_MUST_CHECK;
-void cluster_result_free(struct cluster_result *r);
+void cluster_result_free(struct cluster_result *r); /* NULL-safe, leaves *r empty */
 
-/* PCA: out [n, d_out] = (x - mean) * components^T. Signs fixed so that each component's largest
- * entry is positive. mean [dim] and components [d_out, dim] may be NULL. */
+/* PCA: out [n, d_out] = (x - mean) * components^T. Components are orthonormal, by falling
+ * variance; signs fixed so that each one's largest entry is positive; where the rows span fewer
+ * than d_out directions the rest are zero. mean [dim] and components [d_out, dim] may be NULL.
+ * ERR_RANGE when d_out > min(n, dim); otherwise as cluster_kmeans. Beyond CLUSTER_MAX_PCA rows
+ * the components are those of an even sample of so many. */
+enum { CLUSTER_MAX_PCA = 1 << 18 };
 int cluster_pca(float *out, float *mean, float *components, const float *x, int64_t n,
                 int64_t dim, int64_t d_out, struct err *e) RAISE_MUST_CHECK;
 
+/* "1.7.3", or "C API" where the library does not tell. */
 const char *cluster_faiss_version(void);
 
 #endif
