@@ -71,6 +71,9 @@ void st_put_json_string(struct buf *b, const char *s);
 void st_put_header(struct buf *b, const struct st_msg *m, size_t **order);
 size_t st_data_len(const struct st_msg *m); /* bytes of all tensors */
 
+/* Splits from fewer bytes on: for tests. */
+void st_writer_set_data_max(struct st_writer *w, size_t bytes);
+
 /* A plain file's mapping, if that is what it is, passes from the reader to the msg it gave. */
 void st_reader_give_map(struct st_reader *r, struct st_msg *m);
 

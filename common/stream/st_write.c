@@ -19,6 +19,7 @@ struct st_writer {
     struct outfile *out;
     char *name; /* for messages */
     bool is_plain;
+    size_t data_max; /* a frame's bytes of tensors; more are split */
     ZSTD_CCtx *cctx;
     char *chunk; /* compressed bytes on their way out */
     size_t chunk_cap;
@@ -59,6 +60,7 @@ struct st_writer *st_writer_open(const char *path, int flags, struct err *e)
     w->out = out;
     w->name = mem_strdup(file_name_out(path));
     w->is_plain = flags & ST_PLAIN;
+    w->data_max = ST_FRAME_MAX - ST_HEADER_MAX - 16;
     if (w->is_plain)
         return w;
     w->cctx = ZSTD_createCCtx();
@@ -72,6 +74,11 @@ struct st_writer *st_writer_open(const char *path, int flags, struct err *e)
     w->chunk_cap = ZSTD_CStreamOutSize();
     w->chunk = mem_alloc(w->chunk_cap, 1);
     return w;
+}
+
+void st_writer_set_data_max(struct st_writer *w, size_t bytes)
+{
+    w->data_max = bytes;
 }
 
 static void keep_tail(struct st_writer *w, const char *p, size_t len)
@@ -215,9 +222,8 @@ static int put_split(struct st_writer *w, const struct st_msg *m, size_t limit, 
 
 int st_writer_put(struct st_writer *w, const struct st_msg *m, struct err *e)
 {
-    enum { DATA_MAX = ST_FRAME_MAX - ST_HEADER_MAX - 16 };
-    if (!w->is_plain && st_data_len(m) > DATA_MAX)
-        return put_split(w, m, DATA_MAX, e);
+    if (!w->is_plain && st_data_len(m) > w->data_max)
+        return put_split(w, m, w->data_max, e);
     return put_one(w, m, e);
 }
 

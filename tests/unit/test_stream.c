@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * stream/: what goes in comes out, and damage is seen. */
+ * stream/: what goes in comes out; provenance. Damage is test_stream_damage's. */
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "stream/prov.h"
-#include "stream/st.h"
-#include "stream/zio.h"
+#include "stream/st_priv.h"
 
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <zstd.h>
 
 static char *path; /* scratch file, one a group */
 
@@ -125,10 +125,252 @@ static void what_goes_in_comes_out(void **state)
     }
 }
 
+static void without_rows_and_with_one_shard(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct st_msg *m = make_msg(0, 0);
+    assert_int_equal(st_write(path, 0, m, &e), 0);
+    struct st_msg *got = st_read(path, "test", &e);
+    assert_non_null(got);
+    assert_same(m, got);
+    st_msg_free(got);
+    st_msg_free(m);
+}
+
+static void same_input_same_bytes(void **state)
+{
+    (void)state;
+    char *a, *b;
+    size_t a_len, b_len;
+    write_shards(100000, 90000, 0);
+    assert_int_equal(file_read_all(path, &a, &a_len, NULL), 0);
+    omp_set_num_threads(1);
+    write_shards(100000, 90000, 0);
+    assert_int_equal(file_read_all(path, &b, &b_len, NULL), 0);
+    omp_set_num_threads(4);
+    assert_int_equal(a_len, b_len);
+    assert_memory_equal(a, b, a_len);
+    free(a);
+    free(b);
+}
+
+static void a_big_message_is_split_by_rows(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct st_msg *m = make_msg(0, 1000), *shard;
+    struct st_writer *w = st_writer_open(path, 0, &e);
+    st_writer_set_data_max(w, 20000); /* a row has 144 bytes, whole tensors 16 */
+    assert_int_equal(st_writer_put(w, m, &e), 0);
+    assert_int_equal(st_writer_close(w, &e), 0);
+    struct st_reader *r = st_reader_open(path, &e);
+    int n_shards = 0;
+    while (st_reader_next(r, &shard, &e) == 1) {
+        n_shards++;
+        st_msg_free(shard);
+    }
+    st_reader_close(r);
+    assert_int_equal(n_shards, 8);
+    struct st_msg *got = st_read(path, "test", &e);
+    assert_non_null(got);
+    assert_same(m, got);
+    st_msg_free(got);
+
+    w = st_writer_open(path, 0, &e);
+    st_writer_set_data_max(w, 100); /* less than a row */
+    assert_int_equal(st_writer_put(w, m, &e), ERR_RANGE);
+    st_writer_abort(w);
+    st_msg_free(m);
+}
+
+static void the_writer_refuses(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct st_msg *m = make_msg(0, 1);
+    struct st_writer *w = st_writer_open(path, ST_PLAIN, &e);
+    assert_int_equal(st_writer_put(w, m, &e), 0);
+    assert_int_equal(st_writer_put(w, m, &e), ERR_RANGE);
+    st_writer_abort(w);
+    unlink(path);
+    w = st_writer_open(path, 0, &e);
+    assert_int_equal(st_writer_close(w, &e), ERR_EMPTY);
+    assert_false(file_exists(path));
+    assert_null(st_writer_open("/nonexistent/x", 0, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_null(st_read("/nonexistent/x", NULL, &e));
+    assert_int_equal(e.code, ERR_IO);
+    assert_null(st_read("/tmp", NULL, &e));
+    assert_int_equal(e.code, ERR_IO);
+    st_msg_free(m);
+}
+
+static void readers_ask_for_what_they_need(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    write_shards(4, 4, 0);
+    assert_null(st_read(path, "features", &e));
+    assert_int_equal(e.code, ERR_MISMATCH);
+    assert_non_null(strstr(e.msg, "expected features, found test"));
+    struct st_msg *m = st_read(path, "test", &e);
+    assert_non_null(st_msg_need(m, "t_F32", ST_F32, 2, (int64_t[]){-1, 3}, &e));
+    assert_null(st_msg_need(m, "t_F32", ST_F32, 2, (int64_t[]){5, 3}, &e));
+    assert_int_equal(e.code, ERR_MISMATCH);
+    assert_non_null(strstr(e.msg, "tensor \"t_F32\": expected F32[5,3], found F32[4,3]"));
+    assert_null(st_msg_need(m, "t_F32", ST_F64, 2, (int64_t[]){-1, -1}, &e));
+    assert_non_null(strstr(e.msg, "expected F64[N,N], found F32[4,3]"));
+    assert_null(st_msg_need(m, "nix", ST_F64, 0, NULL, &e));
+    assert_int_equal(e.code, ERR_FORMAT);
+    assert_non_null(strstr(e.msg, "x: tensor \"nix\" is missing (expected F64[])"));
+    st_msg_set_meta(m, "raise.version", "2");
+    assert_int_equal(st_write(path, 0, m, &e), 0);
+    st_msg_free(m);
+    assert_null(st_read(path, "test", &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+}
+
+static void shards_must_agree(void **state)
+{
+    (void)state;
+    static const double seven = 7;
+    for (int what = 0; what < 5; what++) {
+        struct err e = ERR_INIT;
+        struct st_msg *a = make_msg(0, 2), *b = st_msg_new();
+        for (int64_t i = 0; i < st_msg_n_tensors(a); i++) {
+            struct st_tensor x = *st_msg_at(a, i);
+            if (what == 0 && i == 0)
+                continue; /* a tensor less */
+            if (what == 1 && i == 0)
+                x.dtype = ST_U8;
+            if (what == 2 && i == 1) { /* other trailing dimension */
+                x.shape[0] = 3;
+                x.shape[1] = 2;
+            }
+            if (what == 3 && !strcmp(x.name, "limit"))
+                x.data = &seven;
+            if (what == 4 && i == 0)
+                st_msg_add(b, "t_other", x.dtype, 2, x.shape, x.data);
+            else
+                st_msg_add(b, x.name, x.dtype, x.n_dims, x.shape, x.data);
+        }
+        struct st_writer *w = st_writer_open(path, 0, &e);
+        assert_int_equal(st_writer_put(w, a, &e), 0);
+        assert_int_equal(st_writer_put(w, b, &e), 0);
+        assert_int_equal(st_writer_close(w, &e), 0);
+        assert_null(st_read(path, NULL, &e));
+        assert_int_equal(e.code, ERR_MISMATCH);
+        assert_non_null(strstr(e.msg, "shard 2: "));
+        st_msg_free(a);
+        st_msg_free(b);
+    }
+}
+
+static void the_hash_is_of_the_tensors(void **state)
+{
+    (void)state;
+    struct st_msg *a = st_msg_new(), *b = st_msg_new();
+    int64_t two = 2;
+    float x[2] = {1, 2}, y[2] = {3, 4};
+    st_msg_add(a, "x", ST_F32, 1, &two, x);
+    st_msg_add(a, "y", ST_F32, 1, &two, y);
+    st_msg_add(b, "y", ST_F32, 1, &two, y);
+    st_msg_add(b, "x", ST_F32, 1, &two, x);
+    st_msg_set_meta(b, "k", "v");
+    assert_int_equal(st_msg_hash(a), st_msg_hash(b));
+    x[0] = 5;
+    uint64_t was = st_msg_hash(b);
+    x[0] = 1;
+    assert_true(st_msg_hash(b) != was);
+    st_msg_free(a);
+    st_msg_free(b);
+}
+
+static void floats_of_any_width(void **state)
+{
+    (void)state;
+    static const uint16_t half[] = {0x3C00, 0xC000, 0x0001, 0x8001, 0x03FF,
+                                    0x7BFF, 0x7C00, 0xFC00, 0x7E00, 0x8000};
+    static const float want[] = {1,     -2,       0x1p-24f,  -0x1p-24f, 0x3FFp-24f,
+                                 65504, INFINITY, -INFINITY, NAN,       -0.0f};
+    static const uint16_t bf[] = {0x3F80, 0xC000, 0x7FC0};
+    float got[10];
+    assert_int_equal(st_to_f32(got, half, ST_F16, 10, NULL), 0);
+    for (int i = 0; i < 10; i++)
+        assert_true(isnan(want[i]) ? isnan(got[i])
+                                   : want[i] == got[i] && signbit(want[i]) == signbit(got[i]));
+    assert_int_equal(st_to_f32(got, bf, ST_BF16, 3, NULL), 0);
+    assert_true(got[0] == 1 && got[1] == -2 && isnan(got[2]));
+    assert_int_equal(st_to_f32(got, (double[]){0.1, 1e300}, ST_F64, 2, NULL), 0);
+    assert_true(got[0] == 0.1f && isinf(got[1]));
+    assert_int_equal(st_to_f32(got, half, ST_I16, 3, NULL), ERR_UNSUPPORTED);
+    char shifted[9] = {0};
+    memcpy(shifted + 1, want, 8);
+    assert_int_equal(st_to_f32(got, shifted + 1, ST_F32, 2, NULL), 0);
+    assert_true(got[1] == -2);
+}
+
+static void history_grows(void **state)
+{
+    (void)state;
+    struct st_msg *m = st_msg_new();
+    struct prov *p = prov_new("raise-embed", "raise-embed -m 'a b' \"q\" \xFF", 42);
+    prov_add_input(p, "/data/alpaca.json", 0x0123456789abcdef);
+    prov_write(p, m, NULL);
+    static const char first[] =
+        "{\"program\":\"raise-embed\",\"version\":\"" RAISE_VERSION
+        "\",\"args\":\"raise-embed -m 'a b' \\\"q\\\" \xEF\xBF\xBD\",\"seed\":42,\"inputs\":[{"
+        "\"name\":\"alpaca.json\",\"xxh64\":\"0123456789abcdef\"}]}";
+    char *want = mem_printf("[%s]", first);
+    assert_string_equal(st_msg_meta(m, "raise.history"), want);
+    free(want);
+    prov_free(p);
+    p = prov_new("raise-cluster", "raise-cluster", UINT64_MAX);
+    prov_set_path(p, "cpu-fp32");
+    prov_write(p, m, st_msg_meta(m, "raise.history"));
+    want =
+        mem_printf("[%s,{\"program\":\"raise-cluster\",\"version\":\"" RAISE_VERSION
+                   "\",\"args\":\"raise-cluster\",\"seed\":\"18446744073709551615\",\"path\":"
+                   "\"cpu-fp32\",\"inputs\":[]}]",
+                   first);
+    assert_string_equal(st_msg_meta(m, "raise.history"), want);
+    free(want);
+    prov_write(p, m, "{broken");
+    assert_non_null(strstr(st_msg_meta(m, "raise.history"), "[{\"unreadable\":\"{broken\"},{"));
+    prov_write(NULL, m, "[]");
+    assert_null(st_msg_meta(m, "raise.history"));
+    prov_free(p);
+    st_msg_free(m);
+}
+
+static void hashes_as_text(void **state)
+{
+    (void)state;
+    char hex[17];
+    uint64_t h = 0;
+    assert_string_equal(prov_hex(hex, 0xfedcba9876543210), "fedcba9876543210");
+    assert_true(prov_unhex(hex, &h) && h == 0xfedcba9876543210);
+    assert_false(prov_unhex("", &h));
+    assert_false(prov_unhex("fedcba987654321", &h));
+    assert_false(prov_unhex("fedcba98765432100", &h));
+    assert_false(prov_unhex("FEDCBA9876543210", &h));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out),
+        cmocka_unit_test(without_rows_and_with_one_shard),
+        cmocka_unit_test(same_input_same_bytes),
+        cmocka_unit_test(a_big_message_is_split_by_rows),
+        cmocka_unit_test(the_writer_refuses),
+        cmocka_unit_test(readers_ask_for_what_they_need),
+        cmocka_unit_test(shards_must_agree),
+        cmocka_unit_test(the_hash_is_of_the_tensors),
+        cmocka_unit_test(floats_of_any_width),
+        cmocka_unit_test(history_grows),
+        cmocka_unit_test(hashes_as_text),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }
