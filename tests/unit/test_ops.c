@@ -413,7 +413,7 @@ static void case_attention(struct run *r, const int64_t *n)
 /* Backward subtracts do.o from do.v, sums of K terms that nearly cancel where one key has all
  * the weight (always for a sequence's first token): hence looser than the products. */
 OP_TEST(attention, {{1, 1, 1, 1, 1}, 2e-6}, {{10, 3, 2, 1, 5}, 4e-6}, {{37, 1, 9, 3, 64}, 1e-5},
-        {{131, 5, 6, 2, 64}, 1e-5}, {{259, 4, 4, 4, 128}, 1e-5}, {{700, 2, 3, 1, 32}, 1e-5},
+        {{131, 5, 6, 2, 64}, 1e-5}, {{259, 4, 4, 4, 128}, 1e-5}, {{700, 2, 3, 1, 32}, 2e-5},
         {{45, 9, 3, 3, 80}, 1e-5})
 
 /* ---- activation, loss, optimiser ---- */
