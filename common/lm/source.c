@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ * source: weights from safetensors and GGUF; see source.h. */
+#include "lm/source.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "stream/st.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <jansson.h>
+
+struct shard {
+    char *path;
+    struct file_map map;
+    struct st_msg *msg;
+};
+
+/* One tensor of the file, whichever kind it is. */
+struct entry {
+    const char *name; /* as in the file */
+    const char *place;
+    const struct st_tensor *st;
+    const struct gguf_tensor *gguf;
+    bool is_read;
+};
+
+struct lm_source {
+    char *path;
+    struct lm_config config;
+    bool is_gguf;
+    struct gguf *gguf;
+    struct shard *shards;
+    size_t n_shards, cap_shards;
+    struct entry *entries; /* sorted by name */
+    size_t n_entries, cap_entries;
+};
+
+bool lm_source_is_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return false;
+    return n >= 5 && !strcmp(path + n - 5, ".gguf");
+}
+
+const struct lm_config *lm_source_config(const struct lm_source *s)
+{
+    return &s->config;
+}
+
+/* ---- opening ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+static struct entry *find(const struct lm_source *s, const char *name)
+{
+    const struct entry key = {.name = name};
+    if (!s->n_entries)
+        return NULL;
+    return bsearch(&key, s->entries, s->n_entries, sizeof key, by_name);
+}
+
+static int open_shard(struct lm_source *s, char *path, struct err *e)
+{
+    MEM_GROW(s->shards, s->cap_shards, s->n_shards + 1);
+    struct shard *x = &s->shards[s->n_shards++];
+    memset(x, 0, sizeof *x);
+    x->path = path;
+    int code = file_map_open(&x->map, path, e);
+    if (code < 0)
+        return code;
+    x->msg = st_msg_parse(x->map.data, x->map.len, path, e);
+    if (!x->msg)
+        return e->code;
+    for (int64_t i = 0; i < st_msg_n_tensors(x->msg); i++) {
+        const struct st_tensor *t = st_msg_at(x->msg, i);
+        MEM_GROW(s->entries, s->cap_entries, s->n_entries + 1);
+        s->entries[s->n_entries++] = (struct entry){t->name, x->path, t, NULL, false};
+    }
+    return 0;
+}
+
+static bool has_shard(const struct lm_source *s, const char *path)
+{
+    for (size_t i = 0; i < s->n_shards; i++)
+        if (!strcmp(s->shards[i].path, path))
+            return true;
+    return false;
+}
+
+/* Opens each file that weight_map names, and holds every name of the map against them. */
+static int open_index(struct lm_source *s, json_t *map, const char *place, struct err *e)
+{
+    const char *name;
+    json_t *file;
+    if (!json_is_object(map))
+        return err_set(e, ERR_FORMAT, "%s: \"weight_map\" is missing", place);
+    json_object_foreach(map, name, file)
+    {
+        const char *base = json_string_value(file);
+        if (!base || !*base || strchr(base, '/') || *base == '.')
+            return err_set(e, ERR_FORMAT, "%s: \"%s\" is in no plain file name", place, name);
+        char *path = mem_printf("%s/%s", s->path, base);
+        if (has_shard(s, path)) {
+            free(path);
+            continue;
+        }
+        int code = open_shard(s, path, e);
+        if (code < 0)
+            return code;
+    }
+    qsort(s->entries, s->n_entries, sizeof *s->entries, by_name);
+    json_object_foreach(map, name, file)
+    {
+        if (!find(s, name))
+            return err_set(e, ERR_FORMAT, "%s/%s: tensor %s is missing", s->path,
+                           json_string_value(file), name);
+    }
+    return 0;
+}
+
+static int open_sharded(struct lm_source *s, const char *index, struct err *e)
+{
+    char *text = NULL;
+    size_t len;
+    json_error_t je;
+    int code = file_read_all(index, &text, &len, e);
+    if (code < 0)
+        return code;
+    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
+    code = root ? open_index(s, json_object_get(root, "weight_map"), index, e)
+                : err_set(e, ERR_FORMAT, "%s:%d: %s", index, je.line, je.text);
+    json_decref(root);
+    free(text);
+    return code;
+}
+
+static int open_hf(struct lm_source *s, struct err *e)
+{
+    int code = lm_config_read_hf(&s->config, s->path, e);
+    if (code < 0)
+        return code;
+    char *index = mem_printf("%s/model.safetensors.index.json", s->path);
+    char *one = mem_printf("%s/model.safetensors", s->path);
+    if (file_exists(one) || !file_exists(index)) {
+        code = open_shard(s, one, e);
+        one = NULL;
+    } else {
+        code = open_sharded(s, index, e);
+    }
+    free(index);
+    free(one);
+    return code;
+}
+
+static int open_gguf(struct lm_source *s, struct err *e)
+{
+    s->gguf = gguf_open(s->path, e);
+    if (!s->gguf)
+        return e->code;
+    for (int64_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(s->gguf, i);
+        MEM_GROW(s->entries, s->cap_entries, s->n_entries + 1);
+        s->entries[s->n_entries++] = (struct entry){t->name, s->path, NULL, t, false};
+    }
+    return lm_config_read_gguf(&s->config, s->gguf, s->path, e);
+}
+
+struct lm_source *lm_source_open(const char *path, struct err *e)
+{
+    struct err local = ERR_INIT;
+    e = e ? e : &local;
+    struct lm_source *s = mem_zalloc(1, sizeof *s);
+    s->path = mem_strdup(path);
+    s->is_gguf = lm_source_is_gguf(path);
+    int code = s->is_gguf ? open_gguf(s, e) : open_hf(s, e);
+    if (code < 0) {
+        lm_source_close(s);
+        return NULL;
+    }
+    qsort(s->entries, s->n_entries, sizeof *s->entries, by_name);
+    return s;
+}
+
+void lm_source_close(struct lm_source *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->n_shards; i++) {
+        st_msg_free(s->shards[i].msg);
+        if (s->shards[i].map.data)
+            file_map_close(&s->shards[i].map);
+        free(s->shards[i].path);
+    }
+    gguf_close(s->gguf);
+    free(s->shards);
+    free(s->entries);
+    free(s->path);
+    free(s);
+}
+
+/* ---- names ---- */
+
+/* The name in the GGUF of a published one, into dst. Returns false for an unknown one. */
+static bool gguf_name(char dst[128], const char *name)
+{
+    static const struct {
+        const char *hf, *gguf;
+    } whole[] = {{"model.embed_tokens.weight", "token_embd.weight"},
+                 {"model.norm.weight", "output_norm.weight"},
+                 {"lm_head.weight", "output.weight"}},
+      layer[] = {{"input_layernorm", "attn_norm"},    {"post_attention_layernorm", "ffn_norm"},
+                 {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
+                 {"self_attn.v_proj", "attn_v"},      {"self_attn.o_proj", "attn_output"},
+                 {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
+                 {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
+                 {"mlp.down_proj", "ffn_down"}};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (!strcmp(name, whole[i].hf)) {
+            snprintf(dst, 128, "%s", whole[i].gguf);
+            return true;
+        }
+    long l;
+    char part[64];
+    if (sscanf(name, "model.layers.%ld.%63s", &l, part) != 2)
+        return false;
+    char *kind = strrchr(part, '.'); /* ".weight" or ".bias" */
+    for (size_t i = 0; kind && i < sizeof layer / sizeof *layer; i++)
+        if (strlen(layer[i].hf) == (size_t)(kind - part) &&
+            !strncmp(part, layer[i].hf, (size_t)(kind - part))) {
+            snprintf(dst, 128, "blk.%ld.%s%s", l, layer[i].gguf, kind);
+            return true;
+        }
+    return false;
+}
+
+/* ---- reading ---- */
+
+static int check_shape(const struct entry *x, int n_dims, const int64_t *shape, struct err *e)
+{
+    int have = x->st ? x->st->n_dims : x->gguf->n_dims;
+    const int64_t *dims = x->st ? x->st->shape : x->gguf->shape;
+    bool is_same = have == n_dims;
+    for (int i = 0; is_same && i < n_dims; i++)
+        is_same = dims[i] == shape[i];
+    if (is_same)
+        return 0;
+    struct buf b = {0};
+    for (int i = 0; i < have; i++)
+        buf_printf(&b, "%s%lld", i ? ", " : "", (long long)dims[i]);
+    int code = err_set(e, ERR_MISMATCH, "%s: tensor %s is [%s], expected [%lld%s%.0lld]",
+                       x->place, x->name, buf_str(&b), (long long)shape[0],
+                       n_dims > 1 ? ", " : "", n_dims > 1 ? (long long)shape[1] : 0LL);
+    buf_free(&b);
+    return code;
+}
+
+/* Rows [row, row + n_rows) of a tensor of n_all rows. */
+static int convert_rows(const struct entry *x, int64_t row, int64_t n_rows, int64_t n_all,
+                        int64_t width, float *dst, struct err *e)
+{
+    if (x->st) {
+        size_t size = st_dtype_size(x->st->dtype);
+        const char *src = (const char *)x->st->data + (size_t)(row * width) * size;
+        return st_to_f32(dst, src, x->st->dtype, (size_t)(n_rows * width), e);
+    }
+    struct gguf_tensor part = *x->gguf; /* a row is a whole number of blocks */
+    size_t row_len = part.len / (size_t)n_all;
+    part.data = (const char *)part.data + (size_t)row * row_len;
+    part.len = (size_t)n_rows * row_len;
+    part.n_values = n_rows * width;
+    part.shape[0] = n_rows;
+    return gguf_dequantize(dst, &part, e);
+}
+
+static int check_dtype(const struct entry *x, struct err *e)
+{
+    if (!x->st)
+        return 0; /* gguf_dequantize names an unknown one */
+    enum st_dtype t = x->st->dtype;
+    if (t == ST_F32 || t == ST_F16 || t == ST_BF16 || t == ST_F64)
+        return 0;
+    return err_set(e, ERR_UNSUPPORTED, "%s: tensor %s is %s, not F32, F16 or BF16", x->place,
+                   x->name, st_dtype_name(t));
+}
+
+/* GGUF stores a head's rows so that rotary pairs lie side by side (0, K/2, 1, K/2 + 1, ...);
+ * ours are halves, as published. src and dst [n_heads * K, width]. */
+static void unpermute(float *dst, const float *src, int64_t n_heads, int64_t K, int64_t width)
+{
+    for (int64_t h = 0; h < n_heads; h++)
+        for (int64_t i = 0; i < K; i++) {
+            int64_t from = i < K / 2 ? 2 * i : 2 * (i - K / 2) + 1;
+            memcpy(dst + (h * K + i) * width, src + (h * K + from) * width,
+                   (size_t)width * sizeof *dst);
+        }
+}
+
+static bool is_permuted(const struct lm_source *s, const char *name)
+{
+    return s->is_gguf && s->config.family == LM_LLAMA &&
+           (strstr(name, ".q_proj.") || strstr(name, ".k_proj."));
+}
+
+static int convert(const struct entry *x, int64_t n_rows, int64_t width, float *dst,
+                   struct err *e)
+{
+    int64_t step = width > 0 && width < 65536 ? 1 + 65536 / width : 1;
+    if (x->gguf && x->gguf->n_dims < 2)
+        step = n_rows; /* a vector may be one block */
+    int code = 0;
+    struct err first = ERR_INIT;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t row = 0; row < n_rows; row += step) {
+        struct err mine = ERR_INIT;
+        int64_t n = row + step < n_rows ? step : n_rows - row;
+        if (convert_rows(x, row, n, n_rows, width, dst + row * width, &mine) < 0)
+#pragma omp critical
+        {
+            first = mine;
+            code = mine.code;
+        }
+    }
+    if (code < 0)
+        return err_set(e, code, "%s: %s", x->place, first.msg);
+    return 0;
+}
+
+int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int64_t *shape,
+                   float *dst, struct err *e)
+{
+    char translated[128];
+    const char *wanted = name;
+    if (s->is_gguf)
+        wanted = gguf_name(translated, name) ? translated : "?";
+    struct entry *x = find(s, wanted);
+    if (!x)
+        return err_set(e, ERR_FORMAT, "%s: tensor %s is missing", s->path, wanted);
+    x->is_read = true;
+    int code = check_shape(x, n_dims, shape, e);
+    if (code < 0 || (code = check_dtype(x, e)) < 0)
+        return code;
+    int64_t width = n_dims > 1 ? shape[1] : 1;
+    if (!is_permuted(s, name))
+        return convert(x, shape[0], width, dst, e);
+    int64_t K = s->config.d_head;
+    float *rows = mem_alloc((size_t)(shape[0] * width), sizeof *rows);
+    code = convert(x, shape[0], width, rows, e);
+    if (code >= 0)
+        unpermute(dst, rows, shape[0] / K, K, width);
+    free(rows);
+    return code;
+}
+
+/* Left-overs of older files that carry no weights of their own: rotary tables, and the
+ * classifier of a tied model, which transformers ignores as well. */
+static bool is_harmless(const struct lm_source *s, const char *name)
+{
+    static const char suffix[] = ".rotary_emb.inv_freq";
+    size_t n = strlen(name), k = sizeof suffix - 1;
+    if (s->is_gguf)
+        return !strcmp(name, "rope_freqs.weight");
+    return (n > k && !strcmp(name + n - k, suffix)) ||
+           (s->config.is_tied && !strcmp(name, "lm_head.weight"));
+}
+
+int lm_source_check(struct lm_source *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n_entries; i++) {
+        const struct entry *x = &s->entries[i];
+        if (!x->is_read && !is_harmless(s, x->name))
+            return err_set(e, ERR_UNSUPPORTED, "%s: tensor %s is none of this architecture",
+                           x->place, x->name);
+    }
+    return 0;
+}
