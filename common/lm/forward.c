@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * forward: the decoder.
+ *
+ *     x = embed(ids)
+ *     each layer:  x += o_proj(attention(rope(qkv(norm1(x)))))       x_in  -> x_mid
+ *                  x += down(silu(gate(norm2(x))) * up(norm2(x)))    x_mid -> next x_in
+ *
+ * A block's output ("delta") is added to the residual by the norm that follows, in one pass.
+ * When training, x before each norm is kept: backward recomputes the normed rows from it. */
+#include "lm/model.h"
+
+/* to = from + delta, normed to y. In place when only forward runs. */
+static void add_norm(struct lm *m, float *to, const float *from, int64_t norm, float *rstd,
+                     int64_t T)
+{
+    const struct lm_ops *f = m->d->ops;
+    struct lm_scratch *s = &m->acts.s;
+    int64_t D = m->c.d_model;
+    if (to != from)
+        f->copy(m->d, to, from, (size_t)(T * D) * sizeof *to);
+    f->rmsnorm_fwd(m->d, s->y, rstd, to, s->delta, lm_weight(m, norm), T, D,
+                   (float)m->c.norm_eps);
+}
+
+static void attention(struct lm *m, const struct lm_layer *y, struct lm_saved *a,
+                      const struct lm_piece *p)
+{
+    const struct lm_ops *f = m->d->ops;
+    const struct lm_config *c = &m->c;
+    struct lm_scratch *s = &m->acts.s;
+    int64_t H = c->n_heads, G = c->n_kv_heads, K = c->d_head, T = p->T, ld = (H + 2 * G) * K;
+    void *q = a->qkv, *k = lm_cols_mut(m, q, H * K), *v = lm_cols_mut(m, k, G * K);
+    if (c->has_qk_norm) {
+        float eps = (float)c->norm_eps;
+        if (a->qkv_raw)
+            f->copy(m->d, a->qkv_raw, a->qkv, (size_t)(T * ld) * lm_act_size(m->d));
+        f->headnorm_fwd(m->d, q, ld, a->rstd_q, lm_weight(m, y->q_norm), T, H, K, eps);
+        f->headnorm_fwd(m->d, k, ld, a->rstd_k, lm_weight(m, y->k_norm), T, G, K, eps);
+    }
+    f->rope(m->d, q, ld, s->positions, m->cos_sin, T, H, K, false);
+    f->rope(m->d, k, ld, s->positions, m->cos_sin, T, G, K, false);
+    f->attention_fwd(m->d, a->o, H * K, a->lse, q, ld, k, ld, v, ld, s->offsets, p->n_seqs, T,
+                     H, G, K, 1.0f / sqrtf((float)K));
+}
+
+static void layer(struct lm *m, const struct lm_layer *y, struct lm_saved *a,
+                  const struct lm_piece *p)
+{
+    struct lm_scratch *s = &m->acts.s;
+    lm_linear_forward(m, &y->lin[GROUP_QKV], a->qkv, s->y, a->xa, p->T);
+    attention(m, y, a, p);
+    lm_linear_forward(m, &y->lin[GROUP_O], s->delta, a->o, a->xa, p->T);
+    add_norm(m, a->x_mid, a->x_in, y->norm2, a->rstd2, p->T);
+    lm_linear_forward(m, &y->lin[GROUP_GATE_UP], a->gate_up, s->y, a->xa, p->T);
+    m->d->ops->swiglu_fwd(m->d, s->h, a->gate_up, p->T, m->c.d_ff);
+    lm_linear_forward(m, &y->lin[GROUP_DOWN], s->delta, s->h, a->xa, p->T);
+}
+
+/* Leaves the last residual in s.x_out and its final norm in s.y. */
+void lm_forward(struct lm *m, const struct lm_piece *p, bool is_training)
+{
+    const struct lm_ops *f = m->d->ops;
+    struct lm_acts *a = &m->acts;
+    int64_t L = m->c.n_layers;
+    struct lm_saved shared = a->saved[0]; /* forward alone: one layer's buffers, no snapshots */
+    shared.x_mid = shared.x_in;
+    shared.qkv_raw = NULL;
+    struct lm_saved *own = is_training ? a->saved : &shared;
+    f->embed_fwd(m->d, own->x_in, lm_weight(m, m->embed), false, a->s.ids, p->T, m->c.d_model);
+    f->rmsnorm_fwd(m->d, a->s.y, own->rstd1, own->x_in, NULL, lm_weight(m, m->layers[0].norm1),
+                   p->T, m->c.d_model, (float)m->c.norm_eps);
+    for (int64_t l = 0; l < L; l++) {
+        layer(m, &m->layers[l], own, p);
+        if (l + 1 == L)
+            break;
+        struct lm_saved *next = is_training ? own + 1 : own;
+        add_norm(m, next->x_in, own->x_mid, m->layers[l + 1].norm1, next->rstd1, p->T);
+        own = next;
+    }
+    add_norm(m, a->s.x_out, own->x_mid, m->norm_f, NULL, p->T);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * model: what a `struct lm` is made of. Internal to lm/; lm.h is the interface.
+ *
+ * Weights lie in one float block ("base"), those of the adapters in another; each is described
+ * by a table of published tensors. Tensors that one product uses together are neighbours, so
+ * the fused matrix is simply the block from the first one on:
+ *
+ *     q_proj [H*K, D] | k_proj [G*K, D] | v_proj [G*K, D]    = qkv      [(H + 2G) * K, D]
+ *     gate_proj [F, D] | up_proj [F, D]                      = gate_up  [2F, D]
+ *     q.lora_A [r, D] | k.lora_A [r, D] | v.lora_A [r, D]    = A of qkv [3r, D]
+ *
+ * Matrices come before vectors in a block: weight decay is then one call for each half.
+ * Gradients and AdamW's moments are blocks of the same layout as the trainable one.
+ */
+#ifndef RAISE_LM_MODEL_H
+#define RAISE_LM_MODEL_H
+
+#include "lm/lm.h"
+#include "lm/source.h"
+
+#include <math.h>
+
+/* ---- tables ---- */
+
+struct lm_tensor {
+    struct lm_param p;         /* name owned by the table */
+    int64_t n;                 /* values */
+    int64_t offset;            /* of the first value in its block; -1: not kept as float */
+    bool is_matrix, is_joined; /* joined: follows the tensor before without a gap */
+    uint64_t hash;             /* of name, shape and values, when loaded */
+};
+
+struct lm_table {
+    struct lm_tensor *t;
+    size_t n, cap;
+    int64_t n_matrix; /* floats of the matrices' half */
+    int64_t n_floats; /* all, padding included */
+};
+
+enum lm_group { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN, N_GROUPS };
+
+/* One projection of a group that has an adapter. */
+struct lm_part {
+    int64_t col, n_out; /* columns of the group's output */
+    int64_t lora_b;     /* [n_out, r] in the adapter block */
+};
+
+struct lm_linear {
+    struct lm_matrix *m;
+    int64_t n_out, n_in;
+    size_t first; /* tensor of the base table */
+    int n_tensors;
+    int64_t w;    /* offset in the base block; -1: not kept */
+    int64_t bias; /* -1: none */
+    int n_parts;  /* adapters */
+    struct lm_part parts[3];
+    int64_t lora_a; /* [n_parts * r, n_in] in the adapter block */
+    int64_t xa_col; /* column of n_parts * r values in the layer's xa */
+};
+
+struct lm_layer {
+    int64_t norm1, norm2, q_norm, k_norm; /* offsets in the base block; -1: none */
+    struct lm_linear lin[N_GROUPS];
+};
+
+/* ---- activations (see acts.c for types and sizes) ---- */
+
+/* What backward needs of a layer. When only forward runs, all layers share one. */
+struct lm_saved {
+    float *x_in, *x_mid; /* residual before each norm */
+    float *rstd1, *rstd2;
+    void *qkv_raw;          /* before q/k norm; NULL without */
+    float *rstd_q, *rstd_k; /* q/k norm */
+    void *qkv;              /* after rotation */
+    void *o;
+    float *lse;
+    void *gate_up;
+    void *xa; /* scaled x A^T of each adapted projection */
+};
+
+struct lm_scratch {
+    int32_t *ids, *positions, *offsets, *rows, *targets;
+    float *x_out; /* residual after the last layer */
+    void *y;      /* normed */
+    void *delta;  /* a block's output; in backward the gradient of a norm's output */
+    void *h;      /* silu(gate) * up */
+    /* backward only */
+    float *dx;
+    void *dx_act; /* dx as act: the same buffer in float runs */
+    void *dh, *dqkv, *d_o, *dxa;
+    float *attn_delta;
+    /* classifier, a chunk of rows */
+    float *logits, *row_x, *row_dx, *row_rstd, *row_loss;
+    void *dlogits, *row_y, *row_dy;
+    float *pooled;
+};
+
+struct lm_acts {
+    void *block;
+    struct lm_saved *saved; /* n_saved */
+    int64_t n_saved;
+    struct lm_scratch s;
+    int64_t cap_tokens, cap_rows;
+    bool is_training; /* has backward's buffers */
+};
+
+/* ---- a model ---- */
+
+struct lm {
+    struct lm_config c;
+    struct lm_options o;
+    struct lm_dev *d;
+    char *path, *arith;
+    uint64_t hash;
+
+    struct lm_table base, lora;
+    struct lm_layer *layers;
+    float *weights;        /* base block, device */
+    float *initial;        /* host copy of it for lm_reset, full tuning only */
+    int64_t embed, norm_f; /* offsets */
+    struct lm_linear head; /* the classifier */
+    float *cos_sin;        /* device [n_positions, K] */
+    int64_t n_positions;
+
+    bool has_lora;
+    float lora_scale;
+    int64_t xa_width;  /* values of xa a token and layer */
+    float *adapter;    /* masters, device */
+    void *adapter_act; /* as act; == adapter in float runs */
+
+    bool is_trainable;
+    float *grads, *moment1, *moment2;
+    int64_t n_steps;
+
+    struct lm_acts acts;
+};
+
+/* layout.c */
+void lm_table_free(struct lm_table *t);
+void lm_layout_base(struct lm *m, bool is_all_kept);
+void lm_layout_lora(struct lm *m);
+static inline struct lm_table *lm_trainable(struct lm *m)
+{
+    return m->o.tuning == LM_TUNE_FULL ? &m->base : &m->lora;
+}
+static inline float *lm_trainable_block(struct lm *m)
+{
+    return m->o.tuning == LM_TUNE_FULL ? m->weights : m->adapter;
+}
+
+/* acts.c: makes room for `n_tokens` at once; `is_training` with all layers' activations. */
+int lm_acts_reserve(struct lm *m, int64_t n_tokens, bool is_training, struct err *e);
+void lm_acts_free(struct lm *m);
+int64_t lm_acts_bytes(const struct lm *m, int64_t n_tokens, bool is_training);
+/* Rotary table for positions below n. */
+int lm_rope_reserve(struct lm *m, int64_t n, struct err *e);
+
+/* lora.c: masters drawn from `seed`, B = 0; then the copies that the products use. */
+void lm_lora_init(struct lm *m, uint64_t seed);
+void lm_lora_refresh(struct lm *m);
+int lm_lora_attach(struct lm *m, struct err *e);
+void lm_lora_detach(struct lm *m);
+
+/* weights.c */
+int lm_weights_load(struct lm *m, struct lm_source *s, struct err *e);
+uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x); /* content identity */
+void lm_weights_refresh(struct lm *m); /* packed matrices, after the masters changed */
+int lm_optimizer_attach(struct lm *m, struct err *e);
+void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e);
+
+/* linear.c: y = x W^T + bias + adapters, and the gradients of what is trainable. */
+void lm_linear_forward(struct lm *m, const struct lm_linear *lin, void *y, const void *x,
+                       void *xa, int64_t T);
+/* Backward in two halves, so that x may be recomputed between them. First dx (written; NULL:
+ * not wanted), which leaves the adapters' inner gradient in s.dxa; then the weights' gradients.
+ */
+void lm_linear_backward_input(struct lm *m, const struct lm_linear *lin, void *dx,
+                              const void *dy, int64_t T);
+void lm_linear_backward_weights(struct lm *m, const struct lm_linear *lin, const void *dy,
+                                const void *x, const void *xa, int64_t T);
+/* True when a gradient of this group's weights or adapters is wanted. */
+bool lm_linear_is_tuned(const struct lm *m, const struct lm_linear *lin);
+
+/* piece.c: micro-batches, cut at the borders of sequences. */
+enum lm_piece_mode {
+    PIECE_TARGETS, /* sequences with targets, up to what predicts the last one */
+    PIECE_ALL      /* every token */
+};
+struct lm_piece {
+    int64_t T, n_seqs, n_rows;
+    int64_t next;             /* sequence of the batch that the next piece starts with */
+    int32_t *ids, *positions; /* [T] */
+    int32_t *offsets;         /* [n_seqs + 1] */
+    int64_t *seq;             /* [n_seqs]: its number in the batch */
+    int32_t *rows, *targets;  /* [n_rows]: token that predicts, id predicted */
+    int64_t *row_seq;         /* [n_rows]: sequence in the batch */
+    size_t cap_tokens, cap_positions, cap_offsets, cap_seqs, cap_rows, cap_targets, cap_row_seq;
+};
+int lm_batch_check(const struct lm *m, const struct lm_batch *b, struct err *e);
+int64_t lm_batch_targets(const struct lm_batch *b);
+/* The next piece, uploaded, with buffers large enough; 1, 0 at the end, < 0. */
+int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
+                  bool is_training, struct lm_piece *p, struct err *e);
+void lm_piece_free(struct lm_piece *p);
+
+/* forward.c, backward.c: leave the residual in s.x_out; take its gradient from s.dx. */
+void lm_forward(struct lm *m, const struct lm_piece *p, bool is_training);
+void lm_backward(struct lm *m, const struct lm_piece *p);
+/* classifier.c: losses of the piece's rows, to loss [n_rows] on the host; with is_training also
+ * s.dx, the gradient of grad_scale * sum of losses, and the classifier's own gradients. */
+void lm_classify(struct lm *m, const struct lm_piece *p, float *loss, bool is_training,
+                 float grad_scale);
+
+static inline const void *lm_cols(const struct lm *m, const void *x, int64_t col)
+{
+    return (const char *)x + (size_t)col * lm_act_size(m->d);
+}
+static inline void *lm_cols_mut(const struct lm *m, void *x, int64_t col)
+{
+    return (char *)x + (size_t)col * lm_act_size(m->d);
+}
+static inline const float *lm_weight(const struct lm *m, int64_t offset)
+{
+    return offset < 0 ? NULL : m->weights + offset;
+}
+/* Gradient of a base tensor in full tuning; NULL otherwise. */
+static inline float *lm_weight_grad(const struct lm *m, int64_t offset)
+{
+    return m->o.tuning == LM_TUNE_FULL && offset >= 0 ? m->grads + offset : NULL;
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ * piece: batches checked and cut into micro-batches; see model.h.
+ *
+ * A sequence's tokens after the one that predicts its last target change no loss, so in mode
+ * PIECE_TARGETS they are left out, as are sequences without targets. */
+#include "base/mem.h"
+#include "lm/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int lm_batch_check(const struct lm *m, const struct lm_batch *b, struct err *e)
+{
+    if (b->n_seqs < 0 || b->offsets[0] != 0 || b->offsets[b->n_seqs] != b->n_tokens)
+        return err_set(e, ERR_RANGE, "batch: offsets do not run from 0 to %lld",
+                       (long long)b->n_tokens);
+    for (int64_t s = 0; s < b->n_seqs; s++) {
+        int64_t from = b->offsets[s], to = b->offsets[s + 1];
+        if (to < from)
+            return err_set(e, ERR_RANGE, "batch: offsets of sequence %lld decrease",
+                           (long long)s);
+        if (to - from > m->c.max_positions)
+            return err_set(e, ERR_RANGE,
+                           "sequence %lld of the batch has %lld tokens, more than the model's "
+                           "context of %lld",
+                           (long long)s, (long long)(to - from), (long long)m->c.max_positions);
+        if (to > from && b->is_loss && b->is_loss[from])
+            return err_set(e, ERR_RANGE,
+                           "sequence %lld of the batch: its first token is a "
+                           "target, but nothing predicts it",
+                           (long long)s);
+    }
+    for (int64_t t = 0; t < b->n_tokens; t++)
+        if (b->ids[t] < 0 || b->ids[t] >= m->c.n_vocab)
+            return err_set(e, ERR_RANGE,
+                           "token %lld of the batch is %ld, outside the vocabulary of %lld",
+                           (long long)t, (long)b->ids[t], (long long)m->c.n_vocab);
+    return 0;
+}
+
+int64_t lm_batch_targets(const struct lm_batch *b)
+{
+    int64_t n = 0;
+    for (int64_t t = 0; b->is_loss && t < b->n_tokens; t++)
+        n += b->is_loss[t] != 0;
+    return n;
+}
+
+/* Tokens of sequence s that the mode needs. */
+static int64_t needed(const struct lm_batch *b, int64_t s, enum lm_piece_mode mode)
+{
+    int64_t from = b->offsets[s], to = b->offsets[s + 1];
+    if (mode == PIECE_ALL)
+        return to - from;
+    while (to > from && !b->is_loss[to - 1])
+        to--;
+    return to > from ? to - 1 - from : 0;
+}
+
+static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_t s, int64_t n)
+{
+    int64_t from = b->offsets[s];
+    MEM_GROW(p->ids, p->cap_tokens, p->T + n);
+    MEM_GROW(p->positions, p->cap_positions, p->T + n);
+    MEM_GROW(p->rows, p->cap_rows, p->T + n);
+    MEM_GROW(p->targets, p->cap_targets, p->T + n);
+    MEM_GROW(p->row_seq, p->cap_row_seq, p->T + n);
+    MEM_GROW(p->offsets, p->cap_offsets, p->n_seqs + 2);
+    MEM_GROW(p->seq, p->cap_seqs, p->n_seqs + 1);
+    memcpy(p->ids + p->T, b->ids + from, (size_t)n * sizeof *p->ids);
+    for (int64_t i = 0; i < n; i++) {
+        p->positions[p->T + i] = (int32_t)i;
+        int64_t next = from + i + 1;
+        if (!b->is_loss || next >= b->offsets[s + 1] || !b->is_loss[next])
+            continue;
+        p->rows[p->n_rows] = (int32_t)(p->T + i);
+        p->targets[p->n_rows] = b->ids[next];
+        p->row_seq[p->n_rows++] = s;
+    }
+    p->seq[p->n_seqs++] = s;
+    p->T += n;
+    p->offsets[p->n_seqs] = (int32_t)p->T;
+}
+
+static void upload(struct lm *m, const struct lm_piece *p)
+{
+    const struct lm_ops *f = m->d->ops;
+    struct lm_scratch *s = &m->acts.s;
+    f->upload(m->d, s->ids, p->ids, (size_t)p->T * 4);
+    f->upload(m->d, s->positions, p->positions, (size_t)p->T * 4);
+    f->upload(m->d, s->offsets, p->offsets, (size_t)(p->n_seqs + 1) * 4);
+    if (p->n_rows) {
+        f->upload(m->d, s->rows, p->rows, (size_t)p->n_rows * 4);
+        f->upload(m->d, s->targets, p->targets, (size_t)p->n_rows * 4);
+    }
+}
+
+int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
+                  bool is_training, struct lm_piece *p, struct err *e)
+{
+    p->T = p->n_seqs = p->n_rows = 0;
+    MEM_GROW(p->offsets, p->cap_offsets, 1);
+    p->offsets[0] = 0;
+    if (mode == PIECE_TARGETS && !b->is_loss)
+        return 0;
+    while (p->next < b->n_seqs) {
+        int64_t n = needed(b, p->next, mode);
+        if (p->T && p->T + n > m->o.micro_tokens)
+            break;
+        if (n)
+            append_sequence(p, b, p->next, n);
+        p->next++;
+    }
+    if (!p->T)
+        return 0;
+    int code = lm_acts_reserve(m, p->T, is_training, e);
+    if (code < 0)
+        return code;
+    upload(m, p);
+    return 1;
+}
+
+void lm_piece_free(struct lm_piece *p)
+{
+    free(p->ids);
+    free(p->positions);
+    free(p->offsets);
+    free(p->seq);
+    free(p->rows);
+    free(p->targets);
+    free(p->row_seq);
+    *p = (struct lm_piece){0};
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ * score: forward only: losses, embeddings, logits. */
+#include "base/mem.h"
+#include "lm/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Losses of the piece's rows, added to their sequences in order: the same sum for any cut. */
+static void add_losses(struct lm *m, const struct lm_piece *p, float *loss, double *nll,
+                       int64_t *count)
+{
+    lm_classify(m, p, loss, false, 0);
+    for (int64_t i = 0; i < p->n_rows; i++) {
+        if (nll)
+            nll[p->row_seq[i]] += (double)loss[i];
+        if (count)
+            count[p->row_seq[i]]++;
+    }
+}
+
+static void pool(struct lm *m, const struct lm_piece *p, float *host, float *pooled)
+{
+    const struct lm_ops *f = m->d->ops;
+    struct lm_scratch *s = &m->acts.s;
+    size_t D = (size_t)m->c.d_model;
+    f->segment_mean(m->d, s->pooled, s->y, s->offsets, p->n_seqs, m->c.d_model);
+    f->download(m->d, host, s->pooled, (size_t)p->n_seqs * D * sizeof *host);
+    for (int64_t i = 0; i < p->n_seqs; i++)
+        memcpy(pooled + (size_t)p->seq[i] * D, host + (size_t)i * D, D * sizeof *host);
+}
+
+int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,
+             struct err *e)
+{
+    struct err local = ERR_INIT;
+    struct lm_piece p = {0};
+    float *loss = NULL, *host = NULL;
+    size_t cap_loss = 0, cap_host = 0;
+    size_t D = (size_t)m->c.d_model, n = (size_t)b->n_seqs;
+
+    e = e ? e : &local;
+    int code = lm_batch_check(m, b, e);
+    if (code < 0)
+        return code;
+    if (pooled)
+        memset(pooled, 0, n * D * sizeof *pooled);
+    for (size_t i = 0; i < n; i++) {
+        if (nll)
+            nll[i] = 0;
+        if (count)
+            count[i] = 0;
+    }
+    enum lm_piece_mode mode = pooled ? PIECE_ALL : PIECE_TARGETS;
+    while ((code = lm_piece_next(m, b, mode, false, &p, e)) > 0) {
+        lm_forward(m, &p, false);
+        if (pooled) {
+            MEM_GROW(host, cap_host, (size_t)p.n_seqs * D);
+            pool(m, &p, host, pooled);
+        }
+        if (nll || count) {
+            MEM_GROW(loss, cap_loss, p.n_rows);
+            add_losses(m, &p, loss, nll, count);
+        }
+    }
+    lm_piece_free(&p);
+    free(host);
+    free(loss);
+    return code;
+}
+
+int lm_nll(struct lm *m, const struct lm_batch *b, double *nll, int64_t *count, struct err *e)
+{
+    return lm_embed(m, b, NULL, nll, count, e);
+}
+
+/* Every token is a row: the classifier's chunks, without a loss. */
+static void all_logits(struct lm *m, const struct lm_piece *p, float *logits)
+{
+    const struct lm_ops *f = m->d->ops;
+    struct lm_scratch *s = &m->acts.s;
+    int64_t D = m->c.d_model, V = m->c.n_vocab;
+    for (int64_t at = 0; at < p->T; at += m->acts.cap_rows) {
+        int64_t left = p->T - at, n = left < m->acts.cap_rows ? left : m->acts.cap_rows;
+        f->linear_fwd_f32(m->d, s->logits, V, lm_cols(m, s->y, at * D), D, m->head.m, n);
+        f->download(m->d, logits + at * V, s->logits, (size_t)(n * V) * sizeof *logits);
+    }
+}
+
+int lm_logits(struct lm *m, const struct lm_batch *b, float *logits, struct err *e)
+{
+    struct err local = ERR_INIT;
+    struct lm_piece p = {0};
+    int64_t done = 0;
+
+    e = e ? e : &local;
+    int code = lm_batch_check(m, b, e);
+    if (code < 0)
+        return code;
+    while ((code = lm_piece_next(m, b, PIECE_ALL, false, &p, e)) > 0) {
+        lm_forward(m, &p, false);
+        all_logits(m, &p, logits + done * m->c.n_vocab);
+        done += p.T;
+    }
+    lm_piece_free(&p);
+    return code;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ * weights: from the file to the device, and the optimiser's memory. */
+#include "base/mem.h"
+#include "lm/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e)
+{
+    struct err why = ERR_INIT;
+    void *p = m->d->ops->alloc(m->d, (size_t)(bytes > 0 ? bytes : 1), &why);
+    if (!p)
+        err_set(e, ERR_RANGE, "%s: %s of %lld bytes: %s", m->path, what, (long long)bytes,
+                *why.msg ? why.msg : "does not fit in memory");
+    return p;
+}
+
+uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x)
+{
+    uint64_t h = XXH64(t->p.name, strlen(t->p.name), (XXH64_hash_t)t->p.n_dims);
+    h = XXH64(t->p.shape, sizeof t->p.shape, h);
+    return XXH64(x, (size_t)t->n * sizeof *x, h);
+}
+
+/* The n tensors from `first` on, which lie side by side, through `host` to the device. *block
+ * is where they are: in the base block, or a buffer that the caller frees (not kept as float).
+ */
+static int load_joined(struct lm *m, struct lm_source *src, size_t first, int n, float **block,
+                       struct err *e)
+{
+    struct lm_tensor *t = &m->base.t[first];
+    int64_t total = 0, at = 0;
+    for (int i = 0; i < n; i++)
+        total += t[i].n;
+    float *host = mem_aligned((size_t)total * sizeof *host);
+    int code = 0;
+    for (int i = 0; i < n && code >= 0; at += t[i++].n) {
+        code = lm_source_read(src, t[i].p.name, t[i].p.n_dims, t[i].p.shape, host + at, e);
+        if (code >= 0)
+            t[i].hash = lm_tensor_hash(&t[i], host + at);
+    }
+    *block = t->offset >= 0 ? m->weights + t->offset : NULL;
+    if (code >= 0 && !*block) {
+        *block = lm_dev_alloc(m, "a weight", total * 4, e);
+        code = *block ? 0 : e->code;
+    }
+    if (code >= 0)
+        m->d->ops->upload(m->d, *block, host, (size_t)total * sizeof *host);
+    free(host);
+    return code;
+}
+
+static int load_linear(struct lm *m, struct lm_source *src, struct lm_linear *lin, bool is_read,
+                       struct err *e)
+{
+    float *block = is_read ? m->weights + lin->w : NULL;
+    int code = is_read ? 0 : load_joined(m, src, lin->first, lin->n_tensors, &block, e);
+    if (code >= 0) {
+        lin->m = m->d->ops->matrix_new(m->d, block, lin->n_out, lin->n_in, e);
+        code = lin->m ? 0 : e->code;
+    }
+    if (block && lin->w < 0)
+        m->d->ops->free(m->d, block);
+    return code;
+}
+
+/* What is in no fused matrix: the embedding, norms, biases. */
+static int load_others(struct lm *m, struct lm_source *src, struct err *e)
+{
+    for (size_t i = 0; i < m->base.n; i++) {
+        float *block;
+        if (m->base.t[i].is_matrix && i > 0)
+            continue;
+        int code = load_joined(m, src, i, 1, &block, e);
+        if (code < 0)
+            return code;
+    }
+    return 0;
+}
+
+static void hash_all(struct lm *m)
+{
+    char *config = lm_config_write_hf(&m->c);
+    m->hash = XXH64(config, strlen(config), 0);
+    free(config);
+    for (size_t i = 0; i < m->base.n; i++)
+        m->hash = XXH64(&m->base.t[i].hash, sizeof m->base.t[i].hash, m->hash);
+}
+
+int lm_weights_load(struct lm *m, struct lm_source *src, struct err *e)
+{
+    m->weights = lm_dev_alloc(m, "weights", m->base.n_floats * 4, e);
+    if (!m->weights)
+        return e->code;
+    m->d->ops->zero(m->d, m->weights, (size_t)m->base.n_floats * 4); /* the gaps */
+    int code = load_others(m, src, e);
+    for (int64_t l = 0; l < m->c.n_layers && code >= 0; l++)
+        for (int g = 0; g < N_GROUPS && code >= 0; g++)
+            code = load_linear(m, src, &m->layers[l].lin[g], false, e);
+    if (code >= 0)
+        code = load_linear(m, src, &m->head, m->c.is_tied, e);
+    if (code >= 0)
+        code = lm_source_check(src, e);
+    if (code < 0)
+        return code;
+    hash_all(m);
+    if (m->o.tuning == LM_TUNE_FULL) {
+        size_t bytes = (size_t)m->base.n_floats * sizeof *m->initial;
+        m->initial = mem_aligned(bytes);
+        m->d->ops->download(m->d, m->initial, m->weights, bytes);
+    }
+    return 0;
+}
+
+void lm_weights_refresh(struct lm *m)
+{
+    for (int64_t l = 0; l < m->c.n_layers; l++)
+        for (int g = 0; g < N_GROUPS; g++) {
+            struct lm_linear *lin = &m->layers[l].lin[g];
+            m->d->ops->matrix_update(m->d, lin->m, m->weights + lin->w);
+        }
+    m->d->ops->matrix_update(m->d, m->head.m, m->weights + m->head.w);
+}
+
+int lm_optimizer_attach(struct lm *m, struct err *e)
+{
+    int64_t bytes = lm_trainable(m)->n_floats * 4;
+    m->grads = lm_dev_alloc(m, "gradients", bytes, e);
+    m->moment1 = m->grads ? lm_dev_alloc(m, "optimiser state", bytes, e) : NULL;
+    m->moment2 = m->moment1 ? lm_dev_alloc(m, "optimiser state", bytes, e) : NULL;
+    if (!m->moment2)
+        return e->code;
+    m->d->ops->zero(m->d, m->grads, (size_t)bytes);
+    m->d->ops->zero(m->d, m->moment1, (size_t)bytes);
+    m->d->ops->zero(m->d, m->moment2, (size_t)bytes);
+    m->is_trainable = true;
+    return 0;
+}
