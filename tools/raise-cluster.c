@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT
+ * raise-cluster: groups instructions by their embeddings.
+ *
+ * A filter on features streams: all rows in, k-means, the same rows out with `class` and the
+ * table of centroids beside them. Everything else passes through untouched. */
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "cluster/cluster.h"
+#include "stream/prov.h"
+#include "stream/st.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHARD_ROWS = 1 << 16, TINY_SHARE = 20 };
+
+struct options {
+    struct opt_common common;
+    int64_t n_classes, n_iter, n_redo, min_size;
+    bool is_spherical;
+    const char *in;
+    const char *command_line;
+};
+
+static const struct opt table[] = {
+    {'k', "classes", OPT_INT, offsetof(struct options, n_classes), "N", "classes to make", 1,
+     1 << 20, NULL},
+    {0, "iterations", OPT_INT, offsetof(struct options, n_iter), "N", "k-means iterations", 1,
+     1e6, NULL},
+    {0, "redo", OPT_INT, offsetof(struct options, n_redo), "N",
+     "starts, of which the best is kept", 1, 1e6, NULL},
+    {0, "min-size", OPT_INT, offsetof(struct options, min_size), "ROWS",
+     "dissolve smaller classes; 0: a twentieth of the average", 0, 1e12, NULL},
+    {0, "spherical", OPT_FLAG, offsetof(struct options, is_spherical), NULL,
+     "compare directions only (cosine)", 0, 0, NULL},
+    {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
+};
+
+static const struct opt_spec spec = {
+    .program = "raise-cluster",
+    .usage = "[options] [features]",
+    .summary = "Groups instructions into classes by k-means on their embeddings.",
+    .common = "otusp",
+    .common_offset = offsetof(struct options, common),
+    .table = table,
+    .max_args = 1,
+};
+
+/* ---- input ---- */
+
+/* Whether `name` is in a comma-separated list (NULL: empty). */
+static bool list_has(const char *list, const char *name)
+{
+    size_t len = strlen(name);
+    for (const char *p = list; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+        if (!strncmp(p, name, len) && (!p[len] || p[len] == ','))
+            return true;
+    return false;
+}
+
+static int check_rows(const struct st_msg *m, int64_t n, struct err *e)
+{
+    const char *whole = st_msg_meta(m, "raise.whole");
+    for (int64_t i = 0; i < st_msg_n_tensors(m); i++) {
+        const struct st_tensor *t = st_msg_at(m, i);
+        if (!list_has(whole, t->name) && (!t->n_dims || t->shape[0] != n))
+            return err_set(e, ERR_MISMATCH, "tensor \"%s\" does not have %" PRId64 " rows",
+                           t->name, n);
+    }
+    return n ? 0 : err_set(e, ERR_EMPTY, "no rows");
+}
+
+/* A row that cannot be grouped is named by its record; rows that are all the same are a fault
+ * further up, and no classes. */
+static int check_embedding(const struct st_msg *m, const struct st_tensor *t, struct err *e)
+{
+    const float *x = t->data;
+    int64_t n = t->shape[0], dim = t->shape[1];
+    const struct st_tensor *source = st_msg_find(m, "source");
+    const int64_t *record =
+        source && source->dtype == ST_I64 && source->n_dims == 1 ? source->data : NULL;
+    for (int64_t i = 0; i < n * dim; i++)
+        if (!isfinite(x[i]))
+            return err_set(e, ERR_NONFINITE,
+                           "row %" PRId64 " (record %" PRId64 "): embedding is not finite",
+                           i / dim, record ? record[i / dim] : i / dim);
+    for (int64_t i = 1; i < n; i++)
+        if (memcmp(x, x + i * dim, (size_t)dim * sizeof *x))
+            return 0;
+    return n == 1 ? 0 : err_set(e, ERR_RANGE, "all %" PRId64 " embeddings are equal", n);
+}
+
+/* ---- output ---- */
+
+static void set_whole(struct st_msg *m)
+{
+    const char *old = st_msg_meta(m, "raise.whole");
+    if (list_has(old, "centroids"))
+        return;
+    char *list = mem_printf("%s%scentroids", old ? old : "", old && *old ? "," : "");
+    st_msg_set_meta(m, "raise.whole", list);
+    free(list);
+}
+
+/* Rows [first, first + n) of the input and their classes. Borrows both. */
+static struct st_msg *shard_of(const struct st_msg *in, const struct cluster_result *r,
+                               int64_t dim, int64_t first, int64_t n, const struct prov *prov)
+{
+    struct st_msg *m = st_msg_new();
+    const char *key, *value, *whole = st_msg_meta(in, "raise.whole");
+    for (int64_t i = 0; i < st_msg_n_meta(in); i++) {
+        st_msg_meta_at(in, i, &key, &value);
+        st_msg_set_meta(m, key, value);
+    }
+    set_whole(m);
+    prov_write(prov, m, st_msg_meta(in, "raise.history"));
+    for (int64_t i = 0; i < st_msg_n_tensors(in); i++) {
+        const struct st_tensor *t = st_msg_at(in, i);
+        const char *data = t->data;
+        int64_t shape[ST_MAX_DIMS];
+        if (!strcmp(t->name, "class") || !strcmp(t->name, "centroids"))
+            continue; /* of an earlier run */
+        memcpy(shape, t->shape, sizeof shape);
+        if (!list_has(whole, t->name)) {
+            data += t->len / (size_t)t->shape[0] * (size_t)first;
+            shape[0] = n;
+        }
+        st_msg_add(m, t->name, t->dtype, t->n_dims, shape, data);
+    }
+    st_msg_add(m, "class", ST_I32, 1, (int64_t[]){n}, r->assign + first);
+    st_msg_add(m, "centroids", ST_F32, 2, (int64_t[]){r->k, dim}, r->centroids);
+    return m;
+}
+
+static int write_all(const struct options *o, const struct st_msg *in,
+                     const struct cluster_result *r, int64_t n, int64_t dim,
+                     const struct prov *prov, struct err *e)
+{
+    bool is_plain = o->common.is_uncompressed;
+    struct st_writer *w = st_writer_open(o->common.out, is_plain ? ST_PLAIN : 0, e);
+    int64_t step = is_plain ? n : SHARD_ROWS;
+    if (!w)
+        return e->code;
+    for (int64_t first = 0; first < n; first += step) {
+        int64_t rows = n - first < step ? n - first : step;
+        struct st_msg *m = shard_of(in, r, dim, first, rows, prov);
+        int rc = st_writer_put(w, m, e);
+        st_msg_free(m);
+        if (rc < 0) {
+            st_writer_abort(w);
+            return rc;
+        }
+    }
+    return st_writer_close(w, e);
+}
+
+static struct prov *provenance(const struct options *o, const struct st_msg *in)
+{
+    if (o->common.no_provenance)
+        return NULL;
+    struct prov *p = prov_new(spec.program, o->command_line, o->common.seed);
+    char *path = mem_printf("faiss-%s-%s", cluster_faiss_version(), cpu_blas_kernel());
+    prov_set_path(p, path);
+    prov_add_input(p, o->in, st_msg_hash(in));
+    free(path);
+    return p;
+}
+
+static void report(const struct cluster_result *r, int64_t n)
+{
+    enum { N_SHOWN = 16 };
+    struct buf sizes = {0};
+    for (int64_t c = 0; c < r->k && c < N_SHOWN; c++)
+        buf_printf(&sizes, " %" PRId64, r->sizes[c]);
+    if (r->k > N_SHOWN)
+        buf_puts(&sizes, " ...");
+    if (r->n_empty)
+        log_warn("%" PRId64 " of the classes stayed empty and were left out", r->n_empty);
+    if (r->n_dissolved)
+        log_warn("%" PRId64 " small classes were dissolved: their %" PRId64
+                 " rows went to the nearest others",
+                 r->n_dissolved, r->n_moved);
+    log_detail("mean squared distance to the centroid: %.6g", r->objective / (double)n);
+    log_summary("%" PRId64 " rows, classes of%s rows", n, buf_str(&sizes));
+    buf_free(&sizes);
+}
+
+static struct cluster_options settings(const struct options *o, int64_t n)
+{
+    int64_t tiny = n / (o->n_classes * TINY_SHARE);
+    return (struct cluster_options){.k = o->n_classes,
+                                    .n_iter = o->n_iter,
+                                    .n_redo = o->n_redo,
+                                    .seed = o->common.seed,
+                                    .min_size = o->min_size ? o->min_size
+                                                : tiny > 1  ? tiny
+                                                            : 1,
+                                    .is_spherical = o->is_spherical};
+}
+
+static int run(const struct options *o, struct err *e)
+{
+    struct cluster_result r = {0};
+    struct prov *prov = NULL;
+    int rc = file_refuse_tty(o->common.out, e);
+    if (rc < 0)
+        return rc;
+    struct st_msg *in = st_read(o->in, "features", e);
+    if (!in)
+        return e->code;
+    const struct st_tensor *t = st_msg_need(in, "embedding", ST_F32, 2, (int64_t[]){-1, -1}, e);
+    if (!t) {
+        rc = e->code;
+        goto out;
+    }
+    int64_t n = t->shape[0], dim = t->shape[1];
+    struct cluster_options k = settings(o, n);
+    if ((rc = check_rows(in, n, e)) < 0 || (rc = check_embedding(in, t, e)) < 0 ||
+        (rc = cluster_kmeans(&r, t->data, n, dim, &k, e)) < 0) {
+        err_prefix(e, "%s", file_name_in(o->in));
+        goto out;
+    }
+    prov = provenance(o, in);
+    rc = write_all(o, in, &r, n, dim, prov, e);
+    if (!rc)
+        report(&r, n);
+out:
+    prov_free(prov);
+    cluster_result_free(&r);
+    st_msg_free(in);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {
+        .common = OPT_COMMON_DEFAULTS, .n_classes = 4, .n_iter = 25, .n_redo = 10};
+    struct err e = ERR_INIT;
+    cpu_fix_blas(argv);
+    char *command_line = opt_command_line(argc, argv);
+    int first = opt_parse(&spec, &o, argc, argv);
+    o.in = first < argc ? argv[first] : NULL;
+    o.command_line = command_line;
+    int rc = run(&o, &e);
+    if (!rc)
+        rc = file_close_stdout(&e);
+    if (rc < 0)
+        log_error("%s", e.msg);
+    free(command_line);
+    return rc < 0;
+}
