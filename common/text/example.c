@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT
+ * example: records to token ids with a loss mask; see example.h.
+ *
+ * Neighbouring segments with the same flag form a run, which is encoded as one text, because
+ * tokens may span the joint between a template's text and a record's. Special tokens are looked
+ * for in the whole run; when more of them turn up than the template's own text has, the record
+ * imitates one, and the run is encoded again segment by segment. */
+#include "text/example.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool tok_is_special(const struct tok *t, int32_t id);
+
+struct marker {
+    const char *text; /* a piece of the template; borrowed from it */
+    size_t len;
+    int64_t n_special; /* special tokens in it */
+};
+
+struct encoder {
+    const struct tok *t;
+    const struct tmpl *tm;
+    struct marker *markers;
+    int n_markers;
+};
+
+static int64_t count_special(const struct tok *t, const struct tok_ids *ids, size_t from)
+{
+    int64_t n = 0;
+    for (size_t i = from; i < ids->n; i++)
+        n += tok_is_special(t, ids->ids[i]);
+    return n;
+}
+
+static void encoder_free(struct encoder *c)
+{
+    free(c->markers);
+    *c = (struct encoder){0};
+}
+
+static int encoder_init(struct encoder *c, const struct tok *t, const struct tmpl *tm,
+                        struct err *e)
+{
+    struct tok_ids ids = {0};
+    size_t cap = 0;
+    int rc = 0;
+    *c = (struct encoder){.t = t, .tm = tm};
+    for (const char *s; rc == 0 && (s = tmpl_markup(tm, c->n_markers));) {
+        ids.n = 0;
+        rc = tok_encode(t, s, strlen(s), TOK_SPECIAL, &ids, e);
+        MEM_GROW(c->markers, cap, c->n_markers + 1);
+        c->markers[c->n_markers++] = (struct marker){s, strlen(s), count_special(t, &ids, 0)};
+    }
+    free(ids.ids);
+    if (rc < 0)
+        encoder_free(c);
+    return rc;
+}
+
+static int64_t special_in_markup(const struct encoder *c, const struct tmpl_segment *s)
+{
+    for (int i = 0; i < c->n_markers; i++)
+        if (c->markers[i].len == s->len && memcmp(c->markers[i].text, s->text, s->len) == 0)
+            return c->markers[i].n_special;
+    return 0;
+}
+
+/* ---- one record ---- */
+
+struct encoding {
+    struct tok_ids ids;
+    uint8_t *is_loss;
+    size_t cap;
+    size_t response_end; /* after the last token of a response */
+};
+
+static void mark(struct encoding *x, size_t from, bool is_loss)
+{
+    MEM_GROW(x->is_loss, x->cap, x->ids.n);
+    if (x->ids.n > from)
+        memset(x->is_loss + from, is_loss, x->ids.n - from);
+    if (is_loss)
+        x->response_end = x->ids.n;
+}
+
+static int encode_run(const struct encoder *c, const struct tmpl_segment *s, int n, int is_more,
+                      struct tok_ids *ids, struct err *e)
+{
+    struct buf text = {0};
+    int64_t n_special = 0;
+    size_t from = ids->n;
+    for (int i = 0; i < n; i++) {
+        buf_append(&text, s[i].text, s[i].len);
+        n_special += s[i].is_markup ? special_in_markup(c, &s[i]) : 0;
+    }
+    int rc = tok_encode(c->t, text.data, text.len, TOK_SPECIAL | is_more, ids, e);
+    if (rc == 0 && count_special(c->t, ids, from) != n_special) {
+        ids->n = from;
+        for (int i = 0; rc == 0 && i < n; i++) {
+            int flags = (s[i].is_markup ? TOK_SPECIAL : 0) | (i ? TOK_CONTINUE : is_more);
+            rc = tok_encode(c->t, s[i].text, s[i].len, flags, ids, e);
+        }
+    }
+    buf_free(&text);
+    return rc;
+}
+
+static void insert(struct encoding *x, size_t at, int32_t id, bool is_loss)
+{
+    MEM_GROW(x->ids.ids, x->ids.cap, x->ids.n + 1);
+    MEM_GROW(x->is_loss, x->cap, x->ids.n + 1);
+    memmove(x->ids.ids + at + 1, x->ids.ids + at, (x->ids.n - at) * sizeof *x->ids.ids);
+    memmove(x->is_loss + at + 1, x->is_loss + at, x->ids.n - at);
+    x->ids.ids[at] = id;
+    x->is_loss[at] = is_loss;
+    x->ids.n++;
+}
+
+static int encode_text(const struct encoder *c, const struct tmpl_text *text,
+                       struct encoding *x, struct err *e)
+{
+    const struct tmpl_segment *s = text->segments;
+    for (int i = 0, n; i < text->n_segments; i += n) {
+        for (n = 1; i + n < text->n_segments && s[i + n].is_response == s[i].is_response; n++)
+            ;
+        size_t from = x->ids.n;
+        int rc = encode_run(c, s + i, n, i ? TOK_CONTINUE : 0, &x->ids, e);
+        if (rc < 0)
+            return rc;
+        mark(x, from, s[i].is_response);
+    }
+    int32_t bos = tok_bos(c->t), eos = tok_eos(c->t);
+    size_t end = x->response_end;
+    if (text->wants_eos && eos >= 0 && end > 0 && x->ids.ids[end - 1] != eos)
+        insert(x, end, eos, true);
+    if (text->wants_bos && bos >= 0 && tok_adds_bos(c->t) &&
+        (x->ids.n == 0 || x->ids.ids[0] != bos))
+        insert(x, 0, bos, false);
+    if (x->ids.n > 0)
+        x->is_loss[0] = 0; /* nothing before it predicts it */
+    return 0;
+}
+
+/* Applies the bound and counts; hands the arrays over. Returns as example_make. */
+static int finish(struct encoding *y, int64_t max_len, enum example_overlong overlong,
+                  struct example *x, struct err *e)
+{
+    size_t n = y->ids.n;
+    if (n > INT32_MAX)
+        return err_set(e, ERR_RANGE, "%zu tokens: more than can be counted", n);
+    if (max_len > 0 && (int64_t)n > max_len) {
+        if (overlong == EXAMPLE_FAIL)
+            return err_set(e, ERR_RANGE, "%zu tokens, more than the %lld allowed", n,
+                           (long long)max_len);
+        if (overlong == EXAMPLE_DROP)
+            return 0;
+        n = (size_t)max_len;
+        x->is_cut = true;
+    }
+    for (size_t i = 0; i < n; i++)
+        x->n_response += y->is_loss[i];
+    if (x->n_response == 0) {
+        *x = (struct example){0};
+        return 0;
+    }
+    x->n = (int32_t)n;
+    x->n_prompt = x->n - x->n_response;
+    x->ids = mem_dup(y->ids.ids, n * sizeof *x->ids);
+    x->is_loss = mem_dup(y->is_loss, n);
+    return 1;
+}
+
+static int make(const struct encoder *c, const struct data_record *r, int64_t max_len,
+                enum example_overlong overlong, struct example *x, struct err *e)
+{
+    struct tmpl_text text;
+    struct encoding y = {0};
+    *x = (struct example){0};
+    int rc = tmpl_render(c->tm, r, &text, e);
+    if (rc < 0)
+        return rc;
+    rc = encode_text(c, &text, &y, e);
+    if (rc == 0)
+        rc = finish(&y, max_len, overlong, x, e);
+    free(y.ids.ids);
+    free(y.is_loss);
+    tmpl_text_free(&text);
+    return rc;
+}
+
+int example_make(const struct tok *t, const struct tmpl *tm, const struct data_record *r,
+                 int64_t max_len, enum example_overlong overlong, struct example *x,
+                 struct err *e)
+{
+    struct encoder c;
+    int rc = encoder_init(&c, t, tm, e);
+    *x = (struct example){0};
+    if (rc == 0)
+        rc = make(&c, r, max_len, overlong, x, e);
+    encoder_free(&c);
+    return rc;
+}
+
+void example_free(struct example *x)
+{
+    free(x->ids);
+    free(x->is_loss);
+    *x = (struct example){0};
+}
+
+/* ---- all records ---- */
+
+static void count(struct example_set *s, const struct example *x)
+{
+    s->n_dropped += x->n == 0;
+    s->n_cut += x->is_cut;
+    s->n_tokens += x->n;
+    s->n_response_tokens += x->n_response;
+    if (x->n > s->max_len)
+        s->max_len = x->n;
+}
+
+int example_set_make(struct example_set *s, const struct tok *t, const struct tmpl *tm,
+                     const struct dataset *d, int64_t max_len, enum example_overlong overlong,
+                     struct err *e)
+{
+    struct encoder c;
+    *s = (struct example_set){0};
+    int rc = encoder_init(&c, t, tm, e);
+    if (rc < 0)
+        return rc;
+    s->n_examples = d->n_records;
+    s->examples = mem_zalloc((size_t)d->n_records, sizeof *s->examples);
+    int64_t first_bad = d->n_records; /* the first in the file, whatever thread meets it */
+    struct err first = ERR_INIT;
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t i = 0; i < d->n_records; i++) {
+        struct err local = ERR_INIT;
+        if (make(&c, &d->records[i], max_len, overlong, &s->examples[i], &local) >= 0)
+            continue;
+#pragma omp critical(example_set_error)
+        if (i < first_bad) {
+            first_bad = i;
+            first = local;
+        }
+    }
+    encoder_free(&c);
+    for (int64_t i = 0; i < d->n_records; i++)
+        count(s, &s->examples[i]);
+    if (first_bad == d->n_records)
+        return 0;
+    example_set_free(s);
+    const struct data_record *r = &d->records[first_bad];
+    return err_set(e, first.code, "%s:%lld: record %lld: %s", d->name, (long long)r->line,
+                   (long long)r->source, first.msg);
+}
+
+void example_set_free(struct example_set *s)
+{
+    for (int64_t i = 0; i < s->n_examples; i++)
+        example_free(&s->examples[i]);
+    free(s->examples);
+    *s = (struct example_set){0};
+}
+
+/* ---- to be looked at ---- */
+
+static void show_token(const struct tok *t, int32_t id, struct buf *out)
+{
+    struct buf text = {0};
+    tok_show(t, id, &text);
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char ch = (unsigned char)text.data[i];
+        if (ch == '\n')
+            buf_puts(out, "\\n");
+        else if (ch == '\t')
+            buf_puts(out, "\\t");
+        else if (ch == '\r')
+            buf_puts(out, "\\r");
+        else if (ch < 0x20 || ch == 0x7f)
+            buf_printf(out, "\\x%02x", ch);
+        else
+            buf_putc(out, (char)ch);
+    }
+    buf_free(&text);
+}
+
+void example_show(const struct tok *t, const struct example *x, struct buf *out)
+{
+    buf_printf(out, "%d tokens: %d prompt, %d response (*)%s\n", x->n, x->n_prompt,
+               x->n_response, x->is_cut ? ", cut" : "");
+    for (int32_t i = 0; i < x->n; i++) {
+        buf_printf(out, "%7d %c |", x->ids[i], x->is_loss[i] ? '*' : ' ');
+        show_token(t, x->ids[i], out);
+        buf_puts(out, "|\n");
+    }
+}
