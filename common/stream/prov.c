@@ -14,6 +14,7 @@
 struct prov {
     char *program, *args, *path;
     uint64_t seed;
+    bool has_seed;
     struct input {
         char *name;
         uint64_t hash;
@@ -27,6 +28,7 @@ struct prov *prov_new(const char *program, const char *args, uint64_t seed)
     p->program = mem_strdup(program);
     p->args = mem_strdup(args ? args : program);
     p->seed = seed;
+    p->has_seed = true;
     return p;
 }
 
@@ -41,6 +43,11 @@ void prov_free(struct prov *p)
     free(p->args);
     free(p->path);
     free(p);
+}
+
+void prov_set_no_seed(struct prov *p)
+{
+    p->has_seed = false;
 }
 
 void prov_set_path(struct prov *p, const char *arith_path)
@@ -106,7 +113,7 @@ static void put_previous(struct buf *b, const char *previous)
 static void put_seed(struct buf *b, uint64_t seed)
 {
     const char *quote = seed > UINT64_C(1) << 53 ? "\"" : "";
-    buf_printf(b, "%s%" PRIu64 "%s", quote, seed, quote);
+    buf_printf(b, ",\"seed\":%s%" PRIu64 "%s", quote, seed, quote);
 }
 
 static void put_record(struct buf *b, const struct prov *p)
@@ -118,8 +125,8 @@ static void put_record(struct buf *b, const struct prov *p)
     st_put_json_string(b, RAISE_VERSION);
     buf_puts(b, ",\"args\":");
     st_put_json_string(b, p->args);
-    buf_puts(b, ",\"seed\":");
-    put_seed(b, p->seed);
+    if (p->has_seed)
+        put_seed(b, p->seed);
     if (p->path) {
         buf_puts(b, ",\"path\":");
         st_put_json_string(b, p->path);

@@ -6,7 +6,9 @@
  * program, oldest first:
  *     {"program":"raise-cluster","version":"0.1.0","args":"raise-cluster -k 8 f.st.zst",
  *      "seed":42,"path":"cpu-avx512-fp32","inputs":[{"name":"f.st.zst","xxh64":"..16 hex.."}]}
- * "name" is the file's base name, so that moving a folder does not change bytes.
+ * "name" is the file's base name, so that moving a folder does not change bytes. A seed above
+ * 2^53 is a string, since many readers of JSON would round the number; "seed" and "path" may be
+ * absent.
  */
 #ifndef RAISE_STREAM_PROV_H
 #define RAISE_STREAM_PROV_H
@@ -15,7 +17,8 @@
 
 struct prov; /* owned; prov_free */
 struct prov *prov_new(const char *program, const char *args, uint64_t seed);
-void prov_free(struct prov *p);
+void prov_free(struct prov *p);        /* NULL-safe */
+void prov_set_no_seed(struct prov *p); /* the program chooses nothing at random */
 /* Which arithmetic made the numbers ("cpu-avx512-fp32-SkylakeX"); NULL-able. */
 void prov_set_path(struct prov *p, const char *arith_path);
 void prov_add_input(struct prov *p, const char *path, uint64_t hash);

@@ -74,11 +74,14 @@ struct st_tensor {
 
 struct st_msg; /* owned; free with st_msg_free */
 struct st_msg *st_msg_new(void);
-void st_msg_free(struct st_msg *m); /* NULL-safe */
+struct st_msg *st_msg_copy(const struct st_msg *m); /* with its own copy of every tensor */
+void st_msg_free(struct st_msg *m);                 /* NULL-safe */
 /* Copies key and value; replaces an old value. */
 void st_msg_set_meta(struct st_msg *m, const char *key, const char *value);
 void st_msg_unset_meta(struct st_msg *m, const char *key);        /* no-op when absent */
 const char *st_msg_meta(const struct st_msg *m, const char *key); /* NULL when absent */
+/* Metadata that is a decimal number >= 0; -1 when absent or anything else. */
+int64_t st_msg_meta_int(const struct st_msg *m, const char *key);
 int64_t st_msg_n_meta(const struct st_msg *m);
 void st_msg_meta_at(const struct st_msg *m, int64_t i, const char **key, const char **value);
 /* Adds a tensor; `data` is borrowed until the msg is written or freed. */
@@ -96,8 +99,27 @@ const struct st_tensor *st_msg_need(const struct st_msg *m, const char *name, en
                                     int n_dims, const int64_t *shape, struct err *e);
 
 /* Identity of the tensors (not of metadata, compression or sharding): xxh64 over the tensors
- * sorted by name, each as name, dtype, shape and its bytes' xxh64. */
+ * sorted by name, each as name, dtype, shape and its bytes' xxh64 (raise-stream(5)). */
 uint64_t st_msg_hash(const struct st_msg *m);
+/* The same of a stream, shard by shard. All shards must be alike (st_msg_check_shard). */
+struct st_hash; /* owned; st_hash_end or st_hash_free */
+struct st_hash *st_hash_new(void);
+void st_hash_add(struct st_hash *h, const struct st_msg *shard);
+uint64_t st_hash_end(struct st_hash *h); /* the identity; frees h */
+void st_hash_free(struct st_hash *h);    /* NULL-safe */
+
+/* Can `shard` follow `first` in a stream? Same names, dtypes and trailing dimensions, equal
+ * whole tensors; else ERR_MISMATCH with the tensor. */
+int st_msg_check_shard(const struct st_msg *first, const struct st_msg *shard,
+                       struct err *e) RAISE_MUST_CHECK;
+/* Appends the rows of `shard`, which is checked as above and not kept, to `m`. */
+int st_msg_append(struct st_msg *m, const struct st_msg *shard, struct err *e) RAISE_MUST_CHECK;
+/* Makes m's metadata tell of `shard` too: adds its raise.n_rows (how many records a shard
+ * covers, from raise.first_row on). Metadata copied from shard to shard, which is known by an
+ * equal raise.first_row, is not added up. st_msg_append does this. */
+void st_msg_merge_meta(struct st_msg *m, const struct st_msg *shard);
+/* Is the tensor kept once for the whole stream (listed in raise.whole)? */
+bool st_msg_is_whole(const struct st_msg *m, const char *name);
 
 /* ---- streams ---- */
 enum { ST_PLAIN = 1 }; /* st_writer_open flag: one plain .safetensors, exactly one put */
@@ -122,13 +144,14 @@ struct st_reader *st_reader_open(const char *path, struct err *e) RAISE_MUST_CHE
 /* The next shard into *m (owned by the caller; tensors stay valid until st_msg_free and, for a
  * mapped file, st_reader_close). 1: a shard; 0: the end, seek table seen and agreeing; < 0. */
 int st_reader_next(struct st_reader *r, struct st_msg **m, struct err *e) RAISE_MUST_CHECK;
+bool st_reader_is_compressed(const struct st_reader *r);
 void st_reader_close(struct st_reader *r); /* NULL-safe */
 
 /* Reads a whole stream and joins its shards by rows: every shard must have the same tensors,
  * dtypes and trailing dimensions. Tensors whose name ends in "!" in the man page ("whole"
  * tensors: listed in metadata "raise.whole", comma-separated) must be equal in every shard and
  * are kept once. `kind` NULL: any. Checks raise.kind and raise.version. NULL on error. Result
- * metadata is the first shard's. */
+ * metadata is the first shard's; raise.n_rows, where shards have it, their sum. */
 struct st_msg *st_read(const char *path, const char *kind, struct err *e) RAISE_MUST_CHECK;
 
 /* A plain safetensors message in memory (model files too). The msg borrows `data`. Tensors of

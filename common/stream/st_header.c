@@ -245,7 +245,7 @@ static int parse_tensor(struct parse *p, const char *name, json_t *object)
     MEM_GROW(p->m->own, p->m->own_cap, p->m->n_tensors + 1);
     x.name = mem_strdup(name);
     x.data = p->data + at.begin;
-    p->m->own[p->m->n_tensors] = NULL;
+    p->m->own[p->m->n_tensors] = (struct st_own){0};
     p->m->tensor[p->m->n_tensors++] = x;
     MEM_GROW(p->place, p->cap, p->n_places + 1);
     p->place[p->n_places++] = at;

@@ -3,14 +3,9 @@
 #include "stream/st_priv.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The message being built. Tensors own growing buffers from the second shard on. */
-struct join {
-    struct st_msg *m; /* first shard's metadata, all shards' rows */
-    size_t *cap;      /* bytes of each own[i] */
-};
 
 static int check_kind(const struct st_msg *m, const char *kind, struct err *e)
 {
@@ -37,101 +32,103 @@ static bool same_rows(const struct st_tensor *a, const struct st_tensor *b, bool
     return true;
 }
 
-static int check_shard(const struct st_msg *m, const struct st_msg *shard, struct err *e)
+int st_msg_check_shard(const struct st_msg *m, const struct st_msg *shard, struct err *e)
 {
-    const char *whole = st_msg_meta(m, "raise.whole");
+    const char *name = shard->name ? shard->name : "(message)";
     if (m->n_tensors != shard->n_tensors)
-        return err_set(e, ERR_MISMATCH, "%s: %zu tensors, %zu in the shards before",
-                       shard->name, shard->n_tensors, m->n_tensors);
+        return err_set(e, ERR_MISMATCH, "%s: %zu tensors, %zu in the shards before", name,
+                       shard->n_tensors, m->n_tensors);
     for (size_t i = 0; i < m->n_tensors; i++) {
         const struct st_tensor *a = &m->tensor[i], *b = st_msg_find(shard, a->name);
-        bool is_whole = st_list_has(whole, a->name);
+        bool is_whole = st_msg_is_whole(m, a->name);
         char was[256], is[256];
         if (!b)
-            return err_set(e, ERR_MISMATCH, "%s: tensor \"%s\" is missing", shard->name,
-                           a->name);
+            return err_set(e, ERR_MISMATCH, "%s: tensor \"%s\" is missing", name, a->name);
         if (!same_rows(a, b, is_whole))
-            return err_set(e, ERR_MISMATCH, "%s: tensor \"%s\" is %s, before it was %s",
-                           shard->name, a->name,
-                           st_shape_text(is, b->dtype, b->n_dims, b->shape),
+            return err_set(e, ERR_MISMATCH, "%s: tensor \"%s\" is %s, before it was %s", name,
+                           a->name, st_shape_text(is, b->dtype, b->n_dims, b->shape),
                            st_shape_text(was, a->dtype, a->n_dims, a->shape));
-        if (is_whole && (a->len != b->len || memcmp(a->data, b->data, a->len)))
+        if (is_whole && a->len && memcmp(a->data, b->data, a->len))
             return err_set(e, ERR_MISMATCH, "%s: tensor \"%s\" differs from the shards before",
-                           shard->name, a->name);
+                           name, a->name);
         if (!is_whole && !a->n_dims)
-            return err_set(e, ERR_FORMAT, "%s: tensor \"%s\" has no rows to join", shard->name,
+            return err_set(e, ERR_MISMATCH, "%s: tensor \"%s\" has no rows to join", name,
                            a->name);
     }
     return 0;
 }
 
-static void append(struct join *j, const struct st_msg *shard)
+static void append_rows(struct st_tensor *a, struct st_own *own, const struct st_tensor *b)
 {
-    struct st_msg *m = j->m;
-    const char *whole = st_msg_meta(m, "raise.whole");
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        struct st_tensor *a = &m->tensor[i];
-        const struct st_tensor *b = st_msg_find(shard, a->name);
-        if (st_list_has(whole, a->name))
-            continue;
-        if (!m->own[i]) { /* still in the first shard's block */
-            m->own[i] = mem_dup(a->data, a->len);
-            j->cap[i] = a->len;
-        }
-        m->own[i] = mem_grow(m->own[i], &j->cap[i], a->len + b->len, 1);
-        if (b->len)
-            memcpy((char *)m->own[i] + a->len, b->data, b->len);
-        a->data = m->own[i];
-        a->len += b->len;
-        a->shape[0] += b->shape[0];
-    }
+    if (!own->data) /* still in the first shard's block */
+        *own = (struct st_own){mem_dup(a->data, a->len), a->len};
+    own->data = mem_grow(own->data, &own->cap, a->len + b->len, 1);
+    if (b->len)
+        memcpy((char *)own->data + a->len, b->data, b->len);
+    a->data = own->data;
+    a->len += b->len;
+    a->shape[0] += b->shape[0];
 }
 
 /* Whole tensors leave the first shard's block, which can then go. */
 static void drop_block(struct st_msg *m)
 {
-    if (!m->block)
-        return;
-    for (size_t i = 0; i < m->n_tensors; i++)
-        if (!m->own[i])
-            m->tensor[i].data = m->own[i] = mem_dup(m->tensor[i].data, m->tensor[i].len);
+    for (size_t i = 0; m->block && i < m->n_tensors; i++)
+        if (!m->own[i].data) {
+            struct st_tensor *x = &m->tensor[i];
+            m->own[i] = (struct st_own){mem_dup(x->data, x->len), x->len};
+            x->data = m->own[i].data;
+        }
     free(m->block);
     m->block = NULL;
 }
 
-static int add_shard(struct join *j, struct st_msg *shard, struct err *e)
+void st_msg_merge_meta(struct st_msg *m, const struct st_msg *shard)
 {
-    int rc = check_shard(j->m, shard, e);
-    if (!rc) {
-        append(j, shard);
-        drop_block(j->m);
+    int64_t a = st_msg_meta_int(m, "raise.n_rows"), b = st_msg_meta_int(shard, "raise.n_rows");
+    if (a < 0 || b < 0 || a > INT64_MAX - b ||
+        st_msg_meta_int(m, "raise.first_row") == st_msg_meta_int(shard, "raise.first_row"))
+        return;
+    char sum[32];
+    snprintf(sum, sizeof sum, "%" PRId64, a + b);
+    st_msg_set_meta(m, "raise.n_rows", sum);
+}
+
+int st_msg_append(struct st_msg *m, const struct st_msg *shard, struct err *e)
+{
+    int rc = st_msg_check_shard(m, shard, e);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        struct st_tensor *a = &m->tensor[i];
+        if (!st_msg_is_whole(m, a->name))
+            append_rows(a, &m->own[i], st_msg_find(shard, a->name));
     }
-    st_msg_free(shard);
-    return rc;
+    st_msg_merge_meta(m, shard);
+    drop_block(m);
+    return 0;
 }
 
 struct st_msg *st_read(const char *path, const char *kind, struct err *e)
 {
-    struct join j = {0};
-    struct st_msg *shard;
+    struct st_msg *m = NULL, *shard;
     struct st_reader *r = st_reader_open(path, e);
     if (!r)
         return NULL;
-    int rc = st_reader_next(r, &j.m, e);
+    int rc = st_reader_next(r, &m, e);
     if (rc == 1)
-        rc = check_kind(j.m, kind, e);
-    if (!rc && j.m) {
-        j.cap = mem_zalloc(j.m->n_tensors, sizeof *j.cap);
-        st_reader_give_map(r, j.m);
-        while ((rc = st_reader_next(r, &shard, e)) == 1)
-            if ((rc = add_shard(&j, shard, e)) < 0)
-                break;
+        rc = check_kind(m, kind, e);
+    if (!rc && m) {
+        st_reader_give_map(r, m);
+        while (!rc && (rc = st_reader_next(r, &shard, e)) == 1) {
+            rc = st_msg_append(m, shard, e);
+            st_msg_free(shard);
+        }
     }
     st_reader_close(r);
-    free(j.cap);
     if (rc < 0) {
-        st_msg_free(j.m);
+        st_msg_free(m);
         return NULL;
     }
-    return j.m;
+    return m;
 }

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <xxhash.h>
-
 static const struct {
     const char *name;
     size_t size;
@@ -85,7 +83,7 @@ void st_msg_free(struct st_msg *m)
         return;
     for (size_t i = 0; i < m->n_tensors; i++) {
         free(m->tensor[i].name);
-        free(m->own[i]);
+        free(m->own[i].data);
     }
     for (size_t i = 0; i < m->n_meta; i++) {
         free(m->meta[i].key);
@@ -98,6 +96,19 @@ void st_msg_free(struct st_msg *m)
     free(m->block);
     file_map_close(&m->map);
     free(m);
+}
+
+struct st_msg *st_msg_copy(const struct st_msg *m)
+{
+    struct st_msg *copy = st_msg_new();
+    copy->name = m->name ? mem_strdup(m->name) : NULL;
+    for (size_t i = 0; i < m->n_meta; i++)
+        st_msg_set_meta(copy, m->meta[i].key, m->meta[i].value);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const struct st_tensor *x = &m->tensor[i];
+        st_msg_add_copy(copy, x->name, x->dtype, x->n_dims, x->shape, x->data);
+    }
+    return copy;
 }
 
 /* Where `key` is, or where it belongs. */
@@ -155,6 +166,24 @@ const char *st_msg_meta(const struct st_msg *m, const char *key)
     return is_there ? m->meta[at].value : NULL;
 }
 
+int64_t st_msg_meta_int(const struct st_msg *m, const char *key)
+{
+    const char *s = st_msg_meta(m, key);
+    int64_t v = 0;
+    if (!s || !*s)
+        return -1;
+    for (; *s; s++)
+        if (*s < '0' || *s > '9' || __builtin_mul_overflow(v, (int64_t)10, &v) ||
+            __builtin_add_overflow(v, (int64_t)(*s - '0'), &v))
+            return -1;
+    return v;
+}
+
+bool st_msg_is_whole(const struct st_msg *m, const char *name)
+{
+    return st_list_has(st_msg_meta(m, "raise.whole"), name);
+}
+
 int64_t st_msg_n_meta(const struct st_msg *m)
 {
     return (int64_t)m->n_meta;
@@ -182,7 +211,7 @@ static void add(struct st_msg *m, const char *name, enum st_dtype t, int n_dims,
         x->shape[i] = shape[i];
     x->data = is_copy ? own : data;
     x->len = (size_t)bytes;
-    m->own[m->n_tensors++] = own;
+    m->own[m->n_tensors++] = (struct st_own){own, is_copy ? x->len : 0};
 }
 
 void st_msg_add(struct st_msg *m, const char *name, enum st_dtype t, int n_dims,
@@ -245,36 +274,7 @@ void st_msg_align(struct st_msg *m)
         struct st_tensor *x = &m->tensor[i];
         if ((uintptr_t)x->data % st_dtype_size(x->dtype) == 0)
             continue;
-        m->own[i] = mem_dup(x->data, x->len);
-        x->data = m->own[i];
+        m->own[i] = (struct st_own){mem_dup(x->data, x->len), x->len};
+        x->data = m->own[i].data;
     }
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct st_tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
-uint64_t st_msg_hash(const struct st_msg *m)
-{
-    const struct st_tensor **sorted = mem_alloc(m->n_tensors, sizeof *sorted);
-    for (size_t i = 0; i < m->n_tensors; i++)
-        sorted[i] = &m->tensor[i];
-    qsort(sorted, m->n_tensors, sizeof *sorted, by_name);
-    struct buf b = {0};
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const struct st_tensor *x = sorted[i];
-        buf_append(&b, x->name, strlen(x->name) + 1);
-        const char *dtype = st_dtype_name(x->dtype);
-        buf_append(&b, dtype, strlen(dtype) + 1);
-        st_put_u64(&b, (uint64_t)x->n_dims);
-        for (int d = 0; d < x->n_dims; d++)
-            st_put_u64(&b, (uint64_t)x->shape[d]);
-        st_put_u64(&b, XXH64(x->data, x->len, 0));
-    }
-    uint64_t hash = XXH64(b.data, b.len, 0);
-    buf_free(&b);
-    free(sorted);
-    return hash;
 }

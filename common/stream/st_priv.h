@@ -39,7 +39,10 @@ struct st_meta {
 struct st_msg {
     char *name; /* the file it came from, for messages; NULL: made by a program */
     struct st_tensor *tensor;
-    void **own; /* one a tensor: its own copy of the data, or NULL */
+    struct st_own {
+        void *data; /* the tensor's own copy, or NULL */
+        size_t cap; /* bytes */
+    } * own;        /* one a tensor */
     size_t n_tensors, tensor_cap, own_cap;
     struct st_meta *meta; /* sorted by key */
     size_t n_meta, meta_cap;

@@ -122,6 +122,11 @@ fail:
     return NULL;
 }
 
+bool st_reader_is_compressed(const struct st_reader *r)
+{
+    return !r->is_plain;
+}
+
 void st_reader_close(struct st_reader *r)
 {
     if (!r)
