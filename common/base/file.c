@@ -19,7 +19,7 @@
 struct outfile {
     int fd;
     char *path; /* NULL: standard output */
-    char *tmp;
+    char *tmp;  /* NULL: written in place (standard output, a device, a pipe) */
     int64_t n_bytes;
     struct outfile *next;
 };
@@ -116,7 +116,8 @@ void file_map_close(struct file_map *m)
 int file_refuse_tty(const char *path, struct err *e)
 {
     if (file_is_std(path) && isatty(STDOUT_FILENO))
-        return err_set(e, ERR_IO, "(standard output): will not write binary data to a terminal");
+        return err_set(e, ERR_IO,
+                       "(standard output): will not write binary data to a terminal");
     return 0;
 }
 
@@ -163,8 +164,12 @@ struct outfile *outfile_open(const char *path, struct err *e)
     sigset_t old;
     block_signals(&old);
     o->path = mem_strdup(path);
-    o->tmp = mem_printf("%s.tmp%ld", path, (long)getpid());
-    o->fd = open(o->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    struct stat st;
+    bool is_special =
+        !stat(path, &st) && !S_ISREG(st.st_mode); /* never rename over /dev/null */
+    o->tmp = is_special ? NULL : mem_printf("%s.tmp%ld", path, (long)getpid());
+    o->fd = is_special ? open(path, O_WRONLY | O_CLOEXEC)
+                       : open(o->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->fd < 0) {
         err_set_errno(e, "%s", path);
         free(o->tmp);
@@ -235,15 +240,15 @@ int outfile_commit(struct outfile *o, struct err *e)
     int rc = 0;
     sigset_t old;
     block_signals(&old);
-    if (fsync(o->fd) < 0)
+    if (o->tmp && fsync(o->fd) < 0)
         rc = err_set_errno(e, "%s", o->path);
     if (close(o->fd) < 0 && !rc)
         rc = err_set_errno(e, "%s", o->path);
-    if (!rc && rename(o->tmp, o->path) < 0)
+    if (!rc && o->tmp && rename(o->tmp, o->path) < 0)
         rc = err_set_errno(e, "%s", o->path);
-    if (rc)
+    if (rc && o->tmp)
         unlink(o->tmp);
-    else
+    else if (o->tmp)
         sync_folder(o->path);
     forget(o);
     sigprocmask(SIG_SETMASK, &old, NULL);
@@ -261,7 +266,8 @@ void outfile_abort(struct outfile *o)
     sigset_t old;
     block_signals(&old);
     close(o->fd);
-    unlink(o->tmp);
+    if (o->tmp)
+        unlink(o->tmp);
     forget(o);
     sigprocmask(SIG_SETMASK, &old, NULL);
 }

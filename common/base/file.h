@@ -5,7 +5,8 @@
  * An output file is written under a temporary name beside its target, synced, and renamed when
  * outfile_commit() is called; until then the target is untouched. The temporary file is
  * removed on outfile_abort() and on SIGINT, SIGTERM and SIGHUP (which are then raised again).
- * NULL or "-" means standard output, which is written straight through.
+ * NULL or "-" means standard output, which is written straight through, as are devices and
+ * named pipes: -o /dev/null does what it says.
  *
  *     struct outfile *o = outfile_open(path, &e);
  *     if (!o || outfile_write(o, p, n, &e) < 0) { outfile_abort(o); return e.code; }
@@ -38,7 +39,8 @@ struct file_map {
 int file_map_open(struct file_map *m, const char *path, struct err *e) RAISE_MUST_CHECK;
 void file_map_close(struct file_map *m);
 
-/* Binary data must not go to a terminal: ERR_IO when path is standard output and that is one. */
+/* Binary data must not go to a terminal: ERR_IO when path is standard output and that is one.
+ */
 int file_refuse_tty(const char *path, struct err *e) RAISE_MUST_CHECK;
 
 struct outfile;

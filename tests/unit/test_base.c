@@ -5,11 +5,13 @@
 #include "base/opt.h"
 #include "base/rng.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -82,12 +84,42 @@ static void output_appears_whole_or_not_at_all(void **state)
     free(path);
 }
 
+static void devices_are_written_not_replaced(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/raise-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    char *link = mem_printf("%s/null", dir), *pipe = mem_printf("%s/pipe", dir);
+    struct err e = ERR_INIT;
+    struct stat st;
+    assert_int_equal(symlink("/dev/null", link), 0);
+    assert_int_equal(file_write_all(link, "abc", 3, &e), 0);
+    assert_int_equal(lstat(link, &st), 0);
+    assert_true(S_ISLNK(st.st_mode)); /* neither renamed over nor removed */
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    int fd = open(pipe, O_RDONLY | O_NONBLOCK);
+    assert_int_equal(file_write_all(pipe, "abc", 3, &e), 0);
+    char got[4] = "";
+    assert_int_equal(read(fd, got, 3), 3);
+    assert_string_equal(got, "abc");
+    close(fd);
+    struct outfile *o = outfile_open(dir, &e);
+    assert_null(o);
+    assert_int_equal(e.code, ERR_IO);
+    unlink(link);
+    unlink(pipe);
+    assert_int_equal(rmdir(dir), 0);
+    free(link);
+    free(pipe);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_strict),
         cmocka_unit_test(random_numbers_have_their_moments),
         cmocka_unit_test(output_appears_whole_or_not_at_all),
+        cmocka_unit_test(devices_are_written_not_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
