@@ -15,7 +15,8 @@
  * null where it is optional; other fields may be anything and are kept: the record's own JSON
  * text (`raw`) travels along for export, untouched. The user's turn of an Alpaca record is
  * "instruction\ninput". A `system` field becomes the first turn, unless the list opens with
- * one. Lists may use either layout's keys; OpenAI's lists of text parts are joined.
+ * one. Lists may use either layout's keys, and may be JSON text in a string (a CSV cell);
+ * OpenAI's lists of text parts are joined.
  *
  * JSON is parsed strictly, each record on its own and in parallel: no duplicate keys, no NUL
  * characters, only well-formed UTF-8 (a byte order mark before the first record is skipped).

@@ -209,21 +209,37 @@ static int add_message(struct builder *b, const json_t *m, const char *list, siz
     return 0;
 }
 
-static int add_messages(struct builder *b, const json_t *list, const char *key)
+/* A list, or the JSON text of one, which is how a CSV cell or a data frame holds it. The caller
+ * releases what it gets (json_decref); NULL: neither. */
+static json_t *get_list(json_t *v)
+{
+    json_t *list = NULL;
+    if (json_is_array(v))
+        return json_incref(v);
+    if (json_is_string(v) && json_string_value(v)[0] == '[')
+        list = json_loadb(json_string_value(v), json_string_length(v), JSON_REJECT_DUPLICATES,
+                          NULL);
+    return list;
+}
+
+static int add_messages(struct builder *b, json_t *value, const char *key)
 {
     size_t i;
     const json_t *m;
-    if (!list)
+    int rc = 0;
+    if (!value)
         return err_set(b->e, ERR_FORMAT, "\"%s\" is missing", key);
-    if (!json_is_array(list))
-        return wrong_type(b, key, list, "array");
+    json_t *list = get_list(value);
+    if (!list)
+        return wrong_type(b, key, value, "array");
     json_array_foreach(list, i, m)
     {
-        int rc = add_message(b, m, key, i);
+        rc = add_message(b, m, key, i);
         if (rc < 0)
-            return rc;
+            break;
     }
-    return 0;
+    json_decref(list);
+    return rc;
 }
 
 static bool has_assistant(const struct builder *b)
@@ -255,30 +271,38 @@ static int build_list(struct builder *b, const json_t *o, const char *key)
 
 /* ---- layouts ---- */
 
-static int add_history(struct builder *b, const json_t *history)
+static int add_pair(struct builder *b, const json_t *pair, size_t i)
+{
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *s = json_array_get(pair, k);
+        if (json_array_size(pair) != 2 || !json_is_string(s))
+            return err_set(b->e, ERR_FORMAT, "\"history[%zu]\" is not a pair of strings", i);
+        if (json_string_length(s) == 0)
+            return err_set(b->e, ERR_FORMAT, "\"history[%zu][%zu]\" is empty", i, k);
+        add_json_turn(b, k ? DATA_ASSISTANT : DATA_USER, s);
+    }
+    return 0;
+}
+
+static int add_history(struct builder *b, json_t *value)
 {
     size_t i;
     const json_t *pair;
-    if (!history || json_is_null(history) ||
-        (json_is_string(history) && json_string_length(history) == 0))
+    int rc = 0;
+    if (!value || json_is_null(value) ||
+        (json_is_string(value) && json_string_length(value) == 0))
         return 0;
-    if (!json_is_array(history))
-        return wrong_type(b, "history", history, "array");
-    json_array_foreach(history, i, pair)
+    json_t *list = get_list(value);
+    if (!list)
+        return wrong_type(b, "history", value, "array");
+    json_array_foreach(list, i, pair)
     {
-        if (!json_is_array(pair) || json_array_size(pair) != 2)
-            return err_set(b->e, ERR_FORMAT, "\"history[%zu]\" is not a pair of strings", i);
-        for (size_t k = 0; k < 2; k++) {
-            const json_t *s = json_array_get(pair, k);
-            if (!json_is_string(s))
-                return err_set(b->e, ERR_FORMAT, "\"history[%zu]\" is not a pair of strings",
-                               i);
-            if (json_string_length(s) == 0)
-                return err_set(b->e, ERR_FORMAT, "\"history[%zu][%zu]\" is empty", i, k);
-            add_json_turn(b, k ? DATA_ASSISTANT : DATA_USER, s);
-        }
+        rc = add_pair(b, pair, i);
+        if (rc < 0)
+            break;
     }
-    return 0;
+    json_decref(list);
+    return rc;
 }
 
 /* The user's turn is "instruction\ninput", as LLaMA-Factory joins them. */
@@ -334,8 +358,8 @@ static int build_sharegpt(struct builder *b, const json_t *o, struct data_record
 /* Strings, or lists of messages as TRL takes them. */
 static int build_completion(struct builder *b, const json_t *o, struct data_record *r)
 {
-    const json_t *prompt = json_object_get(o, "prompt");
-    const json_t *completion = json_object_get(o, "completion");
+    json_t *prompt = json_object_get(o, "prompt");
+    json_t *completion = json_object_get(o, "completion");
     (void)r;
     int rc = json_is_array(prompt) ? add_messages(b, prompt, "prompt")
                                    : add_field(b, o, "prompt", DATA_USER);

@@ -223,7 +223,7 @@ static bool has_suffix(const char *name, const char *suffix)
  * column in its first line must speak for it. */
 static enum data_format find_format(const struct data_split *s, const struct scanner *c)
 {
-    static const char *const names[] = {"instruction", "prompt", "question", "text", NULL};
+    static const char *const names[] = {"text", "messages", "conversations", NULL};
     if (has_suffix(s->name, ".csv"))
         return DATA_CSV;
     if (c->s[c->at] == '[')
@@ -233,8 +233,9 @@ static enum data_format find_format(const struct data_split *s, const struct sca
     size_t n = strcspn(c->s + c->at, "\r\n");
     if (memchr(c->s + c->at, ',', n))
         return DATA_CSV;
+    size_t from = c->at + (c->s[c->at] == '"'); /* a file of one column */
     for (int i = 0; names[i]; i++)
-        if (strncmp(c->s + c->at, names[i], strlen(names[i])) == 0)
+        if (strncmp(c->s + from, names[i], strlen(names[i])) == 0)
             return DATA_CSV;
     return DATA_AUTO;
 }

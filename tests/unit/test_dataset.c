@@ -126,6 +126,9 @@ static void every_layout_becomes_turns(void **state)
     expect_record("{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],"
                   "\"completion\":[{\"role\":\"assistant\",\"content\":\"a\"}]}",
                   DATA_COMPLETION, plain, 2);
+    expect_record(
+        "{\"messages\":\"[{\\\"role\\\":\\\"assistant\\\",\\\"content\\\":\\\"a\\\"}]\"}",
+        DATA_MESSAGES, alone, 1);
     expect_record("{\"question\":\"q\",\"answer\":\"a\"}", DATA_QA, plain, 2);
     expect_record("{\"text\":\"a\"}", DATA_TEXT, alone, 1);
 }

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ * export: JSON, JSON lines, messages and indices; see export.h. CSV is in export_csv.c. */
+#include "data/export.h"
+
+#include "data/export_impl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { INDENT = 4 };
+
+static void new_line(struct buf *b, int indent, int level)
+{
+    buf_putc(b, '\n');
+    for (int i = 0; i < indent * level; i++)
+        buf_putc(b, ' ');
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+/* A string at s[i], with its quotes, copied as it is; returns the byte after it. */
+static size_t copy_string(struct buf *b, const char *s, size_t len, size_t i)
+{
+    size_t from = i;
+    for (i++; i < len && s[i] != '"'; i++)
+        i += s[i] == '\\';
+    i = i < len ? i + 1 : len;
+    buf_append(b, s + from, i - from);
+    return i;
+}
+
+void export_format_json(struct buf *b, const char *s, size_t len, int indent, int level)
+{
+    for (size_t i = 0; i < len;) {
+        char c = s[i];
+        if (c == '"') {
+            i = copy_string(b, s, len, i);
+            continue;
+        }
+        i++;
+        if (c == '{' || c == '[') {
+            while (i < len && is_space(s[i]))
+                i++;
+            buf_putc(b, c);
+            level++;
+            if (i < len && (s[i] == '}' || s[i] == ']')) {
+                buf_putc(b, s[i++]);
+                level--;
+            } else if (indent) {
+                new_line(b, indent, level);
+            }
+        } else if (c == '}' || c == ']') {
+            level--;
+            if (indent)
+                new_line(b, indent, level);
+            buf_putc(b, c);
+        } else if (c == ',' && indent) {
+            buf_putc(b, c);
+            new_line(b, indent, level);
+        } else if (c == ',' || c == ':') {
+            buf_putc(b, c);
+            buf_putc(b, ' ');
+        } else if (!is_space(c)) {
+            buf_putc(b, c);
+        }
+    }
+}
+
+bool export_is_extra(const struct data_member *m, const struct export_extra *extras,
+                     int n_extras)
+{
+    for (int i = 0; i < n_extras; i++)
+        if (strlen(extras[i].name) == m->key_len &&
+            memcmp(extras[i].name, m->key, m->key_len) == 0)
+            return true;
+    return false;
+}
+
+bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
+{
+    double v = x->values[row];
+    char text[40];
+    if (!isfinite(v))
+        return false;
+    if (x->is_integer) {
+        buf_printf(b, "%.0f", v);
+        return true;
+    }
+    for (int digits = 6; digits <= 17; digits++) { /* the shortest that reads back equal */
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        double back = strtod(text, NULL);
+        if (!(back < v) && !(back > v))
+            break;
+    }
+    buf_puts(b, text);
+    return true;
+}
+
+static const char *const fields_read[][6] = {
+    [DATA_ALPACA] = {"instruction", "input", "output", "system", "history", NULL},
+    [DATA_MESSAGES] = {"messages", "system", NULL},
+    [DATA_SHAREGPT] = {"conversations", "system", NULL},
+    [DATA_COMPLETION] = {"prompt", "completion", NULL},
+    [DATA_QA] = {"question", "answer", NULL},
+    [DATA_TEXT] = {"text", NULL},
+};
+
+bool export_is_read(const struct data_record *r, const struct data_member *m)
+{
+    for (const char *const *f = fields_read[r->layout]; *f; f++)
+        if (strlen(*f) == m->key_len && memcmp(*f, m->key, m->key_len) == 0)
+            return true;
+    return false;
+}
+
+/* ---- one record as JSON ---- */
+
+struct writer {
+    struct buf *b;
+    int indent, level; /* of the object's own lines */
+    int n_members;
+};
+
+static void begin_member(struct writer *w, const char *key, size_t key_len)
+{
+    buf_putc(w->b, w->n_members ? ',' : '{');
+    w->n_members++;
+    if (w->indent)
+        new_line(w->b, w->indent, w->level + 1);
+    else if (w->n_members > 1)
+        buf_putc(w->b, ' ');
+    buf_putc(w->b, '"');
+    buf_append(w->b, key, key_len);
+    buf_puts(w->b, "\": ");
+}
+
+static void end_object(struct writer *w)
+{
+    if (w->n_members == 0)
+        buf_putc(w->b, '{');
+    else if (w->indent)
+        new_line(w->b, w->indent, w->level);
+    buf_putc(w->b, '}');
+}
+
+static void add_messages(struct writer *w, const struct data_record *r)
+{
+    static const char *const names[] = {"system", "user", "assistant", "tool"};
+    begin_member(w, "messages", strlen("messages"));
+    for (int i = 0; i < r->n_turns; i++) {
+        buf_printf(w->b, "%s{\"role\": \"%s\", \"content\": ", i ? ", " : "[",
+                   names[r->turns[i].role]);
+        data_json_quote(w->b, r->turns[i].text, r->turns[i].len);
+        buf_putc(w->b, '}');
+    }
+    buf_putc(w->b, ']');
+}
+
+static void add_record(struct writer *w, const struct data_record *r, bool is_messages,
+                       const struct export_extra *extras, int n_extras, int64_t row)
+{
+    struct data_member m;
+    if (is_messages)
+        add_messages(w, r);
+    for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);) {
+        if (export_is_extra(&m, extras, n_extras) || (is_messages && export_is_read(r, &m)))
+            continue;
+        begin_member(w, m.key, m.key_len);
+        export_format_json(w->b, m.value, m.value_len, w->indent, w->level + 1);
+    }
+    for (int i = 0; i < n_extras; i++) {
+        begin_member(w, extras[i].name, strlen(extras[i].name));
+        if (!export_number(w->b, &extras[i], row))
+            buf_puts(w->b, "null");
+    }
+    end_object(w);
+}
+
+/* ---- files ---- */
+
+static int write_json(struct outfile *o, const struct dataset *d, const int64_t *rows,
+                      int64_t n_rows, const struct export_extra *extras, int n_extras,
+                      struct err *e)
+{
+    struct buf b = {0};
+    int rc = 0;
+    buf_putc(&b, '[');
+    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+        struct writer w = {.b = &b, .indent = INDENT, .level = 1};
+        new_line(&b, INDENT, 1);
+        add_record(&w, &d->records[rows[i]], false, extras, n_extras, i);
+        buf_puts(&b, i + 1 < n_rows ? "," : "");
+        rc = outfile_write(o, b.data, b.len, e);
+        b.len = 0;
+    }
+    buf_puts(&b, n_rows ? "\n]\n" : "]\n");
+    if (rc == 0)
+        rc = outfile_write(o, b.data, b.len, e);
+    buf_free(&b);
+    return rc;
+}
+
+static int write_lines(struct outfile *o, enum export_format f, const struct dataset *d,
+                       const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
+                       int n_extras, struct err *e)
+{
+    struct buf b = {0};
+    int rc = 0;
+    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+        const struct data_record *r = &d->records[rows[i]];
+        struct writer w = {.b = &b};
+        if (f == EXPORT_INDICES)
+            buf_printf(&b, "%lld", (long long)r->source);
+        else
+            add_record(&w, r, f == EXPORT_MESSAGES, extras, n_extras, i);
+        buf_putc(&b, '\n');
+        rc = outfile_write(o, b.data, b.len, e);
+        b.len = 0;
+    }
+    buf_free(&b);
+    return rc;
+}
+
+int export_write(struct outfile *o, enum export_format f, const struct dataset *d,
+                 const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
+                 int n_extras, struct err *e)
+{
+    switch (f) {
+    case EXPORT_JSON:
+        return write_json(o, d, rows, n_rows, extras, n_extras, e);
+    case EXPORT_CSV:
+        return export_write_csv(o, d, rows, n_rows, extras, n_extras, e);
+    case EXPORT_JSONL:
+    case EXPORT_MESSAGES:
+    case EXPORT_INDICES:
+        break;
+    }
+    return write_lines(o, f, d, rows, n_rows, extras, n_extras, e);
+}
+
+/* ---- LLaMA-Factory's stanza ---- */
+
+static bool any_has(const struct dataset *d, const int64_t *rows, int64_t n_rows,
+                    const char *field)
+{
+    size_t n = strlen(field);
+    struct data_member m;
+    for (int64_t i = 0; i < n_rows; i++) {
+        const struct data_record *r = &d->records[rows[i]];
+        for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);)
+            if (m.key_len == n && memcmp(m.key, field, n) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* Columns: LLaMA-Factory's name, ours. One that no record has must not be named. */
+static const struct {
+    enum data_layout layout;
+    const char *column, *field;
+} columns[] = {
+    {DATA_ALPACA, "prompt", "instruction"},
+    {DATA_ALPACA, "query", "input"},
+    {DATA_ALPACA, "response", "output"},
+    {DATA_ALPACA, "system", "system"},
+    {DATA_ALPACA, "history", "history"},
+    {DATA_MESSAGES, "messages", "messages"},
+    {DATA_SHAREGPT, "messages", "conversations"},
+    {DATA_SHAREGPT, "system", "system"},
+    {DATA_COMPLETION, "prompt", "prompt"},
+    {DATA_COMPLETION, "response", "completion"},
+    {DATA_QA, "prompt", "question"},
+    {DATA_QA, "response", "answer"},
+    {DATA_TEXT, "prompt", "text"},
+};
+
+static void add_columns(struct buf *b, enum data_layout layout, const struct dataset *d,
+                        const int64_t *rows, int64_t n_rows)
+{
+    int n = 0;
+    buf_puts(b, "    \"columns\": {\n");
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        if (columns[i].layout != layout || (d && !any_has(d, rows, n_rows, columns[i].field)))
+            continue;
+        buf_printf(b, "%s      \"%s\": \"%s\"", n++ ? ",\n" : "", columns[i].column,
+                   columns[i].field);
+    }
+    buf_puts(b, "\n    }");
+}
+
+/* "out/subset.json" to "subset". */
+static void add_stem(struct buf *b, const char *file_name)
+{
+    const char *slash = strrchr(file_name, '/'), *base = slash ? slash + 1 : file_name;
+    const char *dot = strchr(base, '.');
+    size_t n = dot && dot > base ? (size_t)(dot - base) : strlen(base);
+    data_json_quote(b, base, n);
+}
+
+char *export_stanza(enum export_format f, const struct dataset *d, const int64_t *rows,
+                    int64_t n_rows, const char *file_name, struct err *e)
+{
+    enum data_layout layout = f == EXPORT_MESSAGES ? DATA_MESSAGES : d->records[rows[0]].layout;
+    struct buf b = {0};
+    if (f == EXPORT_INDICES) {
+        err_set(e, ERR_UNSUPPORTED, "indices are no dataset: there is no stanza for them");
+        return NULL;
+    }
+    for (int64_t i = 0; f != EXPORT_MESSAGES && i < n_rows; i++)
+        if (d->records[rows[i]].layout != layout) {
+            err_set(e, ERR_UNSUPPORTED,
+                    "records %lld and %lld have different layouts, which one stanza cannot "
+                    "describe; the messages format can hold them all",
+                    (long long)d->records[rows[0]].source,
+                    (long long)d->records[rows[i]].source);
+            return NULL;
+        }
+    bool is_chat = layout == DATA_MESSAGES || layout == DATA_SHAREGPT;
+    buf_puts(&b, "{\n  ");
+    add_stem(&b, file_name);
+    buf_puts(&b, ": {\n    \"file_name\": ");
+    const char *slash = strrchr(file_name, '/');
+    data_json_quote(&b, slash ? slash + 1 : file_name, strlen(slash ? slash + 1 : file_name));
+    buf_printf(&b, ",\n    \"formatting\": \"%s\",\n", is_chat ? "sharegpt" : "alpaca");
+    add_columns(&b, layout, f == EXPORT_MESSAGES ? NULL : d, rows, n_rows);
+    if (layout == DATA_MESSAGES)
+        buf_puts(&b, ",\n    \"tags\": {\n"
+                     "      \"role_tag\": \"role\",\n      \"content_tag\": \"content\",\n"
+                     "      \"user_tag\": \"user\",\n      \"assistant_tag\": \"assistant\",\n"
+                     "      \"system_tag\": \"system\",\n      \"observation_tag\": \"tool\"\n"
+                     "    }");
+    buf_puts(&b, "\n  }\n}\n");
+    return buf_str(&b);
+}

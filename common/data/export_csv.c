@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT
+ * Records as CSV (RFC 4180, by libcsv): a first line of column names, every field quoted, so
+ * that no reader has to guess; lines end with LF. */
+#include "data/export_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <csv.h>
+#include <jansson.h>
+
+struct columns {
+    struct data_member *names; /* key and key_len only; borrowed from the records */
+    size_t n, cap;
+};
+
+static size_t find_column(const struct columns *c, const struct data_member *m, size_t hint)
+{
+    for (size_t k = 0; k < c->n; k++) {
+        size_t i = hint + k < c->n ? hint + k : hint + k - c->n;
+        if (c->names[i].key_len == m->key_len &&
+            memcmp(c->names[i].key, m->key, m->key_len) == 0)
+            return i;
+    }
+    return c->n;
+}
+
+static void collect_columns(struct columns *c, const struct dataset *d, const int64_t *rows,
+                            int64_t n_rows, const struct export_extra *extras, int n_extras)
+{
+    struct data_member m;
+    for (int64_t i = 0; i < n_rows; i++) {
+        const struct data_record *r = &d->records[rows[i]];
+        size_t hint = 0;
+        for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m); hint++) {
+            if (export_is_extra(&m, extras, n_extras))
+                continue;
+            if (hint >= c->n)
+                hint = 0;
+            size_t k = find_column(c, &m, hint);
+            if (k == c->n) {
+                MEM_GROW(c->names, c->cap, c->n + 1);
+                c->names[c->n++] = m;
+            }
+            hint = k;
+        }
+    }
+}
+
+static void add_field(struct buf *b, struct buf *scratch, const char *s, size_t len)
+{
+    size_t room = csv_write(NULL, 0, s, len);
+    MEM_GROW(scratch->data, scratch->cap, room);
+    csv_write(scratch->data, scratch->cap, s, len);
+    buf_append(b, scratch->data, room);
+}
+
+/* JSON string text between its quotes, or any other value, as a field. */
+static void add_value(struct buf *b, struct buf *scratch, const char *s, size_t len)
+{
+    struct buf text = {0};
+    if (len > 0 && s[0] == '"') {
+        json_t *v = json_loadb(s, len, JSON_DECODE_ANY, NULL);
+        add_field(b, scratch, json_string_value(v), json_string_length(v));
+        json_decref(v);
+    } else if (len > 0 && s[0] != 'n') {
+        export_format_json(&text, s, len, 0, 0);
+        add_field(b, scratch, text.data, text.len);
+    } else {
+        add_field(b, scratch, "", 0);
+    }
+    buf_free(&text);
+}
+
+static void add_header(struct buf *b, struct buf *scratch, const struct columns *c,
+                       const struct export_extra *extras, int n_extras)
+{
+    for (size_t k = 0; k < c->n; k++) { /* with its quotes, the key is a JSON string */
+        if (k)
+            buf_putc(b, ',');
+        add_value(b, scratch, c->names[k].key - 1, c->names[k].key_len + 2);
+    }
+    for (int k = 0; k < n_extras; k++) {
+        buf_puts(b, c->n || k ? "," : "");
+        add_field(b, scratch, extras[k].name, strlen(extras[k].name));
+    }
+    buf_putc(b, '\n');
+}
+
+static void add_row(struct buf *b, struct buf *scratch, const struct columns *c,
+                    struct data_member *values, const struct data_record *r,
+                    const struct export_extra *extras, int n_extras, int64_t row)
+{
+    struct data_member m;
+    size_t hint = 0;
+    memset(values, 0, c->n * sizeof *values);
+    for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);) {
+        size_t k = find_column(c, &m, hint);
+        if (k < c->n)
+            values[k] = m;
+        hint = k + 1 < c->n ? k + 1 : 0;
+    }
+    for (size_t k = 0; k < c->n; k++) {
+        if (k)
+            buf_putc(b, ',');
+        add_value(b, scratch, values[k].value, values[k].value_len);
+    }
+    for (int k = 0; k < n_extras; k++) {
+        struct buf number = {0};
+        buf_puts(b, c->n || k ? "," : "");
+        export_number(&number, &extras[k], row);
+        add_field(b, scratch, buf_str(&number), number.len);
+        buf_free(&number);
+    }
+    buf_putc(b, '\n');
+}
+
+int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *rows,
+                     int64_t n_rows, const struct export_extra *extras, int n_extras,
+                     struct err *e)
+{
+    struct columns c = {0};
+    struct buf b = {0}, scratch = {0};
+    collect_columns(&c, d, rows, n_rows, extras, n_extras);
+    struct data_member *values = mem_alloc(c.n, sizeof *values);
+    add_header(&b, &scratch, &c, extras, n_extras);
+    int rc = outfile_write(o, b.data, b.len, e);
+    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+        b.len = 0;
+        add_row(&b, &scratch, &c, values, &d->records[rows[i]], extras, n_extras, i);
+        rc = outfile_write(o, b.data, b.len, e);
+    }
+    free(values);
+    free(c.names);
+    buf_free(&b);
+    buf_free(&scratch);
+    return rc;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ * data/export: every format's exact bytes, extras, stanzas, and reading back what was written.
+ */
+#include "base/mem.h"
+#include "data/export.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/raise-test-XXXXXX";
+
+static int make_dir(void **state)
+{
+    (void)state;
+    return mkdtemp(dir) && chdir(dir) == 0 ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    return system(command);
+}
+
+static void load(struct dataset *d, const char *path, const char *text)
+{
+    struct err e = ERR_INIT;
+    struct data_options opt = {0};
+    if (text)
+        assert_int_equal(file_write_all(path, text, strlen(text), &e), 0);
+    if (dataset_read(d, path, &opt, &e) < 0)
+        fail_msg("%s", e.msg);
+}
+
+/* All of `rows` through `f`, as text. */
+static char *export_text(const struct dataset *d, enum export_format f, const int64_t *rows,
+                         int64_t n, const struct export_extra *extras, int n_extras)
+{
+    struct err e = ERR_INIT;
+    struct outfile *o = outfile_open("out", &e);
+    assert_non_null(o);
+    if (export_write(o, f, d, rows, n, extras, n_extras, &e) < 0 || outfile_commit(o, &e) < 0)
+        fail_msg("%s", e.msg);
+    char *text;
+    size_t len;
+    assert_int_equal(file_read_all("out", &text, &len, &e), 0);
+    return text;
+}
+
+static void expect(const struct dataset *d, enum export_format f, const int64_t *rows,
+                   int64_t n, const struct export_extra *extras, int n_extras, const char *want)
+{
+    char *got = export_text(d, f, rows, n, extras, n_extras);
+    assert_string_equal(got, want);
+    free(got);
+}
+
+static const char two[] =
+    "{\"instruction\":\"a\\u00e9, \\\"x\\\"\",\"input\":\"\",\"output\":\"o\\nné\","
+    "\"id\":12345678901234567890123,\"raise_step\":9}\n"
+    "{ \"id\" : 1.50, \"instruction\":\"b\",\"output\" :\"p\",\"tags\":[1 , {\"k\":null}],"
+    "\"e\":[ ],\"n\":null}\n";
+
+static void formats_are_exact(void **state)
+{
+    (void)state;
+    struct dataset d;
+    int64_t rows[] = {1, 0, 1};
+    load(&d, "two.jsonl", two);
+    expect(
+        &d, EXPORT_JSONL, rows, 2, NULL, 0,
+        "{\"id\": 1.50, \"instruction\": \"b\", \"output\": \"p\", \"tags\": [1, {\"k\": "
+        "null}], "
+        "\"e\": [], \"n\": null}\n"
+        "{\"instruction\": \"a\\u00e9, \\\"x\\\"\", \"input\": \"\", \"output\": \"o\\nné\", "
+        "\"id\": 12345678901234567890123, \"raise_step\": 9}\n");
+    expect(&d, EXPORT_JSON, rows, 1, NULL, 0,
+           "[\n    {\n        \"id\": 1.50,\n        \"instruction\": \"b\",\n"
+           "        \"output\": \"p\",\n        \"tags\": [\n            1,\n            {\n"
+           "                \"k\": null\n            }\n        ],\n        \"e\": [],\n"
+           "        \"n\": null\n    }\n]\n");
+    expect(&d, EXPORT_JSON, rows, 0, NULL, 0, "[]\n");
+    expect(
+        &d, EXPORT_CSV, rows, 2, NULL, 0,
+        "\"id\",\"instruction\",\"output\",\"tags\",\"e\",\"n\",\"input\",\"raise_step\"\n"
+        "\"1.50\",\"b\",\"p\",\"[1, {\"\"k\"\": null}]\",\"[]\",\"\",\"\",\"\"\n"
+        "\"12345678901234567890123\",\"aé, \"\"x\"\"\",\"o\nné\",\"\",\"\",\"\",\"\",\"9\"\n");
+    expect(&d, EXPORT_INDICES, rows, 3, NULL, 0, "1\n0\n1\n");
+    dataset_free(&d);
+}
+
+static void extras_stand_last_and_replace(void **state)
+{
+    (void)state;
+    struct dataset d;
+    int64_t rows[] = {0, 1};
+    double step[] = {3, 4}, score[] = {0.1, (double)NAN};
+    struct export_extra extras[] = {{"raise_step", true, step}, {"raise_score", false, score}};
+    load(&d, "two.jsonl", two);
+    expect(
+        &d, EXPORT_JSONL, rows, 2, extras, 2,
+        "{\"instruction\": \"a\\u00e9, \\\"x\\\"\", \"input\": \"\", \"output\": \"o\\nné\", "
+        "\"id\": 12345678901234567890123, \"raise_step\": 3, \"raise_score\": 0.1}\n"
+        "{\"id\": 1.50, \"instruction\": \"b\", \"output\": \"p\", \"tags\": [1, {\"k\": "
+        "null}], "
+        "\"e\": [], \"n\": null, \"raise_step\": 4, \"raise_score\": null}\n");
+    expect(&d, EXPORT_CSV, rows, 1, extras, 2,
+           "\"instruction\",\"input\",\"output\",\"id\",\"raise_step\",\"raise_score\"\n"
+           "\"aé, \"\"x\"\"\",\"\",\"o\nné\",\"12345678901234567890123\",\"3\",\"0.1\"\n");
+    expect(
+        &d, EXPORT_MESSAGES, rows, 2, extras, 1,
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"aé, \\\"x\\\"\"}, {\"role\": "
+        "\"assistant\", \"content\": \"o\\nné\"}], \"id\": 12345678901234567890123, "
+        "\"raise_step\": 3}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"b\"}, {\"role\": \"assistant\", "
+        "\"content\": \"p\"}], \"id\": 1.50, \"tags\": [1, {\"k\": null}], \"e\": [], \"n\": "
+        "null, \"raise_step\": 4}\n");
+    dataset_free(&d);
+}
+
+/* What is written reads back as the same content, in every format that holds it. */
+static void what_is_written_reads_back(void **state)
+{
+    (void)state;
+    static const char mixed[] = "{\"instruction\":\"i\",\"input\":\"x,\\\"y\\\"\\r\\n z "
+                                "\",\"output\":\"\\u0001\\t/\\\\\"}\n"
+                                "{\"question\":\" q\\n\",\"answer\":\"\\ud83d\\ude00\"}\n"
+                                "{\"prompt\":\"\\\"\",\"completion\":\",\"}\n"
+                                "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{"
+                                "\"from\":\"human\",\"value\":"
+                                "\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]}\n";
+    enum export_format all[] = {EXPORT_JSON, EXPORT_JSONL, EXPORT_MESSAGES};
+    struct dataset d, back;
+    int64_t rows[] = {0, 1, 2, 3};
+    load(&d, "mixed.jsonl", mixed);
+    for (int k = 0; k < 3; k++) {
+        free(export_text(&d, all[k], rows, 4, NULL, 0));
+        load(&back, "out", NULL);
+        assert_int_equal(back.n_records, 4);
+        for (int i = 0; i < 4; i++)
+            assert_true(back.records[i].hash == d.records[i].hash);
+        dataset_free(&back);
+    }
+    for (int i = 0; i < 4; i++) { /* CSV: the columns of one layout at a time */
+        free(export_text(&d, EXPORT_CSV, &rows[i], 1, NULL, 0));
+        load(&back, "out", NULL);
+        assert_true(back.records[0].hash == d.records[i].hash);
+        dataset_free(&back);
+    }
+    dataset_free(&d);
+}
+
+static void stanzas_describe_the_columns(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct dataset d;
+    int64_t rows[] = {0, 1};
+    load(&d, "two.jsonl", two);
+    char *s = export_stanza(EXPORT_JSON, &d, rows, 2, "out/sub.set.json", &e);
+    assert_string_equal(s, "{\n  \"sub\": {\n    \"file_name\": \"sub.set.json\",\n"
+                           "    \"formatting\": \"alpaca\",\n    \"columns\": {\n"
+                           "      \"prompt\": \"instruction\",\n      \"query\": \"input\",\n"
+                           "      \"response\": \"output\"\n    }\n  }\n}\n");
+    free(s);
+    s = export_stanza(EXPORT_MESSAGES, &d, rows, 2, "m.jsonl", &e);
+    assert_string_equal(s,
+                        "{\n  \"m\": {\n    \"file_name\": \"m.jsonl\",\n"
+                        "    \"formatting\": \"sharegpt\",\n    \"columns\": {\n"
+                        "      \"messages\": \"messages\"\n    },\n    \"tags\": {\n"
+                        "      \"role_tag\": \"role\",\n      \"content_tag\": \"content\",\n"
+                        "      \"user_tag\": \"user\",\n"
+                        "      \"assistant_tag\": \"assistant\",\n"
+                        "      \"system_tag\": \"system\",\n"
+                        "      \"observation_tag\": \"tool\"\n    }\n  }\n}\n");
+    free(s);
+    assert_null(export_stanza(EXPORT_INDICES, &d, rows, 2, "m.txt", &e));
+    dataset_free(&d);
+    load(&d, "mix.jsonl", "{\"text\":\"a\"}\n{\"question\":\"q\",\"answer\":\"a\"}\n");
+    assert_null(export_stanza(EXPORT_JSON, &d, rows, 2, "m.json", &e));
+    assert_string_equal(e.msg,
+                        "records 0 and 1 have different layouts, which one stanza cannot "
+                        "describe; the messages format can hold them all");
+    s = export_stanza(EXPORT_JSON, &d, &rows[1], 1, "m.json", &e);
+    assert_non_null(strstr(s, "\"response\": \"answer\""));
+    free(s);
+    dataset_free(&d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(formats_are_exact),
+        cmocka_unit_test(extras_stand_last_and_replace),
+        cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(stanzas_describe_the_columns),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
