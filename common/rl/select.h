@@ -47,7 +47,14 @@ int64_t select_batch(struct selector *s, const float *scores, const struct selec
                      int64_t *picks, int64_t *list_offset, double *list_logp,
                      struct err *e) RAISE_MUST_CHECK;
 
-/* Marks a batch as used without choosing it: replaying a trajectory. */
+/* The quotas above, [n_classes] (written). */
+void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch,
+                   int64_t *quota);
+
+/* Start of a replayed step: clears the mask when all rows are used (select_batch does so by
+ * itself). Then selector_mark: marks a batch as used without
+ * choosing it. */
+void selector_open_step(struct selector *s);
 void selector_mark(struct selector *s, const int64_t *picks, int64_t n);
 /* Whether row i may be chosen at this moment under !has_repeats. */
 bool selector_is_available(const struct selector *s, int64_t i);

@@ -10,14 +10,15 @@
  *                               order drawn (Plackett-Luce order)
  *     list_logp    F64 [T*C]    log pi of that list; 0 for greedy choice and plans
  *     perf         F64 [T+1]    P(M_0) .. P(M_T) = -(mean validation NLL), nats a token
- *     train_loss, lr, grad_norm, seconds   F64 [T]
+ *     train_loss, lr, grad_norm   F64 [T]
  *     n_tokens     I64 [T]
  *     source       I64 [n]      record number of each pick in the dataset, for raise-export
  *     record_hash  U64 [n]      identity of each picked record's content
  * The reward of step t is perf[t+1] - perf[t]. Metadata: raise.features, raise.policy,
  * raise.dataset, raise.validation, raise.model (hashes), raise.episode, raise.seed,
  * raise.mode (sample|greedy|plan), raise.n_steps, raise.n_classes, raise.batch, raise.tau,
- * raise.repeats (0|1), raise.status ("ok" or why the episode ended).
+ * raise.repeats (0|1), raise.status ("ok" or why the episode ended); with a test set
+ * raise.test_loss_before and raise.test_loss. No times: the same run gives the same bytes.
  *
  * A plan (kind "plan") has pick, pick_score, source, record_hash as above and
  *     step_offset  I64 [T+1]    picks of step t
@@ -36,7 +37,7 @@ struct traj {
     int64_t *list_offset; /* [T*C+1] */
     double *list_logp;    /* [T*C] */
     double *perf;         /* [T+1] */
-    double *train_loss, *lr, *grad_norm, *seconds;
+    double *train_loss, *lr, *grad_norm;
     int64_t *n_tokens;
     int64_t *source;
     uint64_t *record_hash;
@@ -47,7 +48,8 @@ struct traj {
     bool has_repeats;
     char mode[16]; /* "sample", "greedy", "plan" */
     char status[256];
-    char *history; /* raise.history as read; owned */
+    double test_loss_before, test_loss; /* mean NLL of M_0 and M_T; NaN: not measured */
+    char *history;                      /* raise.history as read; owned */
 };
 
 /* Empty trajectory with room for n_steps steps and max_picks picks; n_picks 0. */
