@@ -29,11 +29,13 @@ LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) \
   $(if $(filter 1,$(HAVE_DNNL)),-ldnnl) -lzstd -lcsv -ljansson -lpcre2-8 -lutf8proc -lxxhash \
   -ldl -lstdc++ -lm
 
-# lm/cpu is compiled once for each instruction set and chosen at run time (see base/cpu.h).
-ISAS = base avx2 avx512
+# lm/cpu is compiled once for each instruction set, and once more with bfloat16 activations (which
+# oneDNN multiplies); chosen at run time (see lm/cpu_dispatch.c).
+ISAS = base $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx2 avx512 $(if $(filter 1,$(HAVE_DNNL)),bf16))
 ISA_base =
 ISA_avx2 = -mavx2 -mfma -mf16c
-ISA_avx512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -mprefer-vector-width=512
+ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -mprefer-vector-width=512
+ISA_bf16 = $(ISA_avx512) -mavx512bf16 -DCPU_ACT_BF16=1
 
 CPU_SRC = $(wildcard common/lm/cpu/*.c)
 SRC = $(filter-out $(CPU_SRC),$(wildcard common/*/*.c common/*/*/*.c))
@@ -50,18 +52,13 @@ all: $(PROGRAMS) ## build the programs (CPU)
 $B/libraise.a: $(OBJ)
 	$Qrm -f $@ && $(AR) rcs $@ $^
 
-$B/common/lm/cpu/%.base.o: common/lm/cpu/%.c Makefile
-	@mkdir -p $(@D)
-	$(if $Q,@echo "  CC   $< (base)")
-	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA_base) -DCPU_ISA=base -MMD -MP -c -o $@ $<
-$B/common/lm/cpu/%.avx2.o: common/lm/cpu/%.c Makefile
-	@mkdir -p $(@D)
-	$(if $Q,@echo "  CC   $< (avx2)")
-	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA_avx2) -DCPU_ISA=avx2 -MMD -MP -c -o $@ $<
-$B/common/lm/cpu/%.avx512.o: common/lm/cpu/%.c Makefile
-	@mkdir -p $(@D)
-	$(if $Q,@echo "  CC   $< (avx512)")
-	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ISA_avx512) -DCPU_ISA=avx512 -MMD -MP -c -o $@ $<
+define ISA_RULE
+$B/common/lm/cpu/%.$1.o: common/lm/cpu/%.c Makefile
+	@mkdir -p $$(@D)
+	$$(if $$Q,@echo "  CC   $$< ($1)")
+	$$Q$$(CC) $$(CPPFLAGS) $$(ALL_CFLAGS) $$(ISA_$1) -DCPU_ISA=$1 -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call ISA_RULE,$i)))
 $B/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(if $Q,@echo "  CC   $<")

@@ -39,7 +39,7 @@ struct lm_adamw {
 };
 
 struct lm_ops {
-    const char *name; /* "ref", "cpu-avx512", "cuda" */
+    const char *name; /* "ref", "cpu-avx2", "cpu-avx512", "cpu-amx", "cuda" */
 
     /* ---- memory ---- */
     void *(*alloc)(struct lm_dev *d, size_t bytes, struct err *e); /* NULL: does not fit */
@@ -177,5 +177,8 @@ static inline size_t lm_act_size(const struct lm_dev *d)
 struct lm_dev *lm_dev_open_ref(void);
 struct lm_dev *lm_dev_open_cpu(enum lm_dtype act, struct err *e) RAISE_MUST_CHECK;
 void lm_dev_close(struct lm_dev *d);
+/* Whether `auto` precision should take bf16 on this CPU: it has AMX, or bf16 products that a
+ * probe of a few milliseconds finds faster than fp32's. */
+bool lm_cpu_prefers_bf16(void);
 
 #endif

@@ -229,17 +229,30 @@ static void check_op(const char *name, op_case *op, const struct shape *shapes)
         check_op(#op, case_##op, shapes);                                                      \
     }
 
+/* What the reference hands to a next op must be rounded as an act buffer would be. */
+static void round_to_act(const struct run *r, void *p, int64_t n)
+{
+    float *x = p;
+    for (int64_t i = 0; r->is_bf16 && r->dev->act == LM_F32 && i < n; i++)
+        x[i] = from_bf16(to_bf16(x[i]));
+}
+
 /* ---- matrix products ---- */
 
 enum { GAP = 3 }; /* elements between strided rows */
+
+static void round_weight(const struct run *r, float *w, int64_t n)
+{
+    for (int64_t i = 0; r->is_bf16 && i < n; i++)
+        w[i] = from_bf16(to_bf16(w[i])); /* as the packed weight is */
+}
 
 static void case_linear_fwd(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], n_out = n[1], n_in = n[2], ldy = n_out + GAP, ldx = n_in + GAP;
     void *y = random_act(r, T * ldy), *x = random_act(r, T * ldx);
     float *y32 = written(r, T * ldy, FLOAT), *w = buf(r, n_out * n_in, FLOAT, RANDOM);
-    for (int64_t i = 0; r->is_bf16 && i < n_out * n_in; i++)
-        w[i] = from_bf16(to_bf16(w[i])); /* as a packed weight would be */
+    round_weight(r, w, n_out * n_in);
     struct lm_matrix *m = r->dev->ops->matrix_new(r->dev, w, n_out, n_in, NULL);
     r->dev->ops->linear_fwd(r->dev, y, ldy, x, ldx, m, T, n[3]);
     r->dev->ops->linear_fwd_f32(r->dev, y32, ldy, x, ldx, m, T);
@@ -254,8 +267,7 @@ static void case_linear_bwd(struct run *r, const int64_t *n)
     int64_t T = n[0], n_out = n[1], n_in = n[2], lddy = n_out + GAP, lddx = n_in + GAP;
     void *dx = random_act(r, T * lddx), *dy = random_act(r, T * lddy);
     float *w = random_float(r, n_out * n_in);
-    for (int64_t i = 0; r->is_bf16 && i < n_out * n_in; i++)
-        w[i] = from_bf16(to_bf16(w[i]));
+    round_weight(r, w, n_out * n_in);
     struct lm_matrix *m = r->dev->ops->matrix_new(r->dev, w, n_out, n_in, NULL);
     r->dev->ops->linear_bwd(r->dev, dx, lddx, dy, lddy, m, T, n[3]);
     r->dev->ops->matrix_free(r->dev, m);
@@ -406,6 +418,7 @@ static void case_attention(struct run *r, const int64_t *n)
     float scale = (float)(1 / sqrt((double)K));
     ops->attention_fwd(r->dev, out, ldo, lse, qkv, ldq, k, ldq, v, ldq, o, n_seqs, T, H, G, K,
                        scale);
+    round_to_act(r, out, T * ldo);
     ops->attention_bwd(r->dev, dqkv, dqkv + H * K * size, dqkv + (H + G) * K * size, delta,
                        dout, out, ldo, lse, qkv, ldq, k, ldq, v, ldq, o, n_seqs, T, H, G, K,
                        scale);

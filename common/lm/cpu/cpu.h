@@ -34,14 +34,23 @@ LM_OPS_EACH(CPU_DECLARE)
 /* A product or loop smaller than this many elements is not worth waking threads for. */
 enum { CPU_SERIAL = 16384 };
 
+struct cpu_dnnl; /* matmul_bf16.c */
+
 /* Device state: scratch that grows to the largest need and stays. */
 struct cpu_priv {
+    struct lm_ops ops;
     float *scratch; /* owned */
     size_t n_scratch;
+    struct cpu_dnnl *dnnl; /* owned; NULL in fp32 */
 };
 float *CPU_SYM(cpu_scratch)(struct lm_dev *d, size_t n_floats); /* undefined content */
-struct lm_dev *CPU_SYM(cpu_open)(struct err *e);
+/* `name`: what ops->name shall be, borrowed for good. */
+struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e);
 void CPU_SYM(cpu_close)(struct lm_dev *d);
+#if CPU_ACT_BF16
+int CPU_SYM(cpu_dnnl_open)(struct cpu_priv *p, struct err *e) RAISE_MUST_CHECK;
+void CPU_SYM(cpu_dnnl_close)(struct cpu_priv *p);
+#endif
 
 static inline int64_t cpu_min(int64_t a, int64_t b)
 {

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Matrix products by OpenBLAS (fp32), and biases. */
+ * Matrix products by OpenBLAS, fp32. The bf16 ones are in matmul_bf16.c. */
+#include "lm/cpu/cpu.h"
+
+#if !CPU_ACT_BF16
+
 #include "base/mem.h"
 #include "lm/cpu/cpu.h"
 
@@ -71,3 +75,5 @@ void CPU_OP(weight_grad)(struct lm_dev *d, float *dw, const void *dy, int64_t ld
 {
     CPU_OP(gemm)(d, true, false, n_out, n_in, T, 1, dy, lddy, x, ldx, 1, dw, n_in);
 }
+
+#endif

@@ -5,20 +5,25 @@
 
 #include <stdlib.h>
 
-#define STRING_(s) #s
-#define STRING(s) STRING_(s)
 #define TABLE_ROW(op) .op = CPU_OP(op),
 
-static const struct lm_ops cpu_ops = {
-    .name = "cpu-" STRING(CPU_ISA), .close = CPU_SYM(cpu_close), LM_OPS_EACH(TABLE_ROW)};
+static const struct lm_ops cpu_ops = {.close = CPU_SYM(cpu_close), LM_OPS_EACH(TABLE_ROW)};
 
-struct lm_dev *CPU_SYM(cpu_open)(struct err *e)
+struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e)
 {
     (void)e;
     struct lm_dev *d = mem_zalloc(1, sizeof *d);
-    d->ops = &cpu_ops;
-    d->act = CPU_ACT_BF16 ? LM_BF16 : LM_F32;
-    d->priv = mem_zalloc(1, sizeof(struct cpu_priv));
+    struct cpu_priv *p = mem_zalloc(1, sizeof *p);
+    p->ops = cpu_ops;
+    p->ops.name = name;
+    *d = (struct lm_dev){&p->ops, CPU_ACT_BF16 ? LM_BF16 : LM_F32, p};
+#if CPU_ACT_BF16
+    if (CPU_SYM(cpu_dnnl_open)(p, e) < 0) {
+        CPU_SYM(cpu_close)(d);
+        free(d);
+        return NULL;
+    }
+#endif
     return d;
 }
 
@@ -36,6 +41,9 @@ float *CPU_SYM(cpu_scratch)(struct lm_dev *d, size_t n_floats)
 void CPU_SYM(cpu_close)(struct lm_dev *d)
 {
     struct cpu_priv *p = d->priv;
+#if CPU_ACT_BF16
+    CPU_SYM(cpu_dnnl_close)(p);
+#endif
     free(p->scratch);
     free(p);
 }
