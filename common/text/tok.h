@@ -21,9 +21,11 @@
 #include <stdint.h>
 
 struct tok; /* owned; tok_free */
-/* tokenizer.json (plain or .zst); tokenizer_config.json beside it, when there, names BOS/EOS. */
+/* tokenizer.json (plain or .zst); tokenizer_config.json beside it, when there, names BOS/EOS.
+ */
 struct tok *tok_load_json(const char *path, struct err *e) RAISE_MUST_CHECK;
-struct tok *tok_load_gguf(const struct gguf *g, const char *name, struct err *e) RAISE_MUST_CHECK;
+struct tok *tok_load_gguf(const struct gguf *g, const char *name,
+                          struct err *e) RAISE_MUST_CHECK;
 /* From a Hugging Face folder (its tokenizer.json) or a .gguf file. */
 struct tok *tok_load(const char *model_path, struct err *e) RAISE_MUST_CHECK;
 void tok_free(struct tok *t); /* NULL-safe */
@@ -32,7 +34,7 @@ int64_t tok_n_vocab(const struct tok *t); /* highest id + 1, added tokens includ
 int32_t tok_bos(const struct tok *t);     /* -1: none */
 int32_t tok_eos(const struct tok *t);
 int32_t tok_pad(const struct tok *t);
-bool tok_adds_bos(const struct tok *t); /* the post-processor puts BOS first */
+bool tok_adds_bos(const struct tok *t);                 /* the post-processor puts BOS first */
 int32_t tok_id(const struct tok *t, const char *token); /* -1: unknown */
 /* Chat template (Jinja) carried by the model; NULL: none. Borrowed. */
 const char *tok_chat_template(const struct tok *t);
