@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT
+ * raise-export: the records that were chosen, as a file that trainers load.
+ *
+ * A trajectory or a plan names records by their number and the hash of their content; this
+ * reads the dataset again, checks that it is the one that was chosen from, and writes the
+ * records in training order. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "data/export.h"
+#include "rl/traj.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum match { MATCH_FILE, MATCH_RECORDS };
+enum { FORMAT_AUTO };
+
+struct options {
+    struct opt_common common;
+    int format; /* FORMAT_AUTO, or an export_format + 1 */
+    int match;
+    bool is_best, is_unique;
+    const char *with, *stanza;
+    const char *const *choices; /* trajectories or plans */
+    int n_choices;
+    const char *dataset;
+};
+
+static const char *const formats[] = {"auto",     "json",    "jsonl", "csv",
+                                      "messages", "indices", NULL};
+static const char *const matches[] = {"file", "records", NULL};
+
+static const struct opt table[] = {
+    {'f', "format", OPT_CHOICE, offsetof(struct options, format), "FORMAT",
+     "auto: by the output's name, else as the dataset", 0, 0, formats},
+    {'w', "with", OPT_STRING, offsetof(struct options, with), "LIST",
+     "fields to put beside each record: step,class,score,source,reward", 0, 0, NULL},
+    {0, "unique", OPT_FLAG, offsetof(struct options, is_unique), NULL,
+     "write a record that was trained on again only where it came first", 0, 0, NULL},
+    {0, "best", OPT_FLAG, offsetof(struct options, is_best), NULL,
+     "of several trajectories, take the one with the least final validation loss", 0, 0, NULL},
+    {0, "match", OPT_CHOICE, offsetof(struct options, match), "HOW",
+     "file: the dataset must be the same file; records: it must hold the chosen records", 0, 0,
+     matches},
+    {0, "stanza", OPT_STRING, offsetof(struct options, stanza), "FILE",
+     "also write the entry for LLaMA-Factory's dataset_info.json", 0, 0, NULL},
+    {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
+};
+
+static const struct opt_spec spec = {
+    .program = "raise-export",
+    .usage = "[options] trajectory dataset\n"
+             "[options] --best trajectory... dataset",
+    .summary = "Writes the chosen records, in training order, in a format that trainers load.",
+    .common = "ot",
+    .common_offset = offsetof(struct options, common),
+    .table = table,
+    .min_args = 2,
+    .max_args = -1,
+};
+
+/* ---- what was chosen ---- */
+
+struct selection {
+    const char *name;
+    int64_t n, n_steps;
+    int64_t *source;
+    uint64_t *record_hash;
+    uint64_t dataset;                      /* 0: not told */
+    double *step, *class, *score, *reward; /* one a pick; NaN where there is none */
+    double loss;                           /* final validation loss; NaN for a plan */
+    bool is_plan;
+};
+
+static void selection_free(struct selection *s)
+{
+    free(s->source);
+    free(s->record_hash);
+    free(s->step);
+    free(s->class);
+    free(s->score);
+    free(s->reward);
+    *s = (struct selection){0};
+}
+
+static double *nans(int64_t n)
+{
+    double *v = mem_alloc((size_t)n, sizeof *v);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = (double)NAN;
+    return v;
+}
+
+/* Copies what trajectories and plans have in common. */
+static void selection_init(struct selection *s, int64_t n, const int64_t *source,
+                           const uint64_t *record_hash, const float *score)
+{
+    s->n = n;
+    s->source = mem_dup(source, (size_t)n * sizeof *source);
+    s->record_hash = mem_dup(record_hash, (size_t)n * sizeof *record_hash);
+    s->step = nans(n);
+    s->class = nans(n);
+    s->score = nans(n);
+    s->reward = nans(n);
+    for (int64_t i = 0; i < n; i++)
+        s->score[i] = (double)score[i];
+}
+
+static int load_plan(struct selection *s, const char *path, struct err *e)
+{
+    struct plan p;
+    int rc = plan_read(&p, path, e);
+    if (rc < 0)
+        return rc;
+    selection_init(s, p.n_picks, p.source, p.record_hash, p.pick_score);
+    s->n_steps = p.n_steps;
+    s->dataset = p.dataset;
+    s->loss = (double)NAN;
+    s->is_plan = true;
+    for (int64_t t = 0; t < p.n_steps; t++)
+        for (int64_t i = p.step_offset[t]; i < p.step_offset[t + 1]; i++)
+            s->step[i] = (double)(t + 1);
+    plan_free(&p);
+    return 0;
+}
+
+static int load_trajectory(struct selection *s, const char *path, struct err *e)
+{
+    struct traj t;
+    int rc = traj_read(&t, path, e);
+    if (rc < 0)
+        return rc;
+    selection_init(s, t.n_picks, t.source, t.record_hash, t.pick_score);
+    s->n_steps = t.n_steps;
+    s->dataset = t.dataset;
+    bool is_ok = strcmp(t.status, "ok") == 0;
+    s->loss = is_ok ? -t.perf[t.n_steps] : (double)NAN;
+    for (int64_t list = 0; list < t.n_steps * t.n_classes; list++)
+        for (int64_t i = t.list_offset[list]; i < t.list_offset[list + 1]; i++) {
+            int64_t step = list / t.n_classes;
+            s->step[i] = (double)(step + 1);
+            s->class[i] = (double)(list % t.n_classes);
+            s->reward[i] = t.perf[step + 1] - t.perf[step];
+        }
+    if (!is_ok)
+        log_warn("%s: the episode did not end well: %s", file_name_in(path), t.status);
+    traj_free(&t);
+    return 0;
+}
+
+/* Plans and trajectories are told apart by the file's kind; standard input can be read only
+ * once and is taken for a trajectory. */
+static int load(struct selection *s, const char *path, struct err *e)
+{
+    bool is_plan = false;
+    *s = (struct selection){.name = file_name_in(path)};
+    if (!file_is_std(path)) {
+        struct st_msg *m = st_read(path, NULL, e);
+        if (!m)
+            return e->code;
+        const char *kind = st_msg_meta(m, "raise.kind");
+        is_plan = kind && strcmp(kind, "plan") == 0;
+        st_msg_free(m);
+    }
+    return is_plan ? load_plan(s, path, e) : load_trajectory(s, path, e);
+}
+
+/* The one to export: the only one, or the one with the least final loss (the first of equals).
+ */
+static int choose(struct selection *best, const struct options *o, struct err *e)
+{
+    int rc = load(best, o->choices[0], e);
+    for (int i = 0; rc == 0 && i < o->n_choices; i++) {
+        struct selection s = {0};
+        if (i > 0)
+            rc = load(&s, o->choices[i], e);
+        const struct selection *now = i > 0 ? &s : best;
+        if (rc == 0 && o->is_best && now->is_plan)
+            rc = err_set(e, ERR_UNSUPPORTED, "%s: a plan has no validation loss to compare",
+                         now->name);
+        if (rc < 0 || i == 0)
+            continue;
+        if (isnan(best->loss) || s.loss < best->loss) {
+            struct selection worse = *best;
+            *best = s;
+            s = worse;
+        }
+        selection_free(&s);
+    }
+    if (rc == 0 && o->is_best && isnan(best->loss))
+        rc = err_set(e, ERR_EMPTY, "none of the %d episodes ended well", o->n_choices);
+    if (rc == 0 && o->is_best)
+        log_note("%s has the least final validation loss, %.6g", best->name, best->loss);
+    return rc;
+}
+
+/* ---- its records ---- */
+
+static int wrong_file(const struct selection *s, const struct dataset *d, struct err *e)
+{
+    return err_set(e, ERR_MISMATCH,
+                   "%s: not the file that %s was chosen from (content %016" PRIx64
+                   ", expected %016" PRIx64 "); --match records takes any file that holds the "
+                   "chosen records",
+                   d->name, s->name, d->hash, s->dataset);
+}
+
+static int64_t find_source(const struct dataset *d, int64_t source)
+{
+    int64_t lo = 0, hi = d->n_records;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (d->records[mid].source < source)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < d->n_records && d->records[lo].source == source ? lo : -1;
+}
+
+static int rows_by_number(int64_t *rows, const struct selection *s, const struct dataset *d,
+                          struct err *e)
+{
+    if (s->dataset && s->dataset != d->hash)
+        return wrong_file(s, d, e);
+    for (int64_t i = 0; i < s->n; i++) {
+        rows[i] = find_source(d, s->source[i]);
+        if (rows[i] < 0)
+            return err_set(e, ERR_MISMATCH,
+                           "%s: record %" PRId64 ", chosen by %s, is not there", d->name,
+                           s->source[i], s->name);
+        const struct data_record *r = &d->records[rows[i]];
+        if (r->hash != s->record_hash[i])
+            return err_set(e, ERR_MISMATCH,
+                           "%s:%" PRId64 ": record %" PRId64 ": not what %s chose (content "
+                           "%016" PRIx64 ", expected %016" PRIx64 ")",
+                           d->name, r->line, r->source, s->name, r->hash, s->record_hash[i]);
+    }
+    return 0;
+}
+
+struct by_hash {
+    uint64_t hash;
+    int64_t row;
+};
+
+static int compare_hashes(const void *a, const void *b)
+{
+    const struct by_hash *x = a, *y = b;
+    if (x->hash != y->hash)
+        return x->hash < y->hash ? -1 : 1;
+    return x->row < y->row ? -1 : x->row > y->row;
+}
+
+/* The first record with each content. */
+static int rows_by_hash(int64_t *rows, const struct selection *s, const struct dataset *d,
+                        struct err *e)
+{
+    struct by_hash *all = mem_alloc((size_t)d->n_records, sizeof *all);
+    int rc = 0;
+    for (int64_t i = 0; i < d->n_records; i++)
+        all[i] = (struct by_hash){d->records[i].hash, i};
+    qsort(all, (size_t)d->n_records, sizeof *all, compare_hashes);
+    for (int64_t i = 0; rc == 0 && i < s->n; i++) {
+        int64_t lo = 0, hi = d->n_records;
+        while (lo < hi) {
+            int64_t mid = lo + (hi - lo) / 2;
+            if (all[mid].hash < s->record_hash[i])
+                lo = mid + 1;
+            else
+                hi = mid;
+        }
+        if (lo == d->n_records || all[lo].hash != s->record_hash[i])
+            rc = err_set(e, ERR_MISMATCH,
+                         "%s: no record with the content of record %" PRId64 " of %s", d->name,
+                         s->source[i], s->name);
+        else
+            rows[i] = all[lo].row;
+    }
+    free(all);
+    return rc;
+}
+
+/* Leaves the first of each record; what belongs to the picks moves along. Returns how many. */
+static int64_t drop_repeats(int64_t *rows, struct selection *s, int64_t n_records)
+{
+    bool *is_seen = mem_zalloc((size_t)n_records, sizeof *is_seen);
+    double *columns[] = {s->step, s->class, s->score, s->reward};
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->n; i++) {
+        if (is_seen[rows[i]])
+            continue;
+        is_seen[rows[i]] = true;
+        rows[n] = rows[i];
+        for (size_t k = 0; k < sizeof columns / sizeof *columns; k++)
+            columns[k][n] = columns[k][i];
+        n++;
+    }
+    free(is_seen);
+    return n;
+}
+
+static int64_t count_repeats(const int64_t *rows, int64_t n, int64_t n_records)
+{
+    bool *is_seen = mem_zalloc((size_t)n_records, sizeof *is_seen);
+    int64_t n_repeats = 0;
+    for (int64_t i = 0; i < n; i++) {
+        n_repeats += is_seen[rows[i]];
+        is_seen[rows[i]] = true;
+    }
+    free(is_seen);
+    return n_repeats;
+}
+
+/* ---- output ---- */
+
+enum { N_FIELDS = 5 };
+static const char *const fields[N_FIELDS] = {"raise_step", "raise_class", "raise_score",
+                                             "raise_source", "raise_reward"};
+
+/* One bit a field of `list`, in its order; misuse ends the program. */
+static int parse_with(const char *list, int order[N_FIELDS])
+{
+    int n = 0;
+    for (const char *p = list; p;) {
+        size_t len = strcspn(p, ",");
+        int k = 0;
+        while (k < N_FIELDS &&
+               (strlen(fields[k]) - 6 != len || memcmp(fields[k] + 6, p, len) != 0))
+            k++;
+        if (k == N_FIELDS)
+            opt_misuse(
+                "--with: unknown field \"%.*s\"; known: step, class, score, source, reward",
+                (int)len, p);
+        for (int i = 0; i < n; i++)
+            if (order[i] == k)
+                opt_misuse("--with: \"%.*s\" twice", (int)len, p);
+        order[n++] = k;
+        p = p[len] ? p + len + 1 : NULL;
+    }
+    return n;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static enum export_format pick_format(const struct options *o, const struct dataset *d)
+{
+    if (o->format != FORMAT_AUTO)
+        return (enum export_format)(o->format - 1);
+    if (!file_is_std(o->common.out)) {
+        if (ends_with(o->common.out, ".json"))
+            return EXPORT_JSON;
+        if (ends_with(o->common.out, ".jsonl"))
+            return EXPORT_JSONL;
+        if (ends_with(o->common.out, ".csv"))
+            return EXPORT_CSV;
+    }
+    return d->format == DATA_CSV     ? EXPORT_CSV
+           : d->format == DATA_JSONL ? EXPORT_JSONL
+                                     : EXPORT_JSON;
+}
+
+static int write_records(const struct options *o, enum export_format f,
+                         const struct selection *s, const struct dataset *d,
+                         const int64_t *rows, int64_t n, struct err *e)
+{
+    int order[N_FIELDS], n_extras = o->with ? parse_with(o->with, order) : 0;
+    double *source = mem_alloc((size_t)n, sizeof *source);
+    const double *values[N_FIELDS] = {s->step, s->class, s->score, source, s->reward};
+    struct export_extra extras[N_FIELDS];
+    for (int64_t i = 0; i < n; i++)
+        source[i] = (double)d->records[rows[i]].source;
+    for (int i = 0; i < n_extras; i++) {
+        bool is_integer = values[order[i]] != s->score && values[order[i]] != s->reward;
+        extras[i] = (struct export_extra){fields[order[i]], is_integer, values[order[i]]};
+    }
+    struct outfile *out = outfile_open(o->common.out, e);
+    int rc = out ? export_write(out, f, d, rows, n, extras, n_extras, e) : e->code;
+    if (out && rc < 0)
+        outfile_abort(out);
+    else if (out)
+        rc = outfile_commit(out, e);
+    free(source);
+    return rc;
+}
+
+static int write_stanza(const struct options *o, enum export_format f, const struct dataset *d,
+                        const int64_t *rows, int64_t n, struct err *e)
+{
+    const char *name = file_is_std(o->common.out) ? "subset.json" : o->common.out;
+    char *text = export_stanza(f, d, rows, n, name, e);
+    int rc = text ? file_write_all(o->stanza, text, strlen(text), e) : e->code;
+    free(text);
+    return rc;
+}
+
+static int write_all(const struct options *o, struct selection *s, const struct dataset *d,
+                     struct err *e)
+{
+    int64_t *rows = mem_alloc((size_t)s->n, sizeof *rows), n = s->n;
+    enum export_format f = pick_format(o, d);
+    int rc =
+        o->match == MATCH_FILE ? rows_by_number(rows, s, d, e) : rows_by_hash(rows, s, d, e);
+    if (rc == 0) {
+        int64_t n_repeats = count_repeats(rows, n, d->n_records);
+        if (o->is_unique)
+            n = drop_repeats(rows, s, d->n_records);
+        rc = write_records(o, f, s, d, rows, n, e);
+        if (rc == 0 && o->stanza)
+            rc = write_stanza(o, f, d, rows, n, e);
+        if (rc == 0)
+            log_summary("%" PRId64 " records of %" PRId64 " steps, %" PRId64 " repeats %s", n,
+                        s->n_steps, n_repeats, o->is_unique ? "left out" : "among them");
+    }
+    free(rows);
+    return rc;
+}
+
+/* Bad records cannot have been chosen, so they are passed over here. */
+static int run(const struct options *o, struct err *e)
+{
+    struct selection s = {0};
+    struct dataset d = {0};
+    struct data_options how = {.on_error = DATA_SKIP};
+    int rc = choose(&s, o, e);
+    if (rc == 0 && s.n == 0)
+        rc = err_set(e, ERR_EMPTY, "%s: no record was chosen", s.name);
+    if (rc == 0)
+        rc = dataset_read(&d, o->dataset, &how, e);
+    if (rc == 0)
+        rc = write_all(o, &s, &d, e);
+    selection_free(&s);
+    dataset_free(&d);
+    return rc;
+}
+
+/* What cannot be meant is refused before anything is read. */
+static void check_options(const struct options *o)
+{
+    int order[N_FIELDS], n_std = file_is_std(o->dataset);
+    if (o->n_choices > 1 && !o->is_best)
+        opt_misuse("%d trajectories and one dataset: --best takes the best of several",
+                   o->n_choices);
+    for (int i = 0; i < o->n_choices; i++)
+        n_std += file_is_std(o->choices[i]);
+    if (n_std > 1)
+        opt_misuse("standard input can be read only once");
+    if (o->stanza && file_is_std(o->stanza) && file_is_std(o->common.out))
+        opt_misuse("--stanza - needs -o: two things cannot go to standard output");
+    if (o->with && o->format == EXPORT_INDICES + 1)
+        opt_misuse("--with: indices have no room for other fields");
+    if (o->with)
+        parse_with(o->with, order);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.common = OPT_COMMON_DEFAULTS};
+    struct err e = ERR_INIT;
+    int first = opt_parse(&spec, &o, argc, argv);
+    o.choices = (const char *const *)(argv + first);
+    o.n_choices = argc - first - 1;
+    o.dataset = argv[argc - 1];
+    check_options(&o);
+    int rc = run(&o, &e);
+    if (rc == 0)
+        rc = file_close_stdout(&e);
+    if (rc < 0)
+        log_error("%s", e.msg);
+    return rc < 0;
+}
