@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT
+ * rl/plan_make: each method against a direct computation, order, repeats, what is refused. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "rl/plan_make.h"
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { N = 300, N_VAL = 7, DIM = 5 };
+
+/* Random features that own their columns; row i is record 10 i + 3. */
+static void make_features(struct features *f, int64_t n, uint64_t seed)
+{
+    struct rng r;
+    rng_init(&r, seed, 0);
+    int32_t *len = mem_alloc((size_t)n, sizeof *len);
+    float *yx = mem_alloc((size_t)n, sizeof *yx), *y = mem_alloc((size_t)n, sizeof *y);
+    float *x = mem_alloc((size_t)(n * DIM), sizeof *x);
+    uint64_t *hash = mem_alloc((size_t)n, sizeof *hash);
+    int64_t *source = mem_alloc((size_t)n, sizeof *source);
+    for (int64_t i = 0; i < n; i++) {
+        len[i] = 1 + (int32_t)rng_below(&r, 90);
+        y[i] = (float)(-len[i] * (2 + rng_unit(&r)));
+        yx[i] = (float)((double)y[i] * (0.5 + 0.6 * rng_unit(&r)));
+        hash[i] = rng_u64(&r);
+        source[i] = 10 * i + 3;
+        for (int j = 0; j < DIM; j++)
+            x[i * DIM + j] = (float)rng_normal(&r);
+    }
+    *f = (struct features){.n = n,
+                           .dim = DIM,
+                           .n_classes = 1,
+                           .len_x = len,
+                           .len_y = len,
+                           .logp_yx = yx,
+                           .logp_y = y,
+                           .embedding = x,
+                           .hash = hash,
+                           .source = source,
+                           .id = seed,
+                           .msg = st_msg_new()};
+}
+
+#define FREE(p) free((void *)(uintptr_t)(p))
+static void free_made(struct features *f)
+{
+    FREE(f->len_x); /* and len_y */
+    FREE(f->logp_yx);
+    FREE(f->logp_y);
+    FREE(f->embedding);
+    FREE(f->hash);
+    FREE(f->source);
+    st_msg_free(f->msg);
+}
+
+static struct plan_request request(const char *method, const struct features *f)
+{
+    return (struct plan_request){.method = plan_method_find(method),
+                                 .f = f,
+                                 .n_steps = 4,
+                                 .batch = 5,
+                                 .order = PLAN_BY_SCORE,
+                                 .seed = 42};
+}
+
+/* Makes a plan that must succeed, and checks what every plan promises. */
+static void make(struct plan *p, struct plan_report *r, const struct plan_request *q)
+{
+    struct err e = ERR_INIT;
+    int rc = plan_make(p, r, q, &e);
+    if (rc)
+        print_error("%s\n", e.msg);
+    assert_int_equal(rc, 0);
+    assert_int_equal(p->n_steps, q->n_steps);
+    assert_int_equal(p->n_picks, q->n_steps * q->batch);
+    assert_true(p->features == q->f->id);
+    assert_string_equal(p->method, q->method->name);
+    int64_t *uses = mem_zalloc((size_t)q->f->n, sizeof *uses), most = 0, n_used = 0;
+    for (int64_t k = 0; k < p->n_picks; k++) {
+        int64_t i = p->pick[k];
+        assert_in_range(i, 0, q->f->n - 1);
+        assert_int_equal(p->source[k], q->f->source[i]);
+        assert_true(p->record_hash[k] == q->f->hash[i]);
+        n_used += !uses[i]++;
+        most = uses[i] > most ? uses[i] : most;
+    }
+    for (int64_t t = 0; t <= p->n_steps; t++)
+        assert_int_equal(p->step_offset[t], t * q->batch);
+    assert_int_equal(n_used, r->n_used);
+    assert_true(most == 1 || q->has_repeats);
+    for (int64_t i = 0; i < q->f->n; i++) /* nothing is used twice more than another */
+        assert_true(!uses[i] || uses[i] >= most - 1);
+    free(uses);
+}
+
+static void done(struct plan *p, struct plan_report *r)
+{
+    plan_free(p);
+    plan_report_free(r);
+}
+
+static void refuses(const struct plan_request *q, int code, const char *what)
+{
+    struct err e = ERR_INIT;
+    struct plan p;
+    struct plan_report r;
+    assert_int_equal(plan_make(&p, &r, q, &e), code);
+    if (!strstr(e.msg, what))
+        print_error("expected \"%s\", got \"%s\"\n", what, e.msg);
+    assert_non_null(strstr(e.msg, what));
+    assert_null(p.pick);
+    plan_report_free(&r);
+}
+
+static void random_is_a_seeded_choice(void **state)
+{
+    (void)state;
+    struct features f;
+    struct plan a, b;
+    struct plan_report r;
+    make_features(&f, N, 1);
+    struct plan_request q = request("random", &f);
+    make(&a, &r, &q);
+    make(&b, &r, &q);
+    assert_memory_equal(a.pick, b.pick, sizeof *a.pick * 20);
+    assert_true(isnan(a.pick_score[0]) && isnan(r.best));
+    plan_free(&b);
+    q.seed = 43;
+    make(&b, &r, &q);
+    assert_memory_not_equal(a.pick, b.pick, sizeof *a.pick * 20);
+    done(&a, &r);
+    plan_free(&b);
+    q.n_steps = 60;
+    make(&a, &r, &q); /* all of them */
+    done(&a, &r);
+    q.n_steps = 61;
+    refuses(&q, ERR_RANGE, "random: 305 records wanted, 300 of 300 can be chosen");
+    q.has_repeats = true;
+    make(&a, &r, &q);
+    assert_int_equal(r.n_used, N);
+    done(&a, &r);
+    q.n_top = 7;
+    make(&a, &r, &q);
+    assert_int_equal(r.n_used, 7);
+    done(&a, &r);
+    q.has_repeats = false;
+    refuses(&q, ERR_RANGE, "61 steps of 5 need 305 records, there are 7 (allow repeats?)");
+    q.n_steps = 0;
+    refuses(&q, ERR_RANGE, "0 steps of 5");
+    free_made(&f);
+}
+
+/* p must be the rows by falling `score`, NaN excluded. */
+static void check_descending(const struct plan *p, const double *score, int64_t n)
+{
+    for (int64_t k = 0; k < p->n_picks; k++) {
+        int64_t n_better = 0;
+        for (int64_t i = 0; i < n; i++)
+            n_better += score[i] > score[p->pick[k]];
+        assert_int_equal(n_better, k);
+        assert_true((float)score[p->pick[k]] <= p->pick_score[k] &&
+                    (float)score[p->pick[k]] >= p->pick_score[k]);
+    }
+}
+
+static void scores_of_features_are_right(void **state)
+{
+    (void)state;
+    struct features f;
+    struct plan p;
+    struct plan_report r;
+    double score[N];
+    make_features(&f, N, 2);
+    int64_t n_above = 0;
+    for (int i = 0; i < N; i++) {
+        score[i] = exp(((double)f.logp_y[i] - (double)f.logp_yx[i]) / f.len_y[i]);
+        n_above += score[i] > 1;
+        score[i] = score[i] > 1 ? (double)NAN : score[i];
+    }
+    assert_true(n_above > 10);
+    struct plan_request q = request("ifd", &f);
+    make(&p, &r, &q);
+    check_descending(&p, score, N);
+    assert_int_equal(r.n_left_out, n_above);
+    assert_int_equal(r.n_ranked, N - n_above);
+    assert_string_equal(r.left_out[0].why, "IFD above 1");
+    assert_true(r.left_out[0].value > 1);
+    assert_true((float)r.best <= p.pick_score[0] && r.worst < r.best);
+    done(&p, &r);
+    for (int i = 0; i < N; i++)
+        score[i] = -(double)f.logp_yx[i] / f.len_y[i];
+    q = request("loss", &f);
+    make(&p, &r, &q);
+    check_descending(&p, score, N);
+    done(&p, &r);
+    q.prefer = PLAN_LOW;
+    make(&p, &r, &q);
+    for (int i = 0; i < N; i++)
+        score[i] = -score[i];
+    for (int64_t k = 0; k < p.n_picks; k++)
+        p.pick_score[k] = -p.pick_score[k];
+    check_descending(&p, score, N);
+    done(&p, &r);
+    free_made(&f);
+}
+
+static void ties_are_not_broken_by_row(void **state)
+{
+    (void)state;
+    struct features f;
+    struct plan p;
+    struct plan_report r;
+    make_features(&f, N, 3);
+    int32_t *len = mem_alloc(N, sizeof *len);
+    for (int i = 0; i < N; i++)
+        len[i] = i == 150 ? 9 : 8;
+    f.len_y = len;
+    struct plan_request q = request("length", &f);
+    make(&p, &r, &q);
+    assert_int_equal(p.pick[0], 150);
+    double mean = 0;
+    for (int k = 1; k < 20; k++)
+        mean += (double)p.pick[k] / 19;
+    assert_true(mean > 80 && mean < 220);
+    done(&p, &r);
+    len[150] = 8;
+    refuses(&q, ERR_RANGE, "length: all 300 scores are 8: there is nothing to choose by");
+    free(len);
+    free_made(&f);
+}
+
+static void order_is_the_ranking_or_shuffled(void **state)
+{
+    (void)state;
+    struct features f;
+    struct plan a, b;
+    struct plan_report r;
+    make_features(&f, N, 4);
+    struct plan_request q = request("loss", &f);
+    make(&a, &r, &q);
+    plan_report_free(&r);
+    q.order = PLAN_AUTO;
+    make(&b, &r, &q);
+    assert_memory_not_equal(a.pick, b.pick, sizeof *a.pick * 20);
+    for (int i = 0; i < 20; i++) { /* the same records */
+        int n = 0;
+        for (int k = 0; k < 20; k++)
+            n += a.pick[k] == b.pick[i];
+        assert_int_equal(n, 1);
+    }
+    done(&b, &r);
+    plan_free(&a);
+    free_made(&f);
+}
+
+/* ---- rds ---- */
+
+static double cosine(const struct features *f, int64_t i, const struct features *v, int64_t k)
+{
+    double ab = 0, aa = 0, bb = 0;
+    for (int j = 0; j < DIM; j++) {
+        double a = (double)f->embedding[i * DIM + j], b = (double)v->embedding[k * DIM + j];
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    return ab / sqrt(aa * bb);
+}
+
+static void round_robin_takes_turns(void **state)
+{
+    (void)state;
+    struct features f, v;
+    struct plan p, p2;
+    struct plan_report r;
+    make_features(&f, N, 5);
+    make_features(&v, N_VAL, 6);
+    struct plan_request q = request("rds", &f);
+    q.val = &v;
+    q.n_steps = 60; /* every row is taken, so that heads of rankings run out */
+    make(&p, &r, &q);
+    plan_report_free(&r);
+    bool is_taken[N] = {false};
+    for (int k = 0; k < N; k++) {
+        double best = -2;
+        for (int i = 0; i < N; i++) {
+            double s = is_taken[i] ? -2 : cosine(&f, i, &v, k % N_VAL);
+            best = s > best ? s : best;
+        }
+        assert_false(is_taken[p.pick[k]]);
+        assert_true(cosine(&f, p.pick[k], &v, k % N_VAL) > best - 1e-6);
+        assert_true(fabs((double)p.pick_score[k] - best) < 1e-6);
+        is_taken[p.pick[k]] = true;
+    }
+    int n_threads = omp_get_max_threads();
+    omp_set_num_threads(3);
+    make(&p2, &r, &q);
+    omp_set_num_threads(n_threads);
+    assert_memory_equal(p.pick, p2.pick, sizeof *p.pick * N);
+    done(&p, &r);
+    plan_free(&p2);
+    free_made(&f);
+    free_made(&v);
+}
+
+static void mean_and_max_of_similarities(void **state)
+{
+    (void)state;
+    struct features f, v;
+    struct plan p;
+    struct plan_report r;
+    make_features(&f, N, 7);
+    make_features(&v, N_VAL, 8);
+    for (int is_max = 0; is_max < 2; is_max++) {
+        struct plan_request q = request("rds", &f);
+        q.val = &v;
+        q.match = is_max ? PLAN_MAX : PLAN_MEAN;
+        make(&p, &r, &q);
+        double last = 2;
+        for (int64_t k = 0; k < p.n_picks; k++) {
+            double mean = 0, max = -2;
+            for (int m = 0; m < N_VAL; m++) {
+                double s = cosine(&f, p.pick[k], &v, m);
+                mean += s / N_VAL;
+                max = s > max ? s : max;
+            }
+            double want = is_max ? max : mean;
+            assert_true(fabs((double)p.pick_score[k] - want) < 1e-6);
+            assert_true(want < last + 1e-6);
+            last = want;
+        }
+        done(&p, &r);
+    }
+    free_made(&f);
+    free_made(&v);
+}
+
+static void strangers_are_refused(void **state)
+{
+    (void)state;
+    struct features f, v;
+    make_features(&f, N, 9);
+    make_features(&v, N_VAL, 10);
+    struct plan_request q = request("rds", &f);
+    q.val = &v;
+    uint64_t *hash = (uint64_t *)(uintptr_t)v.hash;
+    hash[4] = f.hash[33];
+    refuses(&q, ERR_MISMATCH, "record 333 is also in the validation set, as record 43");
+    hash[4] = 1;
+    f.model = 1;
+    v.model = 2;
+    refuses(&q, ERR_MISMATCH, "are of two models");
+    v.model = 1;
+    st_msg_set_meta(f.msg, "raise.reduce", "pca");
+    refuses(&q, ERR_MISMATCH, "embeddings reduced by pca, of the validation set by pool");
+    st_msg_set_meta(v.msg, "raise.reduce", "pca");
+    refuses(&q, ERR_MISMATCH, "each file has axes of its own");
+    v.dim = 4;
+    refuses(&q, ERR_MISMATCH, "embeddings of 5 values, of the validation set 4");
+    free_made(&f);
+    free_made(&v);
+}
+
+/* ---- records ---- */
+
+static void scores_come_from_the_dataset(void **state)
+{
+    (void)state;
+    static const char *const text =
+        "{\"instruction\":\"a\",\"output\":\"b\",\"quality\":4.5}\n"
+        "{\"instruction\":\"c\",\"output\":\"d\",\"quality\":1}\n"
+        "{\"instruction\":\"e\",\"output\":\"f\",\"quality\":\"high\",\"same\":3}\n"
+        "{\"instruction\":\"g\",\"output\":\"h\",\"quality\":-2,\"same\":3}\n";
+    char path[] = "/tmp/raise-plan-XXXXXX";
+    struct err e = ERR_INIT;
+    struct features f;
+    struct plan p;
+    struct plan_report r;
+    struct dataset d;
+    const struct data_options o = {.on_error = DATA_SKIP};
+    close(mkstemp(path));
+    assert_int_equal(file_write_all(path, text, strlen(text), &e), 0);
+    assert_int_equal(dataset_read(&d, path, &o, &e), 0);
+    make_features(&f, 4, 11);
+    uint64_t *hash = (uint64_t *)(uintptr_t)f.hash;
+    int64_t *source = (int64_t *)(uintptr_t)f.source;
+    for (int i = 0; i < 4; i++) { /* rows in reverse */
+        source[i] = 3 - i;
+        hash[i] = d.records[3 - i].hash;
+    }
+    struct plan_request q = request("scores", &f);
+    q.data = &d;
+    q.field = "quality";
+    q.n_steps = 3;
+    q.batch = 1;
+    make(&p, &r, &q);
+    assert_int_equal(p.source[0], 0);
+    assert_int_equal(p.source[1], 1);
+    assert_int_equal(p.source[2], 3);
+    assert_int_equal(r.n_left_out, 1);
+    assert_int_equal(f.source[r.left_out[0].row], 2);
+    done(&p, &r);
+    q.n_steps = 4;
+    refuses(&q, ERR_RANGE, "scores: 4 records wanted, 3 of 4 can be chosen");
+    q.field = "same";
+    q.n_steps = 2;
+    refuses(&q, ERR_RANGE, "scores: all 2 scores are 3");
+    q.field = "nothing";
+    refuses(&q, ERR_EMPTY, "no record has a number in \"nothing\"");
+    hash[0] ^= 1;
+    refuses(&q, ERR_MISMATCH, "record 3 is not the one in the features");
+    f.dataset = d.hash + 1;
+    refuses(&q, ERR_MISMATCH, "not the dataset that the features were made from");
+    dataset_free(&d);
+    free_made(&f);
+    unlink(path);
+}
+
+static void a_list_keeps_its_order(void **state)
+{
+    (void)state;
+    struct features f;
+    struct plan p;
+    struct plan_report r;
+    make_features(&f, N, 12);
+    int64_t list[] = {2003, 13, 993, 3};
+    struct plan_request q = request("only", &f);
+    q.list = list;
+    q.n_list = 4;
+    q.n_steps = 2;
+    q.batch = 2;
+    q.order = PLAN_AUTO;
+    make(&p, &r, &q);
+    assert_memory_equal(p.source, list, sizeof list);
+    done(&p, &r);
+    q.n_steps = 3;
+    q.has_repeats = true;
+    make(&p, &r, &q);
+    assert_int_equal(p.source[4], 2003);
+    done(&p, &r);
+    list[1] = 14;
+    refuses(&q, ERR_RANGE, "record 14 of the list is not in the features");
+    list[1] = 2003;
+    refuses(&q, ERR_RANGE, "record 2003 is twice in the list");
+    q.n_list = 0;
+    refuses(&q, ERR_EMPTY, "the list is empty");
+    free_made(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_is_a_seeded_choice),
+        cmocka_unit_test(scores_of_features_are_right),
+        cmocka_unit_test(ties_are_not_broken_by_row),
+        cmocka_unit_test(order_is_the_ranking_or_shuffled),
+        cmocka_unit_test(round_robin_takes_turns),
+        cmocka_unit_test(mean_and_max_of_similarities),
+        cmocka_unit_test(strangers_are_refused),
+        cmocka_unit_test(scores_come_from_the_dataset),
+        cmocka_unit_test(a_list_keeps_its_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

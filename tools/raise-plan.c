@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ * raise-plan: a fixed plan of training steps by a baseline method. */
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "rl/plan_make.h"
+#include "stream/prov.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    struct opt_common common;
+    const char *features, *val_features, *dataset, *field, *list, *left_out;
+    int64_t n_steps, batch, n_top;
+    bool has_repeats;
+    int order, prefer, match;
+    const struct plan_method *method;
+    const char *command_line;
+};
+
+static const char *const orders[] = {"auto", "score", "shuffle", NULL};
+static const char *const ends[] = {"high", "low", NULL};
+static const char *const matches[] = {"round-robin", "mean", "max", NULL};
+
+#define AT(field) offsetof(struct options, field)
+static const struct opt table[] = {
+    {'f', "features", OPT_STRING, AT(features), "FILE", "features (default: standard input)", 0,
+     0, NULL},
+    {'T', "steps", OPT_INT, AT(n_steps), "N", "training steps", 1, 1e9, NULL},
+    {'B', "batch", OPT_INT, AT(batch), "N", "records a step", 1, 1e6, NULL},
+    {0, "top", OPT_INT, AT(n_top), "N", "choose N records; 0: steps x batch", 0, 1e12, NULL},
+    {0, "repeats", OPT_FLAG, AT(has_repeats), NULL,
+     "go through the chosen records again when they are too few", 0, 0, NULL},
+    {0, "order", OPT_CHOICE, AT(order), "ORDER", "order of training", 0, 0, orders},
+    {0, "prefer", OPT_CHOICE, AT(prefer), "END", "which scores to choose", 0, 0, ends},
+    {0, "left-out", OPT_STRING, AT(left_out), "FILE",
+     "list the records that could not be ranked, as CSV", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "For rds", 0, 0, NULL},
+    {0, "val-features", OPT_STRING, AT(val_features), "FILE", "features of the validation set",
+     0, 0, NULL},
+    {0, "match", OPT_CHOICE, AT(match), "HOW", "several validation records", 0, 0, matches},
+    {0, NULL, OPT_HEADING, 0, NULL, "For scores", 0, 0, NULL},
+    {'d', "dataset", OPT_STRING, AT(dataset), "FILE", "the records of the features", 0, 0,
+     NULL},
+    {0, "field", OPT_STRING, AT(field), "NAME", "field that holds the score", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "For only", 0, 0, NULL},
+    {0, "list", OPT_STRING, AT(list), "FILE", "record numbers, one a line", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "Common", 0, 0, NULL},
+    {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
+};
+
+/* What the request borrows. */
+struct inputs {
+    struct features f, val;
+    struct dataset data;
+    int64_t *list;
+    int64_t n_list;
+    uint64_t list_hash;
+};
+
+/* ---- input ---- */
+
+static int parse_list(struct inputs *in, const char *path, char *text, struct err *e)
+{
+    size_t cap = 0;
+    int64_t line = 0;
+    char *save = text;
+    for (char *s; (s = strsep(&save, "\n"));) {
+        struct err why = ERR_INIT;
+        line++;
+        s[strcspn(s, "\r")] = '\0';
+        if (!*s)
+            continue;
+        MEM_GROW(in->list, cap, in->n_list + 1);
+        if (opt_parse_int(s, 0, INT64_MAX, &in->list[in->n_list++], &why) < 0)
+            return err_set(e, ERR_FORMAT, "%s:%" PRId64 ": %s", file_name_in(path), line,
+                           why.msg);
+    }
+    return 0;
+}
+
+static int read_list(struct inputs *in, const char *path, struct err *e)
+{
+    char *text;
+    size_t len;
+    int rc = file_read_all(path, &text, &len, e);
+    if (rc < 0)
+        return rc;
+    if (!file_is_std(path) && (rc = file_hash(path, &in->list_hash, e)) < 0)
+        goto out;
+    rc = parse_list(in, path, text, e);
+out:
+    free(text);
+    return rc;
+}
+
+static int read_inputs(struct inputs *in, const struct options *o, struct err *e)
+{
+    const struct data_options skip = {.on_error = DATA_SKIP};
+    unsigned needs = o->method->needs;
+    int rc = features_read(&in->f, o->features, e);
+    if (!rc && needs & PLAN_NEEDS_VAL)
+        rc = features_read(&in->val, o->val_features, e);
+    if (!rc && needs & PLAN_NEEDS_FIELD)
+        rc = dataset_read(&in->data, o->dataset, &skip, e);
+    if (!rc && needs & PLAN_NEEDS_LIST)
+        rc = read_list(in, o->list, e);
+    return rc;
+}
+
+static void free_inputs(struct inputs *in)
+{
+    features_free(&in->f);
+    features_free(&in->val);
+    dataset_free(&in->data);
+    free(in->list);
+}
+
+/* ---- output ---- */
+
+static struct prov *provenance(const struct options *o, const struct inputs *in)
+{
+    if (o->common.no_provenance)
+        return NULL;
+    struct prov *p = prov_new("raise-plan", o->command_line, o->common.seed);
+    prov_add_input(p, o->features, in->f.id);
+    if (o->method->needs & PLAN_NEEDS_VAL)
+        prov_add_input(p, o->val_features, in->val.id);
+    if (o->method->needs & PLAN_NEEDS_FIELD)
+        prov_add_input(p, o->dataset, in->data.hash);
+    if (o->method->needs & PLAN_NEEDS_LIST)
+        prov_add_input(p, o->list, in->list_hash);
+    return p;
+}
+
+/* One line a reason: how many, and where to look. Reasons are static strings. */
+static void report_left_out(const struct plan_report *r, const struct features *f)
+{
+    enum { N_REASONS = 8 };
+    struct {
+        const char *why;
+        int64_t n, first;
+    } reason[N_REASONS] = {{0}};
+    for (int64_t i = 0; i < r->n_left_out; i++) {
+        int k = 0;
+        while (k < N_REASONS - 1 && reason[k].why && strcmp(reason[k].why, r->left_out[i].why))
+            k++;
+        if (!reason[k].n++) {
+            reason[k].why = r->left_out[i].why;
+            reason[k].first = f->source[r->left_out[i].row];
+        }
+    }
+    for (int k = 0; k < N_REASONS && reason[k].n; k++)
+        log_warn("%" PRId64 " records left out: %s (the first: record %" PRId64 ")",
+                 reason[k].n, reason[k].why, reason[k].first);
+}
+
+static int write_left_out(const char *path, const struct plan_report *r,
+                          const struct features *f, struct err *e)
+{
+    struct buf b = {0};
+    buf_puts(&b, "row,record,why,value\n");
+    for (int64_t i = 0; i < r->n_left_out; i++) {
+        const struct plan_left_out *x = &r->left_out[i];
+        buf_printf(&b, "%" PRId64 ",%" PRId64 ",%s,", x->row, f->source[x->row], x->why);
+        if (!isnan(x->value))
+            buf_printf(&b, "%.9g", x->value);
+        buf_putc(&b, '\n');
+    }
+    int rc = file_write_all(path, b.data, b.len, e);
+    buf_free(&b);
+    return rc;
+}
+
+static void report(const struct options *o, const struct plan_report *r, int64_t n)
+{
+    const char *method = o->method->name;
+    if (!isnan(r->best))
+        log_note("%s: scores of the chosen records: %.6g to %.6g", method, r->worst, r->best);
+    log_summary("%s: %" PRId64 " of %" PRId64 " records in %" PRId64 " steps of %" PRId64,
+                method, r->n_used, n, o->n_steps, o->batch);
+}
+
+static int run(const struct options *o, struct err *e)
+{
+    struct inputs in = {0};
+    struct plan plan = {0};
+    struct plan_report r = {0};
+    struct prov *prov = NULL;
+    int rc = file_refuse_tty(o->common.out, e);
+    if (!rc)
+        rc = read_inputs(&in, o, e);
+    if (rc < 0)
+        goto out;
+    struct plan_request q = {.method = o->method,
+                             .f = &in.f,
+                             .val = &in.val,
+                             .data = &in.data,
+                             .field = o->field,
+                             .list = in.list,
+                             .n_list = in.n_list,
+                             .n_steps = o->n_steps,
+                             .batch = o->batch,
+                             .n_top = o->n_top,
+                             .has_repeats = o->has_repeats,
+                             .order = (enum plan_order)o->order,
+                             .prefer = (enum plan_prefer)o->prefer,
+                             .match = (enum plan_match)o->match,
+                             .seed = o->common.seed};
+    rc = plan_make(&plan, &r, &q, e);
+    report_left_out(&r, &in.f);
+    if (!rc && o->left_out)
+        rc = write_left_out(o->left_out, &r, &in.f, e);
+    prov = provenance(o, &in);
+    if (!rc)
+        rc =
+            plan_write(&plan, o->common.out, o->common.is_uncompressed ? ST_PLAIN : 0, prov, e);
+    if (!rc)
+        report(o, &r, in.f.n);
+out:
+    prov_free(prov);
+    plan_report_free(&r);
+    plan_free(&plan);
+    free_inputs(&in);
+    return rc;
+}
+
+/* ---- options ---- */
+
+/* "method" and its table, for -h. */
+static char *summary(void)
+{
+    struct buf b = {0};
+    buf_puts(&b, "Writes a plan of training steps by a fixed method:");
+    for (const struct plan_method *m = plan_methods(); m->name; m++)
+        buf_printf(&b, "\n  %-8s %s", m->name, m->help);
+    return buf_str(&b);
+}
+
+static void check_options(struct options *o, const char *name)
+{
+    o->method = plan_method_find(name);
+    if (!o->method)
+        opt_misuse("unknown method '%s'", name);
+    unsigned needs = o->method->needs;
+    const struct {
+        unsigned need;
+        const char *option, *value;
+    } rows[] = {{PLAN_NEEDS_VAL, "--val-features", o->val_features},
+                {PLAN_NEEDS_FIELD, "--dataset", o->dataset},
+                {PLAN_NEEDS_FIELD, "--field", o->field},
+                {PLAN_NEEDS_LIST, "--list", o->list}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (needs & rows[i].need && !rows[i].value)
+            opt_misuse("%s needs %s", name, rows[i].option);
+        if (!(needs & rows[i].need) && rows[i].value)
+            opt_misuse("%s does not use %s", name, rows[i].option);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.common = OPT_COMMON_DEFAULTS, .n_steps = 10, .batch = 16};
+    struct err e = ERR_INIT;
+    char *command_line = opt_command_line(argc, argv), *help = summary();
+    const struct opt_spec spec = {
+        .program = "raise-plan",
+        .usage = "[options] -f features method",
+        .summary = help,
+        .common = "otusp",
+        .common_offset = offsetof(struct options, common),
+        .table = table,
+        .min_args = 1,
+        .max_args = 1,
+    };
+    int first = opt_parse(&spec, &o, argc, argv);
+    check_options(&o, argv[first]);
+    o.command_line = command_line;
+    int rc = run(&o, &e);
+    if (!rc)
+        rc = file_close_stdout(&e);
+    if (rc < 0)
+        log_error("%s", e.msg);
+    free(command_line);
+    free(help);
+    return rc < 0;
+}
