@@ -114,9 +114,8 @@ int st_msg_check_shard(const struct st_msg *first, const struct st_msg *shard,
                        struct err *e) RAISE_MUST_CHECK;
 /* Appends the rows of `shard`, which is checked as above and not kept, to `m`. */
 int st_msg_append(struct st_msg *m, const struct st_msg *shard, struct err *e) RAISE_MUST_CHECK;
-/* Makes m's metadata tell of `shard` too: adds its raise.n_rows (how many records a shard
- * covers, from raise.first_row on). Metadata copied from shard to shard, which is known by an
- * equal raise.first_row, is not added up. st_msg_append does this. */
+/* Makes m's raise.n_rows (how many records it covers from raise.first_row on) cover those of
+ * `shard` too. st_msg_append does this. */
 void st_msg_merge_meta(struct st_msg *m, const struct st_msg *shard);
 /* Is the tensor kept once for the whole stream (listed in raise.whole)? */
 bool st_msg_is_whole(const struct st_msg *m, const char *name);
@@ -151,7 +150,7 @@ void st_reader_close(struct st_reader *r); /* NULL-safe */
  * dtypes and trailing dimensions. Tensors whose name ends in "!" in the man page ("whole"
  * tensors: listed in metadata "raise.whole", comma-separated) must be equal in every shard and
  * are kept once. `kind` NULL: any. Checks raise.kind and raise.version. NULL on error. Result
- * metadata is the first shard's; raise.n_rows, where shards have it, their sum. */
+ * metadata is the first shard's; raise.n_rows covers all shards. */
 struct st_msg *st_read(const char *path, const char *kind, struct err *e) RAISE_MUST_CHECK;
 
 /* A plain safetensors message in memory (model files too). The msg borrows `data`. Tensors of

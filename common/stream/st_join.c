@@ -85,12 +85,14 @@ static void drop_block(struct st_msg *m)
 
 void st_msg_merge_meta(struct st_msg *m, const struct st_msg *shard)
 {
-    int64_t a = st_msg_meta_int(m, "raise.n_rows"), b = st_msg_meta_int(shard, "raise.n_rows");
-    if (a < 0 || b < 0 || a > INT64_MAX - b ||
-        st_msg_meta_int(m, "raise.first_row") == st_msg_meta_int(shard, "raise.first_row"))
+    int64_t from = st_msg_meta_int(m, "raise.first_row"), n = st_msg_meta_int(m, "raise.n_rows");
+    int64_t first = st_msg_meta_int(shard, "raise.first_row"),
+            more = st_msg_meta_int(shard, "raise.n_rows");
+    if (from < 0 || n < 0 || first < from || more < 0 || more > INT64_MAX - (first - from) ||
+        first - from + more <= n)
         return;
     char sum[32];
-    snprintf(sum, sizeof sum, "%" PRId64, a + b);
+    snprintf(sum, sizeof sum, "%" PRId64, first - from + more);
     st_msg_set_meta(m, "raise.n_rows", sum);
 }
 
