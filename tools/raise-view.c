@@ -204,11 +204,11 @@ static void put_record(struct buf *b, const json_t *record, bool is_line)
         buf_printf(b, ", %s", path);
     buf_printf(b, is_line ? ": %s" : "\n    %s\n", text_of(record, "args"));
     json_array_foreach(json_object_get(record, "inputs"), i, input)
-        buf_printf(b, is_line ? "%s%s %s" : "%s    input %s %s\n",
-                   !is_line ? ""
-                   : i      ? ", "
-                            : " <- ",
-                   text_of(input, "name"), text_of(input, "xxh64"));
+    {
+        const char *before = is_line ? (i ? ", " : " <- ") : "    input ";
+        buf_printf(b, "%s%s %s%s", before, text_of(input, "name"), text_of(input, "xxh64"),
+                   is_line ? "" : "\n");
+    }
     if (is_line)
         buf_putc(b, '\n');
 }

@@ -85,7 +85,8 @@ static void drop_block(struct st_msg *m)
 
 void st_msg_merge_meta(struct st_msg *m, const struct st_msg *shard)
 {
-    int64_t from = st_msg_meta_int(m, "raise.first_row"), n = st_msg_meta_int(m, "raise.n_rows");
+    int64_t from = st_msg_meta_int(m, "raise.first_row"),
+            n = st_msg_meta_int(m, "raise.n_rows");
     int64_t first = st_msg_meta_int(shard, "raise.first_row"),
             more = st_msg_meta_int(shard, "raise.n_rows");
     if (from < 0 || n < 0 || first < from || more < 0 || more > INT64_MAX - (first - from) ||
