@@ -142,6 +142,18 @@ const char *policy_history(const struct policy *p)
     return p->history;
 }
 
+int64_t policy_n_static(const struct policy *p)
+{
+    return p->n_static;
+}
+
+int64_t policy_weight(const struct policy *p, int64_t i, double *mean, double *standard_error)
+{
+    *mean = p->mu[i];
+    *standard_error = sqrt(p->sigma[i * p->n_static + i]);
+    return p->parts & PART_DIFFICULTY ? i : i + N_DIFFICULTY;
+}
+
 void policy_phi(const struct policy *p, const struct features *f, int64_t i, float *phi)
 {
     int64_t n = 0;

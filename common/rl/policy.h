@@ -61,6 +61,12 @@ enum policy_learner policy_learner(const struct policy *p);
 int64_t policy_iteration(const struct policy *p);
 const char *policy_history(const struct policy *p); /* raise.history; may be NULL */
 
+/* Static features that the policy weighs (4 + d, less the parts that are off). */
+int64_t policy_n_static(const struct policy *p);
+/* Reward model: posterior mean and standard error of weight i. Returns which feature it is:
+ * 0..3 difficulty (len_x, len_y, logp_yx, logp_y), 4.. the embedding. */
+int64_t policy_weight(const struct policy *p, int64_t i, double *mean, double *standard_error);
+
 /* The stage at step t, all that the policy needs besides the rows. */
 struct policy_stage {
     int64_t t, n_steps; /* t from 1 */
