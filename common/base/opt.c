@@ -328,11 +328,39 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
     return optind;
 }
 
+/* 0: argument i matters; else how many from i on only say where bytes and words go, how many
+ * threads work, or that a killed run is continued: nothing that changes the result. */
+static int is_immaterial(int argc, char **argv, int i)
+{
+    static const char *const with_value[] = {"--output", "--threads"};
+    static const char *const flags[] = {"--quiet", "--verbose", "--resume"};
+    const char *a = argv[i];
+    if (a[0] == '-' && (a[1] == 'o' || a[1] == 't'))
+        return a[2] || i + 1 == argc ? 1 : 2;
+    if (a[0] == '-' && strspn(a + 1, "qv") > 0 && !a[1 + strspn(a + 1, "qv")])
+        return 1;
+    size_t n = strcspn(a, "=");
+    for (size_t k = 0; n >= 5 && k < sizeof with_value / sizeof *with_value; k++)
+        if (!strncmp(a, with_value[k], n))
+            return a[n] || i + 1 == argc ? 1 : 2;
+    for (size_t k = 0; n >= 5 && k < sizeof flags / sizeof *flags; k++)
+        if (!strncmp(a, flags[k], n))
+            return 1;
+    return 0;
+}
+
 char *opt_command_line(int argc, char **argv)
 {
     struct buf b = {0};
+    bool is_over = false; /* "--" came */
     for (int i = 0; i < argc; i++) {
+        int n_skipped = i && !is_over ? is_immaterial(argc, argv, i) : 0;
+        if (n_skipped) {
+            i += n_skipped - 1;
+            continue;
+        }
         const char *a = argv[i];
+        is_over = is_over || !strcmp(a, "--");
         const char *slash = strrchr(a, '/');
         if (!i && slash)
             a = slash + 1; /* where the program was installed is no part of the result */

@@ -80,7 +80,8 @@ struct opt_spec {
  * that options come first). Sets log_program, log_level and the number of OpenMP threads. */
 int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv);
 
-/* The command line as one shell-quoted string, for provenance. Owned by the caller. */
+/* The command line as one shell-quoted string, for provenance. Left out is what cannot change
+ * the result: -o, -t, -q, -v and --resume. Owned by the caller. */
 char *opt_command_line(int argc, char **argv);
 
 /* Strict numbers: the whole string or ERR_RANGE/ERR_FORMAT. */
