@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool tok_is_special(const struct tok *t, int32_t id);
-
 struct marker {
     const char *text; /* a piece of the template; borrowed from it */
     size_t len;

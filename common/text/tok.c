@@ -349,6 +349,11 @@ int32_t tok_pad(const struct tok *t)
     return t->pad;
 }
 
+bool tok_is_special(const struct tok *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->names.n && t->added_kind[id] == TOK_ADDED_SPECIAL;
+}
+
 bool tok_adds_bos(const struct tok *t)
 {
     return t->n_before > 0 && t->before[0] == t->bos;

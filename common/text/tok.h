@@ -36,6 +36,8 @@ int32_t tok_eos(const struct tok *t);
 int32_t tok_pad(const struct tok *t);
 bool tok_adds_bos(const struct tok *t);                 /* the post-processor puts BOS first */
 int32_t tok_id(const struct tok *t, const char *token); /* -1: unknown */
+/* Whether an id is an added token that the model's files call special. */
+bool tok_is_special(const struct tok *t, int32_t id);
 /* Chat template (Jinja) carried by the model; NULL: none. Borrowed. */
 const char *tok_chat_template(const struct tok *t);
 uint64_t tok_hash(const struct tok *t); /* identity of vocabulary, merges and rules */
