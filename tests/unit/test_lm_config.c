@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ * lm/: configurations read, written and refused by name; weights missing, left over, of another
+ * shape or type. */
+#include "base/file.h"
+#include "base/mem.h"
+#include "lm/lm.h"
+#include "stream/st.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/test_lm_config.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    char *command = mem_printf("rm -rf '%s'", dir);
+    int status = system(command);
+    free(command);
+    return status;
+}
+
+static void put_file(const char *name, const char *text)
+{
+    char *path = mem_printf("%s/%s", dir, name);
+    assert_int_equal(file_write_all(path, text, strlen(text), NULL), 0);
+    free(path);
+}
+
+/* ---- config.json ---- */
+
+/* A small llama; `more` goes before its last field. */
+static void put_config(const char *type, const char *arch, const char *more)
+{
+    char *text = mem_printf(
+        "{\"architectures\": [\"%s\"], \"model_type\": \"%s\", %s\n"
+        "\"num_hidden_layers\": 1, \"hidden_size\": 8, \"num_attention_heads\": 2,\n"
+        "\"intermediate_size\": 12, \"vocab_size\": 11, \"max_position_embeddings\": 4096}\n",
+        arch, type, more);
+    put_file("config.json", text);
+    free(text);
+}
+
+static void configurations_are_read(void **state)
+{
+    (void)state;
+    struct lm_config c;
+    struct err e = ERR_INIT;
+    put_config("llama", "LlamaForCausalLM",
+               "\"rope_theta\": 500000.0, \"num_key_value_heads\": 1, \"rms_norm_eps\": 1e-05,"
+               "\"tie_word_embeddings\": true, \"rope_scaling\": {\"factor\": 8.0,"
+               "\"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
+               "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},");
+    assert_int_equal(lm_config_read_hf(&c, dir, &e), 0);
+    assert_true(c.family == LM_LLAMA && c.is_tied && !c.has_qkv_bias && !c.has_qk_norm);
+    assert_true(c.d_head == 4 && c.n_kv_heads == 1 && c.rope_theta == 500000);
+    assert_true(c.rope_scaling == LM_ROPE_LLAMA3 && c.rope_factor == 8);
+    assert_true(c.rope_low_freq == 1 && c.rope_high_freq == 4);
+    assert_true(c.rope_original_positions == 8192);
+    put_config("qwen2", "Qwen2ForCausalLM",
+               "\"head_dim\": null, \"use_sliding_window\": false, \"sliding_window\": 128,"
+               "\"rope_parameters\": {\"rope_theta\": 1000000, \"rope_type\": \"default\"},");
+    assert_int_equal(lm_config_read_hf(&c, dir, &e), 0);
+    assert_true(c.has_qkv_bias && !c.has_o_bias && c.rope_theta == 1e6 && c.n_kv_heads == 2);
+}
+
+static void a_written_configuration_reads_the_same(void **state)
+{
+    (void)state;
+    static const char *const rope[] = {
+        "", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5},",
+        "\"rope_scaling\": {\"factor\": 32, \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
+        "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},"};
+    static const char *const types[][2] = {{"llama", "LlamaForCausalLM"},
+                                           {"mistral", "MistralForCausalLM"},
+                                           {"qwen2", "Qwen2ForCausalLM"},
+                                           {"qwen3", "Qwen3ForCausalLM"}};
+    for (int i = 0; i < 12; i++) {
+        struct lm_config a, b;
+        memset(&a, 0, sizeof a);
+        memset(&b, 0, sizeof b);
+        char *more = mem_printf("%s \"rms_norm_eps\": 1e-5, \"head_dim\": 6,%s", rope[i % 3],
+                                i % 4 == 3 ? "\"attention_bias\": true," : "");
+        put_config(types[i % 4][0], types[i % 4][1], more);
+        assert_int_equal(lm_config_read_hf(&a, dir, NULL), 0);
+        char *text = lm_config_write_hf(&a);
+        put_file("config.json", text);
+        assert_int_equal(lm_config_read_hf(&b, dir, NULL), 0);
+        assert_memory_equal(&a, &b, sizeof a);
+        free(text);
+        free(more);
+    }
+}
+
+static void others_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *arch, *more;
+        int code;
+        const char *said;
+    } bad[] = {
+        {"gemma2", "Gemma2ForCausalLM", "", ERR_UNSUPPORTED, "Gemma2ForCausalLM"},
+        {"llama", "LlamaForSequenceClassification", "", ERR_UNSUPPORTED, "Classification"},
+        {"mistral", "MistralForCausalLM", "\"sliding_window\": 1024,", ERR_UNSUPPORTED,
+         "sliding window of 1024"},
+        {"qwen2", "Qwen2ForCausalLM", "\"use_sliding_window\": true, \"sliding_window\": 64,",
+         ERR_UNSUPPORTED, "sliding window of 64"},
+        {"qwen3", "Qwen3ForCausalLM",
+         "\"layer_types\": [\"sliding_attention\"], \"sliding_window\": 64,", ERR_UNSUPPORTED,
+         "sliding window of 64"},
+        {"qwen3", "Qwen3ForCausalLM", "\"num_experts\": 8,", ERR_UNSUPPORTED, "num_experts"},
+        {"llama", "LlamaForCausalLM", "\"hidden_act\": \"gelu\",", ERR_UNSUPPORTED, "gelu"},
+        {"llama", "LlamaForCausalLM", "\"mlp_bias\": true,", ERR_UNSUPPORTED, "mlp_bias"},
+        {"llama", "LlamaForCausalLM",
+         "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4},", ERR_UNSUPPORTED,
+         "yarn"},
+        {"llama", "LlamaForCausalLM", "\"rope_scaling\": {\"rope_type\": \"linear\"},",
+         ERR_FORMAT, "\"factor\" is missing"},
+        {"llama", "LlamaForCausalLM", "\"quantization_config\": {\"quant_method\": \"awq\"},",
+         ERR_UNSUPPORTED, "awq"},
+        {"llama", "LlamaForCausalLM", "\"num_key_value_heads\": 3,", ERR_RANGE, "multiple"},
+        {"llama", "LlamaForCausalLM", "\"head_dim\": 5,", ERR_RANGE, "odd"},
+        {"llama", "LlamaForCausalLM", "\"head_dim\": 1e99,", ERR_FORMAT, "head_dim"},
+        {"llama", "LlamaForCausalLM", "\"head_dim\": \"8\",", ERR_FORMAT, "head_dim"},
+        {"llama", "LlamaForCausalLM", "\"head_dim\": -2,", ERR_RANGE, "head width"},
+        {"llama", "LlamaForCausalLM", "\"rms_norm_eps\": 0,", ERR_RANGE, "epsilon"},
+        {"llama", "LlamaForCausalLM", "\"vocab_size\": 3,", ERR_FORMAT, "config.json:"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct lm_config c;
+        struct err e = ERR_INIT;
+        put_config(bad[i].type, bad[i].arch, bad[i].more);
+        int code = lm_config_read_hf(&c, dir, &e);
+        if (code != bad[i].code || !strstr(e.msg, bad[i].said))
+            fail_msg("row %zu: %d, \"%s\"", i, code, e.msg);
+    }
+}
+
+/* ---- weights ---- */
+
+static float zeros[11 * 8];
+
+struct shape {
+    const char *name;
+    int n_dims;
+    int64_t dims[2];
+};
+static const struct shape shapes[] = {
+    {"model.embed_tokens.weight", 2, {11, 8}},
+    {"model.norm.weight", 1, {8, 0}},
+    {"lm_head.weight", 2, {11, 8}},
+    {"model.layers.0.input_layernorm.weight", 1, {8, 0}},
+    {"model.layers.0.post_attention_layernorm.weight", 1, {8, 0}},
+    {"model.layers.0.self_attn.q_proj.weight", 2, {8, 8}},
+    {"model.layers.0.self_attn.k_proj.weight", 2, {8, 8}},
+    {"model.layers.0.self_attn.v_proj.weight", 2, {8, 8}},
+    {"model.layers.0.self_attn.o_proj.weight", 2, {8, 8}},
+    {"model.layers.0.mlp.gate_proj.weight", 2, {12, 8}},
+    {"model.layers.0.mlp.up_proj.weight", 2, {12, 8}},
+    {"model.layers.0.mlp.down_proj.weight", 2, {8, 12}},
+};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+/* A whole model but for tensor `skip`, with `extra` on top; `bad` has another shape or dtype.
+ */
+static struct st_msg *make_weights(int skip, int bad, enum st_dtype dtype, const char *extra)
+{
+    static const float more[12 * 8];
+    struct st_msg *m = st_msg_new();
+    for (int i = 0; i < N_SHAPES; i++) {
+        int64_t dims[2] = {shapes[i].dims[0], shapes[i].dims[1]};
+        if (i == skip)
+            continue;
+        if (i == bad && dtype == ST_F32)
+            dims[0]--;
+        st_msg_add(m, shapes[i].name, i == bad ? dtype : ST_F32, shapes[i].n_dims, dims, more);
+    }
+    if (extra)
+        st_msg_add(m, extra, ST_F32, 1, (int64_t[]){8}, zeros);
+    return m;
+}
+
+static int open_weights(struct st_msg *m, struct err *e)
+{
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    char *path = mem_printf("%s/model.safetensors", dir);
+    o.precision = LM_PRECISION_FP32;
+    assert_int_equal(st_write(path, ST_PLAIN, m, e), 0);
+    put_config("llama", "LlamaForCausalLM", "");
+    struct lm *lm = lm_open(dir, &o, e);
+    int code = lm ? 0 : e->code;
+    lm_close(lm);
+    st_msg_free(m);
+    free(path);
+    return code;
+}
+
+static void weights_must_fit_exactly(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, NULL), &e), 0);
+    for (int i = 0; i < N_SHAPES; i++) {
+        assert_int_equal(open_weights(make_weights(i, -1, ST_F32, NULL), &e), ERR_FORMAT);
+        assert_non_null(strstr(e.msg, shapes[i].name));
+        assert_int_equal(open_weights(make_weights(-1, i, ST_F32, NULL), &e), ERR_MISMATCH);
+        assert_non_null(strstr(e.msg, shapes[i].name));
+        assert_int_equal(open_weights(make_weights(-1, i, ST_I8, NULL), &e), ERR_UNSUPPORTED);
+        assert_non_null(strstr(e.msg, "I8"));
+    }
+    const char *extra = "model.layers.0.self_attn.q_proj.bias";
+    assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, extra));
+    extra = "model.layers.0.self_attn.rotary_emb.inv_freq"; /* older Llama files have these */
+    assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), 0);
+}
+
+static void an_index_must_be_true(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    char *whole = mem_printf("%s/model.safetensors", dir), *a = mem_printf("%s/a.st", dir);
+    assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, NULL), &e), 0);
+    assert_int_equal(rename(whole, a), 0);
+    put_file("model.safetensors.index.json",
+             "{\"weight_map\": {\"lm_head.weight\": \"a.st\"}}");
+    struct lm *m = lm_open(dir, &o, &e);
+    assert_non_null(m);
+    lm_close(m);
+    put_file("model.safetensors.index.json", "{\"weight_map\": {\"nothing\": \"a.st\"}}");
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "nothing"));
+    put_file("model.safetensors.index.json", "{\"weight_map\": {\"x\": \"../a.st\"}}");
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "file name"));
+    put_file("model.safetensors.index.json", "{}");
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "weight_map"));
+    free(whole);
+    free(a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(configurations_are_read),
+        cmocka_unit_test(a_written_configuration_reads_the_same),
+        cmocka_unit_test(others_are_refused_by_name),
+        cmocka_unit_test(weights_must_fit_exactly),
+        cmocka_unit_test(an_index_must_be_true),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
