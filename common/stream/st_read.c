@@ -229,7 +229,7 @@ static int decompress(struct st_reader *r, size_t size, char **block, struct err
 {
     struct src *s = &r->src;
     size_t cap = s->fd < 0 || size < 1 << 20 ? size : 1 << 20;
-    *block = mem_alloc(cap, 1);
+    *block = cap == size ? mem_aligned(size) : mem_alloc(cap, 1); /* huge pages: fewer faults */
     ZSTD_DCtx_reset(r->dctx, ZSTD_reset_session_only);
     ZSTD_outBuffer out = {*block, cap, 0};
     for (;;) {
