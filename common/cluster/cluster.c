@@ -4,6 +4,7 @@
 #include "cluster/cluster.h"
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "cluster/check.h"
 
 #include <float.h>
@@ -64,37 +65,122 @@ static double squared_distance(const float *a, const float *b, int64_t dim)
     return sum;
 }
 
-static int faiss_failed(struct err *e)
-{
-    return err_set(e, ERR_UNSUPPORTED, "FAISS: %s", faiss_get_last_error());
-}
-
 /* ---- FAISS ---- */
 
-static FaissClusteringParameters parameters(const struct cluster_options *o)
+/* The rows that centroids are trained on: all, or a seeded sample in file order. */
+static const float *training_rows(float **owned, int64_t *n_train, const float *x, int64_t n,
+                                  int64_t dim, const struct cluster_options *o)
 {
-    FaissClusteringParameters p;
-    int64_t per_class = CLUSTER_MAX_TRAIN / o->k;
-    if (per_class < CLUSTER_MIN_TRAIN_PER_CLASS)
-        per_class = CLUSTER_MIN_TRAIN_PER_CLASS;
-    faiss_ClusteringParameters_init(&p);
-    p.niter = (int)o->n_iter;
-    p.nredo = (int)o->n_redo;
-    p.spherical = o->is_spherical;
-    p.seed = (int)(o->seed & INT32_MAX);
-    p.min_points_per_centroid = 1; /* or FAISS warns on stderr */
-    p.max_points_per_centroid = (int)per_class;
-    return p;
+    int64_t most = o->k > CLUSTER_MAX_TRAIN / CLUSTER_MIN_TRAIN_PER_CLASS
+                       ? o->k * CLUSTER_MIN_TRAIN_PER_CLASS
+                       : CLUSTER_MAX_TRAIN;
+    *owned = NULL;
+    *n_train = n < most ? n : most;
+    if (n <= most)
+        return x;
+    struct rng r;
+    rng_init(&r, o->seed, 0);
+    *owned = mem_alloc((size_t)(most * dim), sizeof **owned);
+    int64_t n_taken = 0;
+    for (int64_t i = 0; n_taken < most; i++) /* selection sampling (Knuth 3.4.2 S) */
+        if ((int64_t)rng_below(&r, (uint64_t)(n - i)) < most - n_taken)
+            memcpy(*owned + n_taken++ * dim, x + i * dim, (size_t)dim * sizeof *x);
+    return *owned;
 }
 
-/* Trains on one thread; leaves the centroids in *index too. */
-static int train(FaissClustering *c, FaissIndex *index, const float *x, int64_t n)
+static FaissMetricType metric(const struct cluster_options *o)
 {
-    int n_threads = omp_get_max_threads();
-    omp_set_num_threads(1);
-    int rc = faiss_Clustering_train(c, n, x, index);
-    omp_set_num_threads(n_threads);
-    return rc;
+    return o->is_spherical ? METRIC_INNER_PRODUCT : METRIC_L2;
+}
+
+/* What the search reports, summed: the less, the better the centroids. */
+static int sum_of_distances(double *sum, const FaissIndex *index, const float *x, int64_t n,
+                            int64_t dim, bool is_spherical)
+{
+    float distance[BLOCK_ROWS];
+    idx_t label[BLOCK_ROWS];
+    *sum = 0;
+    for (int64_t first = 0; first < n; first += BLOCK_ROWS) {
+        int64_t m = n - first < BLOCK_ROWS ? n - first : BLOCK_ROWS;
+        int rc = faiss_Index_search(index, m, x + first * dim, 1, distance, label);
+        if (rc)
+            return rc;
+        for (int64_t i = 0; i < m; i++)
+            *sum += is_spherical ? -(double)distance[i] : (double)distance[i];
+    }
+    return 0;
+}
+
+/* Starts are compared by (sum, number): which thread ends first does not matter. */
+struct best {
+    double sum;
+    int64_t start;
+    float *centroids; /* [k, dim] */
+    int rc;
+    struct err e;
+};
+
+static void keep_best(struct best *best, double sum, int64_t start, FaissClustering *c)
+{
+    float *centroids;
+    size_t n_floats;
+    if (best->start >= 0 && (sum > best->sum || (sum >= best->sum && start > best->start)))
+        return;
+    faiss_Clustering_centroids(c, &centroids, &n_floats);
+    memcpy(best->centroids, centroids, n_floats * sizeof *centroids);
+    best->sum = sum;
+    best->start = start;
+}
+
+/* One start, on one thread; leaves the centroids in *best if they are the best so far. */
+static void run_start(struct best *best, int64_t start, const float *x, int64_t n, int64_t dim,
+                      const struct cluster_options *o)
+{
+    FaissClusteringParameters p;
+    FaissClustering *c = NULL;
+    FaissIndexFlat *index = NULL;
+    double sum;
+    uint64_t seed = start ? rng_hash(o->seed, (uint64_t)start, 0, 0) : o->seed;
+    faiss_ClusteringParameters_init(&p);
+    p.niter = (int)o->n_iter;
+    p.spherical = o->is_spherical;
+    p.seed = (int)(seed & INT32_MAX);
+    p.min_points_per_centroid = 1; /* or FAISS warns on stderr */
+    p.max_points_per_centroid = INT32_MAX;
+    int rc = faiss_Clustering_new_with_params(&c, (int)dim, (int)o->k, &p);
+    if (!rc)
+        rc = faiss_IndexFlat_new_with(&index, dim, metric(o));
+    if (!rc)
+        rc = faiss_Clustering_train(c, n, x, index);
+    if (!rc)
+        rc = sum_of_distances(&sum, index, x, n, dim, o->is_spherical);
+#pragma omp critical(cluster_best)
+    if (rc)
+        best->rc = err_set(&best->e, ERR_UNSUPPORTED, "FAISS: %s", faiss_get_last_error());
+    else
+        keep_best(best, sum, start, c);
+    if (index)
+        faiss_Index_free(index);
+    if (c)
+        faiss_Clustering_free(c);
+}
+
+/* Side by side, each start on one thread: FAISS's own steps over tens of thousands of rows are
+ * too small to gain from more, and its sums would depend on their number. */
+static int train(float *centroids, const float *x, int64_t n, int64_t dim,
+                 const struct cluster_options *o, struct err *e)
+{
+    struct best best = {.start = -1, .centroids = centroids};
+#pragma omp parallel if (o->n_redo > 1)
+    {
+        int n_threads = omp_get_max_threads();
+        omp_set_num_threads(1); /* of regions inside this one */
+#pragma omp for schedule(dynamic)
+        for (int64_t s = 0; s < o->n_redo; s++)
+            run_start(&best, s, x, n, dim, o);
+        omp_set_num_threads(n_threads);
+    }
+    return best.rc ? err_set(e, best.rc, "%s", best.e.msg) : 0;
 }
 
 /* Blocks of rows do not depend on the number of threads, and inside a parallel region FAISS
@@ -123,30 +209,24 @@ static int assign_rows(int32_t *assign, const FaissIndex *index, const float *x,
 static int run_faiss(struct cluster_result *r, const float *x, int64_t n, int64_t dim,
                      const struct cluster_options *o, struct err *e)
 {
-    FaissClusteringParameters p = parameters(o);
-    FaissClustering *c = NULL;
     FaissIndexFlat *index = NULL;
-    int rc = 0;
-    float *centroids;
-    size_t n_floats;
-    if (faiss_Clustering_new_with_params(&c, (int)dim, (int)o->k, &p) ||
-        faiss_IndexFlat_new_with(&index, dim,
-                                 o->is_spherical ? METRIC_INNER_PRODUCT : METRIC_L2) ||
-        train(c, index, x, n)) {
-        rc = faiss_failed(e);
-        goto out;
-    }
-    faiss_Clustering_centroids(c, &centroids, &n_floats);
+    float *sample;
+    int64_t n_train;
+    const float *rows = training_rows(&sample, &n_train, x, n, dim, o);
     r->k = o->k;
-    r->centroids = mem_dup(centroids, (size_t)(o->k * dim) * sizeof *centroids);
+    r->centroids = mem_alloc((size_t)(o->k * dim), sizeof *r->centroids);
     r->assign = mem_alloc((size_t)n, sizeof *r->assign);
-    if (assign_rows(r->assign, index, x, n, dim, o->k))
+    int rc = train(r->centroids, rows, n_train, dim, o, e);
+    free(sample);
+    if (rc < 0)
+        return rc;
+    if (faiss_IndexFlat_new_with(&index, dim, metric(o)) ||
+        faiss_Index_add(index, o->k, r->centroids))
+        rc = err_set(e, ERR_UNSUPPORTED, "FAISS: %s", faiss_get_last_error());
+    else if (assign_rows(r->assign, index, x, n, dim, o->k))
         rc = err_set(e, ERR_UNSUPPORTED, "FAISS: rows without a nearest centroid");
-out:
     if (index)
         faiss_Index_free(index);
-    if (c)
-        faiss_Clustering_free(c);
     return rc;
 }
 

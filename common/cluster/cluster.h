@@ -2,10 +2,9 @@
  *
  * cluster: k-means and PCA through FAISS's C API.
  *
- * Both give the same bytes for any number of threads: FAISS trains on one (its steps over
- * tens of thousands of rows are too small to gain from more), and rows are assigned and
- * projected in blocks of a fixed size by all. The kernel that OpenBLAS chose may still matter
- * in the last bit, as everywhere.
+ * Both give the same bytes for any number of threads: starts of k-means run side by side, each
+ * on one thread, and rows are assigned and projected in blocks of a fixed size. The kernel
+ * that OpenBLAS chose may still matter in the last bit, as everywhere.
  *
  *     struct cluster_options o = CLUSTER_OPTIONS_DEFAULTS;
  *     struct cluster_result r;
@@ -22,14 +21,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* FAISS trains on a sample when there are more rows than this and than 256 a class. */
+/* Centroids are trained on a sample when there are more rows than this and than 256 a class. */
 enum { CLUSTER_MAX_TRAIN = 1 << 20, CLUSTER_MIN_TRAIN_PER_CLASS = 256 };
 
 struct cluster_options {
     int64_t k;
-    int64_t n_iter;    /* [25] */
-    int64_t n_redo;    /* [1] best of, by the objective */
-    uint64_t seed;     /* the low 31 bits count */
+    int64_t n_iter; /* [25] */
+    int64_t n_redo; /* [1] starts, of which the best is kept */
+    uint64_t seed;
     int64_t min_size;  /* [1] a smaller class is dissolved, see cluster_result.k */
     bool is_spherical; /* by direction: rows are scaled to length 1, centroids too */
 };

@@ -139,6 +139,11 @@ void faiss_Index_free(FaissIndex *i)
     delete cpp(i);
 }
 
+int faiss_Index_add(FaissIndex *i, idx_t n, const float *x)
+{
+    return guarded([=] { cpp(i)->add(n, x); });
+}
+
 int faiss_Index_search(const FaissIndex *i, idx_t n, const float *x, idx_t k, float *distances,
                        idx_t *labels)
 {

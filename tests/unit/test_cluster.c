@@ -90,14 +90,14 @@ static void groups_are_found_largest_first(void **state)
     free(x);
 }
 
-static void threads_do_not_matter(void **state)
+static void check_threads(int64_t n_redo)
 {
-    (void)state;
     struct err e = ERR_INIT;
     float *x = groups(N, 60);
     struct cluster_options o = options(16);
     struct cluster_result a, b;
     int n_threads = omp_get_max_threads();
+    o.n_redo = n_redo;
     assert_int_equal(cluster_kmeans(&a, x, N, DIM, &o, &e), 0);
     check_result(&a, x, N, DIM);
     for (int t = 1; t < 5; t++) {
@@ -116,6 +116,33 @@ static void threads_do_not_matter(void **state)
     assert_true(a.objective < b.objective || b.objective < a.objective);
     cluster_result_free(&a);
     cluster_result_free(&b);
+    free(x);
+}
+
+static void threads_do_not_matter(void **state)
+{
+    (void)state;
+    check_threads(1);
+    check_threads(6);
+}
+
+/* More rows than centroids are trained on; still each gets its nearest. */
+static void many_rows_are_sampled(void **state)
+{
+    (void)state;
+    enum { MANY = CLUSTER_MAX_TRAIN + 5000 };
+    struct err e = ERR_INIT;
+    struct cluster_options o = options(2);
+    struct cluster_result r;
+    float *x = mem_alloc((size_t)MANY, sizeof *x);
+    for (int64_t i = 0; i < MANY; i++)
+        x[i] = (float)(i % 3 ? 10 : 0) + (float)(i % 7) / 7;
+    o.n_iter = 3;
+    assert_int_equal(cluster_kmeans(&r, x, MANY, 1, &o, &e), 0);
+    for (int64_t i = 0; i < MANY; i++)
+        assert_true(r.assign[i] == (i % 3 == 0));
+    assert_true(fabsf(r.centroids[1] - 3.0F / 7) < 0.01F);
+    cluster_result_free(&r);
     free(x);
 }
 
@@ -332,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_are_found_largest_first),
         cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(many_rows_are_sampled),
         cmocka_unit_test(one_class_and_a_class_each),
         cmocka_unit_test(equal_rows_are_one_class),
         cmocka_unit_test(small_classes_are_dissolved),
