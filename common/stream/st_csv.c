@@ -21,7 +21,7 @@ struct st_csv {
     struct buf text;
 };
 
-enum { FLUSH_AT = 1 << 18 };
+enum { FLUSH_AT = 1 << 18, MAX_COLUMNS = 1 << 24 };
 
 struct st_csv *st_csv_new(struct outfile *out, const char *names)
 {
@@ -116,11 +116,13 @@ static void put_name(struct buf *b, const char *name, const char *index)
     buf_putc(b, '"');
 }
 
+/* Values in a row. -1: more than any table has; a tensor without rows may claim any shape. */
 static int64_t row_values(const struct st_tensor *x)
 {
     int64_t n = 1;
     for (int i = 1; i < x->n_dims; i++)
-        n *= x->shape[i];
+        if (__builtin_mul_overflow(n, x->shape[i], &n) || n > MAX_COLUMNS)
+            return -1;
     return n;
 }
 
@@ -250,6 +252,9 @@ static int64_t find_columns(const struct st_csv *c, const struct st_msg *m,
             return err_set(e, ERR_MISMATCH,
                            "%s: tensor \"%s\" has %" PRId64 " rows, \"%s\" has %" PRId64,
                            m->name, column[0]->name, rows, column[i]->name, n);
+        if (row_values(column[i]) < 0)
+            return err_set(e, ERR_RANGE, "%s: tensor \"%s\" has more than %d columns", m->name,
+                           column[i]->name, (int)MAX_COLUMNS);
         rows = n;
     }
     return rows;

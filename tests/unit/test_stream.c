@@ -287,6 +287,52 @@ static void the_hash_is_of_the_tensors(void **state)
     st_msg_free(b);
 }
 
+static void the_hash_does_not_depend_on_shards(void **state)
+{
+    (void)state;
+    struct st_msg *all = make_msg(0, 10), *joined = make_msg(0, 4), *rest = make_msg(4, 6);
+    struct st_hash *h = st_hash_new();
+    struct err e = ERR_INIT;
+    st_hash_add(h, joined);
+    st_hash_add(h, rest);
+    assert_int_equal(st_hash_end(h), st_msg_hash(all));
+    assert_int_equal(st_msg_append(joined, rest, &e), 0);
+    assert_same(all, joined);
+    st_msg_free(all);
+    st_msg_free(joined);
+    st_msg_free(rest);
+}
+
+/* raise.n_rows of a joined stream covers its shards, whether each tells of itself or all carry
+ * their file's metadata. */
+static void covered_records_add_up(void **state)
+{
+    (void)state;
+    static const char *const first_n[][2] = {
+        {"10", "5"}, {"15", "3"}, {"18", "9"}, {"18", "9"}};
+    struct st_msg *m = st_msg_new();
+    for (size_t i = 0; i < 4; i++) {
+        struct st_msg *shard = st_msg_new();
+        st_msg_set_meta(shard, "raise.first_row", first_n[i][0]);
+        st_msg_set_meta(shard, "raise.n_rows", first_n[i][1]);
+        if (!i) {
+            st_msg_set_meta(m, "raise.first_row", first_n[i][0]);
+            st_msg_set_meta(m, "raise.n_rows", first_n[i][1]);
+        }
+        st_msg_merge_meta(m, shard);
+        st_msg_free(shard);
+    }
+    assert_string_equal(st_msg_meta(m, "raise.first_row"), "10");
+    assert_string_equal(st_msg_meta(m, "raise.n_rows"), "17");
+    assert_int_equal(st_msg_meta_int(m, "raise.n_rows"), 17);
+    assert_int_equal(st_msg_meta_int(m, "nix"), -1);
+    st_msg_set_meta(m, "raise.n_rows", "99999999999999999999");
+    assert_int_equal(st_msg_meta_int(m, "raise.n_rows"), -1);
+    st_msg_set_meta(m, "raise.n_rows", "-1");
+    assert_int_equal(st_msg_meta_int(m, "raise.n_rows"), -1);
+    st_msg_free(m);
+}
+
 static void floats_of_any_width(void **state)
 {
     (void)state;
@@ -368,6 +414,8 @@ int main(void)
         cmocka_unit_test(readers_ask_for_what_they_need),
         cmocka_unit_test(shards_must_agree),
         cmocka_unit_test(the_hash_is_of_the_tensors),
+        cmocka_unit_test(the_hash_does_not_depend_on_shards),
+        cmocka_unit_test(covered_records_add_up),
         cmocka_unit_test(floats_of_any_width),
         cmocka_unit_test(history_grows),
         cmocka_unit_test(hashes_as_text),

@@ -2,6 +2,7 @@
  * stream/: damaged, cut and made-up input is refused, by the right code and with the place. */
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "stream/st_priv.h"
 #include "stream/zio.h"
 
@@ -391,6 +392,35 @@ static void header_lengths(void **state)
     }
 }
 
+/* Random edits of a good file: whatever is read afterwards, memory is not misused. */
+static void random_edits(void **state)
+{
+    (void)state;
+    static const char letters[] = "0123456789[]{},:\"eE-.";
+    struct err e = ERR_INIT;
+    struct rng r;
+    rng_init(&r, 1, 0);
+    for (int flags = 0; flags <= ST_PLAIN; flags++) {
+        struct buf b = small_stream(flags, NULL);
+        for (int i = 0; i < 2000; i++) {
+            struct buf x = {0};
+            buf_append(&x, b.data, b.len);
+            for (uint64_t n = 1 + rng_below(&r, 3); n; n--) {
+                size_t at = rng_below(&r, x.len - 8), len = 1 + rng_below(&r, 8);
+                if (rng_below(&r, 3) == 0) { /* bytes lost */
+                    memmove(x.data + at, x.data + at + len, x.len - at - len);
+                    x.len -= len;
+                } else {
+                    x.data[at] = letters[rng_below(&r, sizeof letters - 1)];
+                }
+            }
+            (void)read_bytes(x.data, x.len, i & 1, &e);
+            buf_free(&x);
+        }
+        buf_free(&b);
+    }
+}
+
 /* ---- zio ---- */
 
 static int zin_bytes(const void *p, size_t len, struct buf *out, uint64_t *hash, struct err *e)
@@ -482,6 +512,7 @@ int main(void)
         cmocka_unit_test(malformed_headers),
         cmocka_unit_test(unusual_but_good_headers),
         cmocka_unit_test(header_lengths),
+        cmocka_unit_test(random_edits),
         cmocka_unit_test(compressed_input_is_its_content),
         cmocka_unit_test(compressed_input_in_small_pieces),
     };
