@@ -279,6 +279,8 @@ static void set_meta(const struct run *r, struct st_msg *m)
     st_msg_set_meta(m, "raise.n_total", number);
     snprintf(number, sizeof number, "%" PRId64, r->from);
     st_msg_set_meta(m, "raise.first_row", number);
+    snprintf(number, sizeof number, "%" PRId64, r->n);
+    st_msg_set_meta(m, "raise.n_rows", number);
     st_msg_set_meta(m, "raise.reduce", reduce_names[r->o->reduce]);
     prov_write(r->prov, m, NULL);
 }

@@ -39,7 +39,7 @@ PY
 raise-view --cat a b c -o all
 raise-view all >text
 for line in "all: features, format version 1" "  compressed, 3 shards, *" "  raise.model *0123456789abcdef" \
-    "  raise.n_rows *12" "  grid *F32 *\[12, 2, 3\]" "  centroids *F32 *\[2, 3\]  whole" "    raise-view --cat a b c -o all" \
+    "  raise.n_rows *12" "  grid *F32 *\[12, 2, 3\]" "  centroids *F32 *\[2, 3\]  whole" "    raise-view --cat a b c" \
     "    input b [0-9a-f]*"; do
     grep -q "^$line" text || { echo "missing: $line"; cat text; exit 1; }
 done
@@ -71,6 +71,18 @@ fails 1 'd: rows 5 to 6 are missing before it' raise-view --cat a d -o x
 fails 1 'x1: No such file or directory' raise-view --cat a x1 -o x
 mkfifo p && { cat b >p & } # neither seekable nor mapped
 raise-view --cat a p c | cmp <(raise-view --csv) <(raise-view --csv all)
+
+# What raise-embed makes in three jobs is what it makes in one.
+for i in 1 2 3 4 5 6 7; do
+    echo "{\"instruction\": \"Add $i and $i\", \"output\": \"$((2 * i))\"}"
+done >data.jsonl
+embed() { raise-embed -q -t 1 -m "$RAISE_TESTS/fixtures/tiny-llama" --dim 4 "$@" data.jsonl; }
+embed -o whole && embed --shard 0/3 -o e.0 && embed --shard 1/3 -o e.1 && embed --shard 2/3 -o e.2
+raise-view --cat e.0 e.1 e.2 -o e
+cmp <(raise-view e | sed -n '3,/^history/p') <(raise-view whole | sed -n '3,/^history/p')
+cmp <(raise-view --csv e) <(raise-view --csv whole)
+fails 1 'e.2: rows 2 to 3 are missing before it' raise-view --cat e.0 e.2 -o x
+fails 1 'rows 4 to 6 are in no file' raise-view --cat e.0 e.1 -o x
 
 # Options.
 fails 2 'only one of' raise-view --csv --check all
