@@ -2,11 +2,12 @@
  *
  * bench_ops: one decoder layer, op by op, against the time of its own matrix products.
  *
- *     bench_ops [-b] [-l] [T [n]]      T tokens (4096) in records of 110 to 200, median of n
- * (7)
+ *     bench_ops [-b] [-c] [-l] [-o OP] [T [N]]
  *
- * -b: bf16; -l: the sizes of Llama-3.2-1B instead of SmolLM2-135M. Prints one line an op:
- * milliseconds, GB/s or GFLOP/s, and its share of the layer's GEMM time in a LoRA step. */
+ * T tokens (4096) in records of 110 to 200, medians of N runs (7); -o: only the ops that begin
+ * so; -b: bf16; -c: CPU time, for one thread on a busy machine; -l: the sizes of Llama-3.2-1B
+ * instead of SmolLM2-135M. Prints one line an op: milliseconds, GB/s or GFLOP/s, and its share
+ * of the layer's GEMM time in a LoRA step. */
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_REPEATS = 101 };
 
@@ -24,6 +26,8 @@ struct bench {
     struct lm_dev *dev;
     int64_t T, D, H, G, K, F, V, n_seqs, n_targets;
     int n_repeats;
+    bool is_cpu_time;
+    const char *only; /* prefix of the ops to run; NULL: all */
     int32_t *offsets, *positions, *ids;
     struct lm_matrix *qkv, *o, *gate_up, *down, *classifier;
     /* [T, 2F] is the widest activation */
@@ -38,14 +42,19 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double seconds(const struct bench *b)
+{
+    return b->is_cpu_time ? (double)clock() / CLOCKS_PER_SEC : log_seconds();
+}
+
 static double median_ms(struct bench *b, void (*op)(struct bench *))
 {
     double t[MAX_REPEATS];
     op(b);
     for (int i = 0; i < b->n_repeats; i++) {
-        double start = log_seconds();
+        double start = seconds(b);
         op(b);
-        t[i] = (log_seconds() - start) * 1e3;
+        t[i] = (seconds(b) - start) * 1e3;
     }
     qsort(t, (size_t)b->n_repeats, sizeof *t, by_value);
     return t[b->n_repeats / 2];
@@ -274,18 +283,21 @@ static void report(struct bench *b)
            (long long)b->n_seqs);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *unit;
+        if (b->only && strncmp(rows[i].name, b->only, strlen(b->only)) != 0)
+            continue;
         double ms = median_ms(b, rows[i].op), rate = work(b, rows[i].name, &unit) / ms / 1e6;
         if (rows[i].is_gemm)
             b->gemm_ms += ms;
         else
             other_ms += ms * rows[i].per_step;
         printf("%-20s %9.2f ms %8.1f %-8s", rows[i].name, ms, rate, unit);
-        if (rows[i].is_gemm || !(rows[i].per_step > 0))
+        if (rows[i].is_gemm || !(rows[i].per_step > 0) || b->only)
             printf("\n");
         else
             printf(" %5.1f %% of GEMM\n", 100 * ms * rows[i].per_step / b->gemm_ms);
     }
-    printf("a layer's other ops: %.1f %% of its GEMM\n", 100 * other_ms / b->gemm_ms);
+    if (!b->only)
+        printf("a layer's other ops: %.1f %% of its GEMM\n", 100 * other_ms / b->gemm_ms);
 }
 
 int main(int argc, char **argv)
@@ -298,6 +310,10 @@ int main(int argc, char **argv)
     for (; first < argc && argv[first][0] == '-'; first++)
         if (!strcmp(argv[first], "-b"))
             act = LM_BF16;
+        else if (!strcmp(argv[first], "-c"))
+            b.is_cpu_time = true;
+        else if (!strcmp(argv[first], "-o") && first + 1 < argc)
+            b.only = argv[++first];
         else if (!strcmp(argv[first], "-l"))
             b.D = 2048, b.H = 32, b.G = 8, b.F = 8192, b.V = 128256;
     if (first < argc)

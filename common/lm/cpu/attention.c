@@ -55,11 +55,15 @@ static int64_t longest(const struct shape *s)
 
 /* ---- panels ---- */
 
-/* dst [n_rows, k_pad] = factor * src [n, K], zeros around. */
+/* dst [n_rows, k_pad] = factor * src [n, K], zeros around. Rows lie far apart in src, where the
+ * hardware's prefetcher does not follow. */
 static void pack_rows(float *dst, int64_t k_pad, int64_t n_rows, const act *src, int64_t ld,
                       int64_t n, int64_t K, float factor)
 {
+    enum { AHEAD = 6, LINE = 64 / sizeof(act) };
     for (int64_t i = 0; i < n; i++) {
+        for (int64_t c = 0; c < K && i + AHEAD < n; c += LINE)
+            __builtin_prefetch(src + (i + AHEAD) * ld + c);
 #pragma omp simd
         for (int64_t c = 0; c < K; c++)
             dst[i * k_pad + c] = factor * act_get(src[i * ld + c]);
@@ -69,12 +73,38 @@ static void pack_rows(float *dst, int64_t k_pad, int64_t n_rows, const act *src,
     memset(dst + n * k_pad, 0, (size_t)((n_rows - n) * k_pad) * sizeof *dst);
 }
 
+typedef float v4 __attribute__((vector_size(16)));
+typedef v4 v4_any __attribute__((aligned(4), may_alias));
+
+static inline v4 load4(const act *p)
+{
+    return (v4){act_get(p[0]), act_get(p[1]), act_get(p[2]), act_get(p[3])};
+}
+
+/* dst[c][i] = src[i][c] for c, i < 4. */
+static inline void transpose4(float *dst, int64_t ldd, const act *src, int64_t lds)
+{
+    v4 a = load4(src), b = load4(src + lds), c = load4(src + 2 * lds), d = load4(src + 3 * lds);
+    v4 ac0 = __builtin_shufflevector(a, c, 0, 4, 1, 5),
+       ac1 = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+    v4 bd0 = __builtin_shufflevector(b, d, 0, 4, 1, 5),
+       bd1 = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+    *(v4_any *)dst = __builtin_shufflevector(ac0, bd0, 0, 4, 1, 5);
+    *(v4_any *)(dst + ldd) = __builtin_shufflevector(ac0, bd0, 2, 6, 3, 7);
+    *(v4_any *)(dst + 2 * ldd) = __builtin_shufflevector(ac1, bd1, 0, 4, 1, 5);
+    *(v4_any *)(dst + 3 * ldd) = __builtin_shufflevector(ac1, bd1, 2, 6, 3, 7);
+}
+
 /* dst [K, n_pad] = src [n, K]^T, zeros in the columns from n. */
 static void pack_transposed(float *dst, int64_t n_pad, const act *src, int64_t ld, int64_t n,
                             int64_t K)
 {
+    int64_t n4 = n / 4 * 4, K4 = K / 4 * 4;
+    for (int64_t i = 0; i < n4; i += 4)
+        for (int64_t c = 0; c < K4; c += 4)
+            transpose4(dst + c * n_pad + i, n_pad, src + i * ld + c, ld);
     for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < K; c++)
+        for (int64_t c = i < n4 ? K4 : 0; c < K; c++)
             dst[c * n_pad + i] = act_get(src[i * ld + c]);
     for (int64_t c = 0; c < K; c++)
         memset(dst + c * n_pad + n, 0, (size_t)(n_pad - n) * sizeof *dst);
@@ -120,8 +150,10 @@ static float softmax_row(float *z, int64_t n_valid, int64_t n_columns, float *in
 {
     float max = -INFINITY, sum = 0;
 #pragma omp simd reduction(max : max)
-    for (int64_t j = 0; j < n_valid; j++)
-        max = z[j] > max ? z[j] : max;
+    for (int64_t j = 0; j < n_columns; j++) {
+        float x = j < n_valid ? z[j] : -INFINITY;
+        max = x > max ? x : max;
+    }
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < n_columns; j++) {
         float e = cpu_exp(z[j] - max);
@@ -225,9 +257,9 @@ static struct bwd_scratch bwd_layout(float *p, const struct task *t, int64_t K)
 }
 
 /* Turns a row of scores and a row of dp = do.v into p and ds = p (dp - delta); zeros from
- * n_valid on. */
+ * n_valid to n_zero. */
 static void scores_to_gradients(float *p, float *ds, float lse, float delta, int64_t n_valid,
-                                int64_t n)
+                                int64_t n, int64_t n_zero)
 {
 #pragma omp simd
     for (int64_t j = 0; j < n; j++) {
@@ -236,6 +268,9 @@ static void scores_to_gradients(float *p, float *ds, float lse, float delta, int
         p[j] = e;
         ds[j] = e * (ds[j] - delta);
     }
+#pragma omp simd
+    for (int64_t j = n; j < n_zero; j++)
+        p[j] = ds[j] = 0;
 }
 
 /* Queries i0 .. i0 + m - 1 against keys j0 .. j0 + BK - 1. */
@@ -243,18 +278,22 @@ static void bwd_block(const struct bwd_scratch *b, const struct task *t, int64_t
                       int64_t j0, int64_t K)
 {
     int64_t m_pad = round_up(m, MR), k_pad = t->k_pad;
-    int64_t n_keys = cpu_min(BK, cpu_min(t->n, i0 + m) - j0), n = round_up(n_keys, VL);
+    int64_t n_keys = cpu_min(BK, cpu_min(t->n, i0 + m) - j0);
     int64_t r0 = j0 > i0 ? (j0 - i0) / MR * MR : 0; /* rows above see none of these keys */
     for (int64_t r = r0; r < m_pad; r += MR) {
         struct tile_a q = {b->q + r * k_pad, k_pad, 1}, dout = {b->dout + r * k_pad, k_pad, 1};
         float *p = b->p + r * BK, *ds = b->ds + r * BK;
+        /* These rows see keys up to the last row's own; below, the products by columns look at
+         * up to MR more, which must be zeros. */
+        int64_t n_seen = cpu_min(n_keys, i0 + r + MR - j0), n = round_up(n_seen, VL);
+        int64_t n_zero = cpu_min(BK, round_up(n_seen + MR, VL));
         tile_strip(p, BK, q, b->kt + j0, t->n_pad, n, K, false);
         tile_strip(ds, BK, dout, b->vt + j0, t->n_pad, n, K, false);
         for (int64_t i = r; i < r + MR; i++)
             scores_to_gradients(b->p + i * BK, b->ds + i * BK, b->lse[i], b->delta[i],
-                                i < m ? i0 + i + 1 - j0 : 0, n);
+                                i < m ? i0 + i + 1 - j0 : 0, n, n_zero);
         tile_strip(b->dq + r * k_pad, k_pad, (struct tile_a){ds, BK, 1}, b->k + j0 * k_pad,
-                   k_pad, k_pad, n_keys, true);
+                   k_pad, k_pad, n_seen, true);
     }
     for (int64_t j = 0; j < n_keys; j += MR) {
         int64_t r = j0 + j > i0 ? j0 + j - i0 : 0; /* the first row that sees these keys */
