@@ -144,25 +144,32 @@ static struct fwd_scratch fwd_layout(float *p, const struct task *t, int64_t K)
     return f;
 }
 
+/* Lanes j, j + 1, ... that lie below n. */
+static inline vi lanes_below(int64_t j, int64_t n)
+{
+    vi lane;
+    for (int i = 0; i < VL; i++)
+        lane[i] = i;
+    return lane < (int32_t)(n - j);
+}
+
 /* z [n_columns] becomes softmax's numerators over its first n_valid, then zeros. Returns the
  * log of their sum's true value and, in *inverse, 1 / sum. */
 static float softmax_row(float *z, int64_t n_valid, int64_t n_columns, float *inverse)
 {
-    float max = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : max)
-    for (int64_t j = 0; j < n_columns; j++) {
-        float x = j < n_valid ? z[j] : -INFINITY;
-        max = x > max ? x : max;
-    }
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n_columns; j++) {
-        float e = cpu_exp(z[j] - max);
-        e = j < n_valid ? e : 0;
-        z[j] = e;
+    const vf none = vf_all(-INFINITY);
+    vf largest = none, sum = vf_all(0);
+    for (int64_t j = 0; j < n_columns; j += VL)
+        largest = vf_max(vf_select(lanes_below(j, n_valid), vf_load(z + j), none), largest);
+    float max = vf_largest(largest);
+    for (int64_t j = 0; j < n_columns; j += VL) {
+        vf e = vf_exp(vf_select(lanes_below(j, n_valid), vf_load(z + j) - max, none));
+        vf_store(z + j, e);
         sum += e;
     }
-    *inverse = 1 / sum;
-    return max + logf(sum);
+    float total = vf_sum(sum);
+    *inverse = 1 / total;
+    return max + logf(total);
 }
 
 /* Rows i0 .. i0 + m - 1 of one query head: f->q is packed, f->o is the result. */
@@ -261,16 +268,16 @@ static struct bwd_scratch bwd_layout(float *p, const struct task *t, int64_t K)
 static void scores_to_gradients(float *p, float *ds, float lse, float delta, int64_t n_valid,
                                 int64_t n, int64_t n_zero)
 {
-#pragma omp simd
-    for (int64_t j = 0; j < n; j++) {
-        float e = cpu_exp(p[j] - lse);
-        e = j < n_valid ? e : 0;
-        p[j] = e;
-        ds[j] = e * (ds[j] - delta);
+    for (int64_t j = 0; j < n; j += VL) {
+        vf x = vf_select(lanes_below(j, n_valid), vf_load(p + j) - lse, vf_all(-INFINITY));
+        vf e = vf_exp(x), g = vf_load(ds + j) - delta;
+        vf_store(p + j, e);
+        vf_store(ds + j, e * g);
     }
-#pragma omp simd
-    for (int64_t j = n; j < n_zero; j++)
-        p[j] = ds[j] = 0;
+    for (int64_t j = n; j < n_zero; j += VL) {
+        vf_store(p + j, vf_all(0));
+        vf_store(ds + j, vf_all(0));
+    }
 }
 
 /* Queries i0 .. i0 + m - 1 against keys j0 .. j0 + BK - 1. */

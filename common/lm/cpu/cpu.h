@@ -8,9 +8,9 @@
  * in terms of `act`, and once.
  *
  * Loops are plain C that the compiler vectorises (`omp simd`, with `reduction` where it must
- * reorder a sum); only attention's inner product is written in vectors by hand. Work is split
- * so that the order of every sum depends on sizes alone: the bytes are the same for any number
- * of threads.
+ * reorder a sum); those with exponentials, and attention, are written in vectors (simd.h). Work
+ * is split so that the order of every sum depends on sizes alone: the bytes are the same for
+ * any number of threads.
  */
 #ifndef RAISE_LM_CPU_CPU_H
 #define RAISE_LM_CPU_CPU_H
@@ -57,15 +57,6 @@ static inline int64_t cpu_min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static inline float cpu_fma(float a, float b, float c)
-{
-#ifdef __FMA__
-    return __builtin_fmaf(a, b, c);
-#else
-    return a * b + c;
-#endif
-}
-
 static inline uint32_t cpu_bits(float x)
 {
     uint32_t u;
@@ -110,28 +101,5 @@ static inline act act_put(float x)
     return x;
 }
 #endif
-
-/* e^x within 1 ulp for x in [-87.3, 88]; below it 0, above it e^88; NaN stays NaN. In plain
- * arithmetic so that loops around it vectorise. x = n ln 2 + r, |r| <= ln 2 / 2, with ln 2 in
- * two parts (Cody and Waite 1980), and a minimax polynomial for e^r. */
-static inline float cpu_exp(float x)
-{
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float c = x > 88.0f ? 88.0f : x;
-    c = c < -87.3f ? -87.3f : c;
-    float t = cpu_fma(c, 1.44269504088896341f, magic);
-    float n = t - magic;
-    float r = cpu_fma(n, -0.693145751953125f, c);
-    r = cpu_fma(n, -1.42860682030941723e-6f, r);
-    float p = 1.9875691500e-4f;
-    p = cpu_fma(p, r, 1.3981999507e-3f);
-    p = cpu_fma(p, r, 8.3334519073e-3f);
-    p = cpu_fma(p, r, 4.1665795894e-2f);
-    p = cpu_fma(p, r, 1.6666665459e-1f);
-    p = cpu_fma(p, r, 5.0000001201e-1f);
-    p = cpu_fma(p, r * r, r);
-    float e = (p + 1.0f) * cpu_float((cpu_bits(t) << 23) + 0x3f800000u);
-    return x < -87.3f ? 0.0f : e;
-}
 
 #endif

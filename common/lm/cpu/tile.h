@@ -12,40 +12,14 @@
 #ifndef RAISE_LM_CPU_TILE_H
 #define RAISE_LM_CPU_TILE_H
 
-#include "lm/cpu/cpu.h"
+#include "lm/cpu/simd.h"
 
 #if defined(__AVX512F__)
-#include <immintrin.h>
-enum { VL = 16, NR = 4 };
-typedef __m512 vf;
-#elif defined(__AVX2__)
-#include <immintrin.h>
-enum { VL = 8, NR = 2 };
-typedef __m256 vf;
+enum { NR = 4 };
 #else
-enum { VL = 4, NR = 2 };
-typedef float vf __attribute__((vector_size(16)));
+enum { NR = 2 };
 #endif
 enum { MR = 6 };
-
-/* A vector anywhere in memory. */
-typedef vf vf_any __attribute__((aligned(4), may_alias));
-
-static inline vf vf_load(const float *p)
-{
-    return *(const vf_any *)p;
-}
-
-static inline vf vf_fma(float a, vf b, vf c)
-{
-#if defined(__AVX512F__)
-    return _mm512_fmadd_ps(_mm512_set1_ps(a), b, c);
-#elif defined(__AVX2__)
-    return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c);
-#else
-    return a * b + c;
-#endif
-}
 
 /* A's element (i, k) is at a[i * a_row + k * a_col]. */
 struct tile_a {
@@ -74,14 +48,14 @@ tile_product(float *c, int64_t ldc, struct tile_a a, const float *b, int64_t ldb
             float x = a.p[i * a.a_row + k * a.a_col];
 #pragma GCC unroll 8
             for (int j = 0; j < nr; j++)
-                sum[i][j] = vf_fma(x, row[j], sum[i][j]);
+                sum[i][j] = vf_fma(vf_all(x), row[j], sum[i][j]);
         }
     }
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < nr; j++)
-            *(vf_any *)(c + i * ldc + j * VL) = sum[i][j];
+            vf_store(c + i * ldc + j * VL, sum[i][j]);
 }
 
 /* C [MR, N] = or += A [MR, Kd] B [Kd, N]. */

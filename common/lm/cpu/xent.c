@@ -1,32 +1,40 @@
 /* SPDX-License-Identifier: MIT
+ *
  * Softmax cross-entropy. A row of logits (V = 50,000: 200 KB) stays in the second-level cache
- * over its three passes: largest, sum, gradient. */
-#include "lm/cpu/cpu.h"
-
-#include <math.h>
-
-/* The sum in blocks of 1024, so that its error does not grow with V. */
-static double sum_exp(const float *z, float max, int64_t V)
-{
-    double total = 0;
-    for (int64_t first = 0; first < V; first += 1024) {
-        int64_t end = cpu_min(first + 1024, V);
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t v = first; v < end; v++)
-            sum += cpu_exp(z[v] - max);
-        total += (double)sum;
-    }
-    return total;
-}
+ * over its passes: largest, sum, gradient.
+ *
+ * 256 x 49152, one thread of a Zen 4: plain C vectorised by the compiler 11.9 ms in fp32, 14.1
+ * in bf16; in vectors, with fp32's exponentials kept in the gradient's place, 6.4 and 8.3.
+ */
+#include "lm/cpu/simd.h"
 
 static float row_max(const float *z, int64_t V)
 {
-    float max = -INFINITY;
-#pragma omp simd reduction(max : max)
-    for (int64_t v = 0; v < V; v++)
-        max = z[v] > max ? z[v] : max;
-    return max; /* a NaN is passed over here; sum_exp then finds it */
+    vf max = vf_all(-INFINITY);
+    VF_EACH(v, m, V, {
+        /* The newer value first: a NaN is passed over here; the sum then finds it. */
+        max = vf_max(vf_load_m(z + v, m, -INFINITY), max);
+    });
+    return vf_largest(max);
+}
+
+/* Sum of e^(z - max), in blocks so that its error does not grow with V. e, if not NULL, gets
+ * the terms; it may be z. */
+static double sum_exp(float *e, const float *z, float max, int64_t V)
+{
+    enum { BLOCK = 1024 };
+    double total = 0;
+    for (int64_t first = 0; first < V; first += BLOCK) {
+        vf sum = vf_all(0);
+        VF_EACH(i, m, cpu_min(BLOCK, V - first), {
+            vf x = vf_exp(vf_load_m(z + first + i, m, -INFINITY) - max);
+            if (e)
+                vf_store_m(e + first + i, x, m);
+            sum += x;
+        });
+        total += (double)vf_sum(sum);
+    }
+    return total;
 }
 
 void CPU_OP(xent)(struct lm_dev *d, float *loss, void *dlogits, const float *logits,
@@ -37,16 +45,17 @@ void CPU_OP(xent)(struct lm_dev *d, float *loss, void *dlogits, const float *log
     for (int64_t i = 0; i < n; i++) {
         const float *z = logits + i * V;
         act *dz = dlogits ? (act *)dlogits + i * V : NULL;
-        float max = row_max(z, V);
-        double sum = sum_exp(z, max, V);
-        float inverse = (float)((double)scale / sum), target = z[targets[i]];
+        float *e = CPU_ACT_BF16 ? NULL : (float *)(void *)dz; /* room for the terms */
+        float max = row_max(z, V), target = z[targets[i]];
+        double sum = sum_exp(e, z, max, V);
+        float factor = (float)((double)scale / sum);
         loss[i] = (float)(log(sum) + ((double)max - (double)target));
         if (!dz)
             continue;
-        float at_target = cpu_exp(target - max) * inverse - scale;
-#pragma omp simd
-        for (int64_t v = 0; v < V; v++)
-            dz[v] = act_put(cpu_exp(z[v] - max) * inverse);
-        dz[targets[i]] = act_put(at_target);
+        VF_EACH(v, m, V, {
+            vf x = e ? vf_load_m(e + v, m, 0) : vf_exp(vf_load_m(z + v, m, 0) - max);
+            act_store_m(dz + v, x * factor, m);
+        });
+        dz[targets[i]] = act_put(vf_exp(vf_all(target - max))[0] * factor - scale);
     }
 }
