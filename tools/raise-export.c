@@ -110,10 +110,10 @@ static void selection_init(struct selection *s, int64_t n, const int64_t *source
         s->score[i] = (double)score[i];
 }
 
-static int load_plan(struct selection *s, const char *path, struct err *e)
+static int load_plan(struct selection *s, const struct st_msg *m, struct err *e)
 {
     struct plan p;
-    int rc = plan_read(&p, path, e);
+    int rc = plan_from_msg(&p, m, s->name, e);
     if (rc < 0)
         return rc;
     selection_init(s, p.n_picks, p.source, p.record_hash, p.pick_score);
@@ -128,10 +128,10 @@ static int load_plan(struct selection *s, const char *path, struct err *e)
     return 0;
 }
 
-static int load_trajectory(struct selection *s, const char *path, struct err *e)
+static int load_trajectory(struct selection *s, const struct st_msg *m, struct err *e)
 {
     struct traj t;
-    int rc = traj_read(&t, path, e);
+    int rc = traj_from_msg(&t, m, s->name, e);
     if (rc < 0)
         return rc;
     selection_init(s, t.n_picks, t.source, t.record_hash, t.pick_score);
@@ -147,26 +147,28 @@ static int load_trajectory(struct selection *s, const char *path, struct err *e)
             s->reward[i] = t.perf[step + 1] - t.perf[step];
         }
     if (!is_ok)
-        log_warn("%s: the episode did not end well: %s", file_name_in(path), t.status);
+        log_warn("%s: the episode did not end well: %s", s->name, t.status);
     traj_free(&t);
     return 0;
 }
 
-/* Plans and trajectories are told apart by the file's kind; standard input can be read only
- * once and is taken for a trajectory. */
 static int load(struct selection *s, const char *path, struct err *e)
 {
-    bool is_plan = false;
     *s = (struct selection){.name = file_name_in(path)};
-    if (!file_is_std(path)) {
-        struct st_msg *m = st_read(path, NULL, e);
-        if (!m)
-            return e->code;
-        const char *kind = st_msg_meta(m, "raise.kind");
-        is_plan = kind && strcmp(kind, "plan") == 0;
-        st_msg_free(m);
-    }
-    return is_plan ? load_plan(s, path, e) : load_trajectory(s, path, e);
+    struct st_msg *m = st_read(path, NULL, e);
+    if (!m)
+        return e->code;
+    const char *kind = st_msg_meta(m, "raise.kind");
+    int rc;
+    if (kind && strcmp(kind, "plan") == 0)
+        rc = load_plan(s, m, e);
+    else if (kind && strcmp(kind, "trajectory") == 0)
+        rc = load_trajectory(s, m, e);
+    else
+        rc = err_set(e, ERR_MISMATCH, "%s: expected a trajectory or a plan, found %s", s->name,
+                     kind ? kind : "a file that names no raise.kind");
+    st_msg_free(m);
+    return rc;
 }
 
 /* The one to export: the only one, or the one with the least final loss (the first of equals).

@@ -117,15 +117,11 @@ static int fill(struct plan *p, const struct st_msg *m, const char *name, struct
     return check(p, name, e);
 }
 
-int plan_read(struct plan *p, const char *path, struct err *e)
+int plan_from_msg(struct plan *p, const struct st_msg *m, const char *name, struct err *e)
 {
     struct err local = ERR_INIT;
-    const char *name = file_name_in(path);
     e = e ? e : &local;
     *p = (struct plan){0};
-    struct st_msg *m = st_read(path, "plan", e);
-    if (!m)
-        return e->code;
     const char *method = st_msg_meta(m, "raise.method");
     const char *history = st_msg_meta(m, "raise.history");
     int rc = fill(p, m, name, e);
@@ -139,6 +135,18 @@ int plan_read(struct plan *p, const char *path, struct err *e)
     } else {
         plan_free(p);
     }
+    return rc;
+}
+
+int plan_read(struct plan *p, const char *path, struct err *e)
+{
+    struct err local = ERR_INIT;
+    e = e ? e : &local;
+    *p = (struct plan){0};
+    struct st_msg *m = st_read(path, "plan", e);
+    if (!m)
+        return e->code;
+    int rc = plan_from_msg(p, m, file_name_in(path), e);
     st_msg_free(m);
     return rc;
 }

@@ -247,6 +247,20 @@ static int from_msg(struct traj *t, const struct st_msg *m, struct err *e)
     return rc < 0 ? rc : get_tensors(t, m, e);
 }
 
+int traj_from_msg(struct traj *t, const struct st_msg *m, const char *name, struct err *e)
+{
+    struct err local = ERR_INIT;
+    e = e ? e : &local;
+    memset(t, 0, sizeof *t);
+    int rc = from_msg(t, m, e);
+    if (rc < 0) {
+        traj_free(t);
+        if (!strstr(e->msg, name))
+            err_prefix(e, "%s", name);
+    }
+    return rc;
+}
+
 int traj_read(struct traj *t, const char *path, struct err *e)
 {
     struct err local = ERR_INIT;
@@ -255,12 +269,7 @@ int traj_read(struct traj *t, const char *path, struct err *e)
     struct st_msg *m = st_read(path, "trajectory", e);
     if (!m)
         return e->code;
-    int rc = from_msg(t, m, e);
+    int rc = traj_from_msg(t, m, file_name_in(path), e);
     st_msg_free(m);
-    if (rc < 0) {
-        traj_free(t);
-        if (!strstr(e->msg, file_name_in(path)))
-            err_prefix(e, "%s", file_name_in(path));
-    }
     return rc;
 }

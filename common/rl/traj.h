@@ -60,6 +60,9 @@ int traj_write(const struct traj *t, const char *path, int flags, const struct p
 /* Reads and checks: offsets ascend and end at n, classes and steps agree, perf is finite where
  * status is "ok". */
 int traj_read(struct traj *t, const char *path, struct err *e) RAISE_MUST_CHECK;
+/* The same from a message that was read already, whose kind the caller has looked at. */
+int traj_from_msg(struct traj *t, const struct st_msg *m, const char *name,
+                  struct err *e) RAISE_MUST_CHECK;
 
 struct plan {
     int64_t n_steps, n_picks;
@@ -77,5 +80,7 @@ void plan_free(struct plan *p);
 int plan_write(const struct plan *p, const char *path, int flags, const struct prov *prov,
                struct err *e) RAISE_MUST_CHECK;
 int plan_read(struct plan *p, const char *path, struct err *e) RAISE_MUST_CHECK;
+int plan_from_msg(struct plan *p, const struct st_msg *m, const char *name,
+                  struct err *e) RAISE_MUST_CHECK;
 
 #endif

@@ -92,6 +92,18 @@ static void make_plan(const char *path)
     dataset_free(&d);
 }
 
+static void make_features(const char *path)
+{
+    struct err e = ERR_INIT;
+    struct st_msg *m = st_msg_new();
+    st_msg_set_meta(m, "raise.kind", "features");
+    st_msg_set_meta(m, "raise.version", ST_FORMAT_VERSION);
+    st_msg_add(m, "len_x", ST_I32, 1, (int64_t[]){1}, &(int32_t){1});
+    if (st_write(path, 0, m, &e) < 0)
+        fail_msg("%s", e.msg);
+    st_msg_free(m);
+}
+
 static int make_dir(void **state)
 {
     (void)state;
@@ -102,6 +114,7 @@ static int make_dir(void **state)
     make_trajectory("u.st.zst", 1.25, "ok");
     make_trajectory("bad.st.zst", 0.5, "step 2: loss is not finite");
     make_plan("p.st.zst");
+    make_features("f.st.zst");
     return 0;
 }
 
@@ -153,6 +166,7 @@ static void records_come_in_training_order(void **state)
     expect("--unique t.st.zst pool.jsonl", 0, Q3 Q0 Q1, "");
     expect("p.st.zst pool.jsonl", 0, Q4 Q3, "");
     expect("- pool.jsonl <t.st.zst", 0, Q3 Q0 Q1 Q3, "");
+    expect("- pool.jsonl <p.st.zst", 0, Q4 Q3, "");
     expect("p.st.zst - <pool.jsonl", 0, Q4 Q3, "");
     expect("-f indices t.st.zst pool.jsonl", 0, "3\n0\n1\n3\n", "");
     expect(
@@ -242,6 +256,8 @@ static void files_that_do_not_belong_together(void **state)
     expect("--match records t.st.zst other.jsonl -f indices", 0, "0\n2\n1\n0\n", "");
     expect("--match records p.st.zst other.jsonl", 1, "",
            "raise-export: other.jsonl: no record with the content of record 4 of p.st.zst\n");
+    expect("f.st.zst pool.jsonl", 1, "",
+           "raise-export: f.st.zst: expected a trajectory or a plan, found features\n");
     expect("pool.jsonl pool.jsonl", 1, "", NULL);
     expect("t.st.zst absent.json", 1, "",
            "raise-export: absent.json: No such file or directory\n");
