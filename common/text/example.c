@@ -266,6 +266,46 @@ void example_set_free(struct example_set *s)
 
 /* ---- to be looked at ---- */
 
+/* Length of "<|...|>", "<s>" or "</s>" at s, 0 when there is none. */
+static size_t marker_at(const char *s)
+{
+    if (strncmp(s, "<s>", 3) == 0)
+        return 3;
+    if (strncmp(s, "</s>", 4) == 0)
+        return 4;
+    if (strncmp(s, "<|", 2) != 0)
+        return 0;
+    size_t n = 2 + strcspn(s + 2, "|<> \n");
+    return n > 2 && strncmp(s + n, "|>", 2) == 0 ? n + 2 : 0;
+}
+
+static bool is_listed(const struct buf *list, const char *s, size_t len)
+{
+    for (size_t i = 0; i + len <= list->len; i++)
+        if (memcmp(list->data + i, s, len) == 0)
+            return true;
+    return false;
+}
+
+char *example_foreign_markers(const struct tok *t, const struct tmpl *tm)
+{
+    struct buf list = {0};
+    const char *text;
+    for (int i = 0; (text = tmpl_markup(tm, i)); i++)
+        for (const char *s = text; *s; s++) {
+            size_t n = marker_at(s);
+            if (n == 0 || is_listed(&list, s, n))
+                continue;
+            char *name = mem_strndup(s, n);
+            struct tok_ids ids = {0};
+            if (tok_encode(t, name, n, TOK_SPECIAL, &ids, NULL) < 0 || ids.n != 1)
+                buf_printf(&list, "%s%s", list.len ? ", " : "", name);
+            free(ids.ids);
+            free(name);
+        }
+    return list.len ? buf_str(&list) : NULL;
+}
+
 static void show_token(const struct tok *t, int32_t id, struct buf *out)
 {
     struct buf text = {0};

@@ -5,7 +5,8 @@
  * The template's segments are encoded so that ids equal those of the whole rendered text where
  * special tokens delimit the segments; a boundary between prompt and response without one is
  * kept: prompt and response are encoded apart, so the response's first token never swallows
- * prompt text. There is never more than one BOS.
+ * prompt text. The tokenizer's BOS is put first where it adds one and the template has not;
+ * never twice. A record whose own text imitates a special token keeps it as plain text.
  */
 #ifndef RAISE_TEXT_EXAMPLE_H
 #define RAISE_TEXT_EXAMPLE_H
@@ -45,7 +46,13 @@ int example_set_make(struct example_set *s, const struct tok *t, const struct tm
                      struct err *e) RAISE_MUST_CHECK;
 void example_set_free(struct example_set *s);
 
-/* Prints one example as the model sees it: token, id, and '*' where it counts in the loss. */
+/* Markers in the template's own text ("<|im_start|>", "</s>") that are no one token of this
+ * tokenizer: the model would see them as ordinary text, which is seldom meant. A list such as
+ * "<|im_start|>, <|im_end|>", owned by the caller; NULL when all are known. */
+char *example_foreign_markers(const struct tok *t, const struct tmpl *tm);
+
+/* Prints one example as the model sees it: a line of counts, then a line a token: id, '*' where
+ * it counts in the loss, and the token between bars with \n, \t and \r escaped. */
 void example_show(const struct tok *t, const struct example *x, struct buf *out);
 
 #endif

@@ -284,6 +284,25 @@ static void threads_change_nothing(void **state)
     dataset_free(&d);
 }
 
+static void foreign_markers_are_listed(void **state)
+{
+    (void)state;
+    struct tmpl *tm = load_tmpl("chatml");
+    char *list = example_foreign_markers(plain, tm);
+    assert_string_equal(list, "<|im_start|>, <|im_end|>");
+    free(list);
+    tmpl_free(tm);
+    tm = load_tmpl(
+        "[user]\n<|bos|>{user} <| a |> <||> <|\n[assistant]\n{assistant}<|eos|></s>\n");
+    list = example_foreign_markers(plain, tm);
+    assert_string_equal(list, "</s>");
+    free(list);
+    tmpl_free(tm);
+    tm = load_tmpl("alpaca");
+    assert_null(example_foreign_markers(plain, tm));
+    tmpl_free(tm);
+}
+
 static void an_example_can_be_looked_at(void **state)
 {
     (void)state;
@@ -317,6 +336,7 @@ int main(void)
         cmocka_unit_test(long_records_are_dropped_cut_or_refused),
         cmocka_unit_test(a_set_counts_and_names),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(foreign_markers_are_listed),
         cmocka_unit_test(an_example_can_be_looked_at),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
