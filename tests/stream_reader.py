@@ -3,7 +3,7 @@
 """A second reader of RAISE streams, written from raise-stream(5) alone, to test that the page is
 complete and the programs keep to it. Standard library only; the zstd program decompresses a frame.
 
-    stream_reader.py check FILE            exit status 0 or 1, the reason on standard error
+    stream_reader.py check FILE...         names of the files that are damaged, a line each; 0 or 1
     stream_reader.py csv FILE [NAMES]      the largest table, or these tensors
     stream_reader.py identity FILE
     stream_reader.py meta FILE             metadata of the first shard, as JSON
@@ -248,10 +248,23 @@ def print_csv(whole, tensors, names):
     out.writerows(zip(*columns))
 
 
-def main(mode, path, names=""):
+def check(paths):
+    bad = []
+    for path in paths:
+        try:
+            read(path)
+        except Refused:
+            bad.append(path)
+    print("\n".join(bad), end="\n" if bad else "")
+    sys.exit(1 if bad else 0)
+
+
+def main(mode, path, *names):
+    if mode == "check":
+        check((path, *names))
     meta, whole, tensors = read(path)
     if mode == "csv":
-        print_csv(whole, tensors, names.split(",") if names else [])
+        print_csv(whole, tensors, names[0].split(",") if names else [])
     elif mode == "identity":
         print(identity(tensors))
     elif mode == "meta":
