@@ -117,15 +117,9 @@ static void cut_string(struct cutter *c, const char *needle, size_t n, const cha
 
 static void cut_digits(struct cutter *c, const char *s, struct tok_span span)
 {
-    size_t done = span.start, n = 1;
+    size_t done = span.start, n;
     for (size_t i = span.start; i < span.end; i += n) {
-        unsigned char b = (unsigned char)s[i];
-        bool is_digit =
-            b < 0x80 ? b >= '0' && b <= '9'
-                     : uni_class(utf8_at((const unsigned char *)s + i, &n)) == UNI_NUMBER;
-        if (b < 0x80)
-            n = 1;
-        if (!is_digit)
+        if (!uni_is_digit(utf8_at((const unsigned char *)s + i, &n)))
             continue;
         put_flagged(c, done, i, false);
         put_flagged(c, i, i + n, true);

@@ -144,6 +144,12 @@ enum uni_class uni_class(uint32_t c)
     return k == 'L' ? UNI_LETTER : k == 'N' ? UNI_NUMBER : UNI_OTHER;
 }
 
+bool uni_is_digit(uint32_t c)
+{
+    return uni_class(c) == UNI_NUMBER || (c >= 0x11de0 && c <= 0x11de9) ||
+           (c >= 0x16ff4 && c <= 0x16ff6);
+}
+
 void uni_append_new(struct buf *out, const char *category, size_t len)
 {
     for (size_t i = 0; i < N_NEW_CHARS; i++)

@@ -56,6 +56,9 @@ enum uni_class { UNI_OTHER, UNI_LETTER, UNI_NUMBER, UNI_SPACE };
 /* \p{L}, \p{N}, White_Space (what \s means to `tokenizers`), or none of them. */
 enum uni_class uni_class(uint32_t c);
 
+/* What the pre-tokenizer Digits takes apart: Rust's char::is_numeric, of Unicode 17. */
+bool uni_is_digit(uint32_t c);
+
 /* Appends to a character class of a regex the characters newer than Unicode 14 whose general
  * category is `category` ("L", "Nd"; one or two letters). */
 void uni_append_new(struct buf *out, const char *category, size_t len);
