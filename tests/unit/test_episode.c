@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT
+ * rl/episode: a planned episode is the same optimiser steps as by hand; errors name records. */
+#include "base/mem.h"
+#include "rl/episode.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { N = 12, T = 3, B = 4, N_VAL = 5, MAX_LEN = 64 };
+
+static char *model_dir;
+static struct tok *tok;
+static struct tmpl *tmpl;
+static struct dataset pool, val;
+
+static int write_and_read(struct dataset *d, int n, const char *tag)
+{
+    struct err e = ERR_INIT;
+    char path[] = "/tmp/raise-episode-XXXXXX";
+    FILE *f = fdopen(mkstemp(path), "w");
+    for (int i = 0; i < n; i++)
+        fprintf(f, "{\"prompt\":\"%s%d\",\"completion\":\"answer %d\"}\n", tag, i, i * i);
+    fclose(f);
+    struct data_options want = {0};
+    int rc = dataset_read(d, path, &want, &e);
+    unlink(path);
+    return rc;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    const char *tests = getenv("RAISE_TESTS");
+    model_dir = mem_printf("%s/fixtures/tiny-llama", tests ? tests : "tests");
+    tok = tok_load(model_dir, &e);
+    tmpl = tmpl_load("plain", &e);
+    int rc = write_and_read(&pool, N, "pool");
+    return rc || !tok || !tmpl ? -1 : write_and_read(&val, N_VAL, "val");
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(model_dir);
+    tok_free(tok);
+    tmpl_free(tmpl);
+    dataset_free(&pool);
+    dataset_free(&val);
+    return 0;
+}
+
+static struct lm *open_model(void)
+{
+    struct err e = ERR_INIT;
+    struct lm_options lo = LM_OPTIONS_DEFAULTS;
+    lo.precision = LM_PRECISION_FP32;
+    lo.tuning = LM_TUNE_LORA;
+    lo.lora_rank = 4;
+    struct lm *m = lm_open(model_dir, &lo, &e);
+    assert_non_null(m);
+    return m;
+}
+
+/* Features of the pool, a plan that takes its records from the end, and an episode of it. */
+struct world {
+    struct features f;
+    uint64_t hash[N];
+    int64_t source[N];
+    int64_t record_of[N];
+    struct plan plan;
+    struct episode_set validation;
+    struct episode k;
+};
+
+static void world_init(struct world *w, struct lm *m)
+{
+    struct err e = ERR_INIT;
+    memset(w, 0, sizeof *w);
+    for (int64_t i = 0; i < N; i++) {
+        w->hash[i] = pool.records[i].hash;
+        w->source[i] = i;
+    }
+    w->f = (struct features){.n = N, .n_classes = 1, .hash = w->hash, .source = w->source};
+    int64_t *rows = episode_map_rows(&w->f, &pool, &e);
+    assert_non_null(rows);
+    memcpy(w->record_of, rows, sizeof w->record_of);
+    free(rows);
+    plan_init(&w->plan, T, T * B);
+    for (int64_t i = 0; i < T * B; i++) {
+        w->plan.pick[i] = N - 1 - i;
+        w->plan.pick_score[i] = NAN;
+    }
+    for (int64_t t = 0; t <= T; t++)
+        w->plan.step_offset[t] = t * B;
+    assert_int_equal(episode_set_make(&w->validation, &val, tok, tmpl, MAX_LEN, true, &e), 0);
+    w->k = (struct episode){.lm = m,
+                            .tok = tok,
+                            .tmpl = tmpl,
+                            .max_len = MAX_LEN,
+                            .is_cut = true,
+                            .pool = &pool,
+                            .features = &w->f,
+                            .record_of = w->record_of,
+                            .plan = &w->plan,
+                            .validation = &w->validation,
+                            .n_steps = T,
+                            .batch = B,
+                            .tau = 1,
+                            .lr = 1e-2,
+                            .n_warmup = 1};
+}
+
+static void world_free(struct world *w)
+{
+    plan_free(&w->plan);
+    episode_set_free(&w->validation);
+    lm_close(w->k.lm);
+}
+
+static void step_by_hand(struct lm *m, int64_t t, struct lm_step_stats *s)
+{
+    struct err e = ERR_INIT;
+    struct lm_pack p = {0};
+    for (int64_t i = 0; i < B; i++) {
+        struct example x;
+        assert_int_equal(example_make(tok, tmpl, &pool.records[N - 1 - (t - 1) * B - i],
+                                      MAX_LEN, EXAMPLE_CUT, &x, &e),
+                         1);
+        lm_pack_add(&p, x.ids, x.is_loss, x.n);
+        example_free(&x);
+    }
+    struct lm_batch b = lm_pack_batch(&p);
+    assert_int_equal(lm_step(m, &b, 1e-2 * lm_schedule_factor(LM_CONSTANT, t, 1, T), s, &e), 0);
+    lm_pack_free(&p);
+}
+
+static void a_plan_is_the_steps_by_hand(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct world w;
+    struct traj t;
+    world_init(&w, open_model());
+    struct lm *m = open_model();
+    assert_int_equal(episode_run(&w.k, &t, &e), 0);
+    assert_int_equal(t.n_picks, T * B);
+    assert_string_equal(t.mode, "plan");
+    assert_string_equal(t.status, "ok");
+    double loss;
+    assert_int_equal(episode_set_loss(m, &w.validation, &loss, &e), 0);
+    assert_true(t.perf[0] == -loss);
+    for (int64_t i = 1; i <= T; i++) {
+        struct lm_step_stats s;
+        step_by_hand(m, i, &s);
+        assert_int_equal(episode_set_loss(m, &w.validation, &loss, &e), 0);
+        assert_true(t.perf[i] == -loss);
+        assert_true(t.train_loss[i - 1] == s.loss && t.grad_norm[i - 1] == s.grad_norm);
+        assert_int_equal(t.n_tokens[i - 1], s.n_tokens);
+        assert_int_equal(t.list_offset[i], i * B);
+    }
+    assert_true(t.perf[T] > t.perf[0]); /* and it learns */
+    for (int64_t i = 0; i < T * B; i++)
+        assert_true(t.pick[i] == N - 1 - i && t.source[i] == t.pick[i] &&
+                    t.record_hash[i] == pool.records[t.pick[i]].hash);
+    traj_free(&t);
+    lm_close(m);
+    world_free(&w);
+}
+
+static void a_record_that_was_cut_away_is_named(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct world w;
+    struct traj t;
+    world_init(&w, open_model());
+    w.k.max_len = 4;
+    assert_int_equal(episode_run(&w.k, &t, &e), ERR_EMPTY);
+    assert_non_null(strstr(e.msg, "step 1: "));
+    assert_non_null(strstr(e.msg, ":12: record 11: no token of its response"));
+    traj_free(&t);
+    w.k.is_cut = false;
+    assert_true(episode_run(&w.k, &t, &e) < 0);
+    assert_non_null(strstr(e.msg, ":12: record 11: "));
+    traj_free(&t);
+    world_free(&w);
+}
+
+static void a_loss_that_is_not_finite_names_step_and_batch(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct world w;
+    struct traj t;
+    world_init(&w, open_model());
+    w.k.lr = 1e30;
+    assert_int_equal(episode_run(&w.k, &t, &e), ERR_NONFINITE);
+    assert_non_null(strstr(e.msg, "step "));
+    assert_non_null(strstr(e.msg, "not finite; the batch: "));
+    assert_non_null(strstr(e.msg, "lines "));
+    traj_free(&t);
+    world_free(&w);
+}
+
+static void rows_must_be_the_datasets(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct world w;
+    world_init(&w, open_model());
+    w.hash[3] ^= 1;
+    assert_null(episode_map_rows(&w.f, &pool, &e));
+    assert_non_null(strstr(e.msg, ":4: record 3: not the one"));
+    w.hash[3] ^= 1;
+    w.source[3] = N;
+    assert_null(episode_map_rows(&w.f, &pool, &e));
+    assert_non_null(strstr(e.msg, "no usable record 12"));
+    world_free(&w);
+}
+
+static void a_set_is_its_records(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct episode_set a, b;
+    struct dataset less = val;
+    less.n_records--;
+    assert_int_equal(episode_set_make(&a, &val, tok, tmpl, MAX_LEN, true, &e), 0);
+    assert_int_equal(episode_set_make(&b, &less, tok, tmpl, MAX_LEN, true, &e), 0);
+    assert_int_equal(a.pack.n_seqs, N_VAL);
+    assert_true(a.hash != b.hash);
+    episode_set_free(&b);
+    assert_int_equal(episode_set_make(&b, &val, tok, tmpl, 2, true, &e), ERR_EMPTY);
+    episode_set_free(&a);
+    episode_set_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plan_is_the_steps_by_hand),
+        cmocka_unit_test(a_record_that_was_cut_away_is_named),
+        cmocka_unit_test(a_loss_that_is_not_finite_names_step_and_batch),
+        cmocka_unit_test(rows_must_be_the_datasets),
+        cmocka_unit_test(a_set_is_its_records),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
