@@ -258,7 +258,8 @@ static int open_model(struct run *r, struct err *e)
         return e->code;
     if (r->o->adapter)
         rc = lm_load_adapter(r->lm, r->o->adapter, e);
-    log_detail("%s: %s", r->o->model, lm_arith_path(r->lm));
+    log_detail("%s: %s%s", r->o->model, lm_arith_path(r->lm),
+               cpu_was_reexecuted() ? ", OpenBLAS kernel set by re-execution" : "");
     return rc;
 }
 

@@ -70,7 +70,7 @@ static const struct opt table[] = {
     {'k', "episode", OPT_INT, O(episode), "K", "number of the episode: its random numbers", 0,
      1e15, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Training", 0, 0, NULL},
-    {0, "lr", OPT_REAL, O(lr), "X", "learning rate", 0, 1e6, NULL},
+    {0, "lr", OPT_REAL, O(lr), "X", "learning rate", 0, 1e30, NULL},
     {0, "warmup", OPT_INT, O(n_warmup), "N", "steps of linear warm-up; -1: a third", -1, 1e9,
      NULL},
     {0, "schedule", OPT_CHOICE, O(schedule), "HOW", "after the warm-up", 0, 0, schedule_names},
@@ -363,7 +363,8 @@ static int open_model(struct run *r, struct err *e)
     r->lm = lm_open(o->model, &lo, e);
     if (!r->lm)
         return e->code;
-    log_detail("%s: %s, %" PRId64 " trainable parameters", o->model, lm_arith_path(r->lm),
+    log_detail("%s: %s%s, %" PRId64 " trainable parameters", o->model, lm_arith_path(r->lm),
+               cpu_was_reexecuted() ? ", OpenBLAS kernel set by re-execution" : "",
                lm_n_trainable(r->lm));
     if (r->features.model && r->features.model != lm_hash(r->lm))
         log_detail("%s: made by another model than %s", o->features, o->model);

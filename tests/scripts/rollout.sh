@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# raise-rollout: the whole loop on a tiny model; the same bytes again; adapter and model that are
+# saved have the loss that was measured; what does not belong together is refused; a failure
+# leaves nothing behind.
+set -eu
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+export OMP_WAIT_POLICY=passive
+model=$RAISE_TESTS/fixtures/tiny-llama
+make_data() { # tag number
+    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
+        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
+}
+make_data pool 90 >pool.jsonl
+make_data val 12 >val.jsonl
+make_data test 12 >test.jsonl
+raise-embed -q -m "$model" --template plain -t 1 -d 8 pool.jsonl | raise-cluster -q -k 2 -t 1 - >f.st.zst
+raise-ppo -q --init -f f.st.zst -o p.st.zst
+go() { # options...
+    raise-rollout -q -t 1 -f f.st.zst -m "$model" -d pool.jsonl --val val.jsonl --template plain \
+        --batch 6 --lr 1e-2 --lora-rank 4 "$@"
+}
+meta() { raise-view --meta "$2" "$1"; }
+same() { # two numbers, to a relative 1e-6
+    awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(a == a + 0 && (d < 0 ? -d : d) <= 1e-6 * (a < 0 ? -a : a)) }'
+}
+
+# twice the same bytes; another episode or seed draws others
+go -p p.st.zst --steps 4 -o 1.st.zst
+go -p p.st.zst --steps 4 >2.st.zst
+cmp 1.st.zst 2.st.zst
+go -p p.st.zst --steps 4 --episode 1 -o 3.st.zst
+raise-view --table pick 1.st.zst >1.picks
+[ "$(sort -u 1.picks | wc -l)" = 25 ] # no repeats, and the heading
+! raise-view --table pick 3.st.zst | cmp -s - 1.picks
+go -p p.st.zst --steps 4 --greedy --deploy -o 4.st.zst
+[ "$(meta 4.st.zst raise.mode)" = greedy ]
+go -p p.st.zst --steps 4 --repeats -s 7 -o 5.st.zst
+[ "$(meta 5.st.zst raise.repeats)" = 1 ]
+
+# the next policy, the final run, the subset
+raise-ppo -q -f f.st.zst -p p.st.zst -o p1.st.zst 1.st.zst
+go -p p1.st.zst --steps 3 --deploy --test test.jsonl --metrics m.csv --save-adapter adapter \
+    --save-model model -o final.st.zst
+[ "$(head -n 1 m.csv)" = step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss ]
+[ "$(wc -l <m.csv)" = 5 ]
+after=$(meta final.st.zst raise.test_loss)
+same "$after" "$(tail -n 1 m.csv | cut -d, -f9)"
+same "$(raise-view --table perf final.st.zst | tail -n 1 | tr -d -)" "$(tail -n 1 m.csv | cut -d, -f3)"
+raise-export -q -o subset.jsonl final.st.zst pool.jsonl
+[ "$(wc -l <subset.jsonl)" = 18 ]
+
+# what was saved has the loss that was measured
+go -p p.st.zst --steps 1 --adapter adapter --test test.jsonl -o 6.st.zst
+same "$after" "$(meta 6.st.zst raise.test_loss_before)"
+raise-rollout -q -t 1 -f f.st.zst -m model -d pool.jsonl --val val.jsonl --template plain --full --lr 1e-4 \
+    --schedule cosine --weight-decay 0.1 --batch 6 --steps 2 -p p.st.zst --test test.jsonl -o 7.st.zst
+same "$after" "$(meta 7.st.zst raise.test_loss_before)"
+
+# a plan is trained on as it stands; small pieces of work make the same steps
+raise-plan -q --steps 4 --batch 6 -f f.st.zst -o plan.st.zst random
+go --plan plan.st.zst -o 8.st.zst
+raise-view --table pick plan.st.zst >plan.picks
+raise-view --table pick 8.st.zst | cmp - plan.picks
+[ "$(meta 8.st.zst raise.mode)" = plan ]
+go --plan plan.st.zst --micro-batch 8 -o 9.st.zst
+same "$(raise-view --table perf 8.st.zst | tail -n 1 | tr -d -)" "$(raise-view --table perf 9.st.zst | tail -n 1 | tr -d -)"
+go --plan plan.st.zst --steps 2 --val-limit 3 --lora-targets q_proj,v -o 10.st.zst
+[ "$(meta 10.st.zst raise.n_steps)" = 2 ]
+
+# what the model sees
+raise-rollout --show 2 -m "$model" -d pool.jsonl --template plain >shown
+grep -q '^pool.jsonl:1: record 0: 7 prompt and 8 response tokens$' shown
+[ "$(grep -c '\*' shown)" -ge 16 ]
+
+# refusals: one line, exit 1, nothing left
+refused() { # pattern options...
+    local pattern=$1 status=0
+    shift
+    mkdir none
+    (go "$@" -o none/x.st.zst --metrics none/m.csv --save-adapter none/adapter) 2>err || status=$?
+    [ "$status" = 1 ] || { echo "exit status $status"; cat err; return 1; }
+    [ "$(wc -l <err)" = 1 ] && grep -q "$pattern" err || { cat err; return 1; }
+    [ -z "$(ls -A none)" ] || { ls -A none; return 1; }
+    rmdir none
+}
+{ cat val.jsonl && sed -n 5p pool.jsonl; } >leak.jsonl
+refused '^raise-rollout: leak.jsonl:13: record 12: is also pool.jsonl:5: record 4$' -p p.st.zst --val leak.jsonl
+head -n 2 val.jsonl >leak2.jsonl
+refused '^raise-rollout: leak2.jsonl:1: record 0: is also val.jsonl:1: record 0$' -p p.st.zst --test leak2.jsonl
+refused '90 rows are fewer than a batch of 91$' -p p.st.zst --batch 91
+sed 's/pool 4"/pool four"/' pool.jsonl >other.jsonl
+refused '^raise-rollout: other.jsonl: not the dataset that f.st.zst was made from$' -p p.st.zst -d other.jsonl
+raise-embed -q -m "$model" --template plain -t 1 -d 4 pool.jsonl >g.st.zst
+refused '^raise-rollout: p.st.zst: made for other features than g.st.zst$' -p p.st.zst -f g.st.zst
+refused '^raise-rollout: plan.st.zst: made for other features than g.st.zst$' --plan plan.st.zst -f g.st.zst
+refused '^raise-rollout: plan.st.zst: has 4 steps, --steps asks for 5$' --plan plan.st.zst --steps 5
+refused ' step 1: validation: val.jsonl:1: record 0: the loss is not finite; the batch: pool.jsonl lines [0-9, ]*$' -p p.st.zst --lr 1e30 --clip 0 --warmup 0
+refused '^raise-rollout: f.st.zst: expected policy, found features$' -p f.st.zst
+head -c 300 p.st.zst >cut.st.zst
+refused 'cut.st.zst: ' -p cut.st.zst
+echo '{"text":"12"}' >short.jsonl
+refused 'no token of its response is within 7 tokens$' -p p.st.zst --max-length 7 --val short.jsonl
+if go -p p.st.zst --steps 1 >/dev/full 2>err; then exit 1; fi
+grep -q 'No space left on device' err
