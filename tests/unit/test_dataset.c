@@ -267,6 +267,7 @@ static const struct {
     {"e.csv", "question,answer\nx,y\nx\n",
      "e.csv:3: record 1: 1 columns, expected 2 as in the first line"},
     {"e.csv", "question,answer\n\"x\ny\",z\n\nx,\n", "e.csv:5: record 1: \"answer\" is empty"},
+    {"e.csv", "question,answer\n\"x\n\"\"y\",\n", "e.csv:2: record 0: \"answer\" is empty"},
     {"e.csv", "question,answer\nx,\"y\"z\n",
      "e.csv:2: record 0: not valid CSV: a quote inside an unquoted field, or text after a "
      "closing quote"},
@@ -454,6 +455,21 @@ static void each_problem_belongs_to_one_shard(void **state)
     assert_int_equal(n_problems, 3);
 }
 
+static void spaces_in_csv_are_kept(void **state)
+{
+    (void)state;
+    struct dataset d;
+    struct err e = ERR_INIT;
+    const char *s = "question,answer\n q , \"a\n";
+    assert_int_equal(read_text(&d, "w.csv", s, strlen(s), &(struct data_options){0}, &e),
+                     ERR_FORMAT);
+    s = "question,answer\n q ,\t a  \n";
+    assert_int_equal(read_text(&d, "w.csv", s, strlen(s), &(struct data_options){0}, &e), 0);
+    struct expected_turn turns[] = {{DATA_USER, " q "}, {DATA_ASSISTANT, "\t a  "}};
+    expect_turns(&d.records[0], DATA_QA, turns, 2);
+    dataset_free(&d);
+}
+
 static void overlap_is_found_by_content(void **state)
 {
     (void)state;
@@ -518,6 +534,7 @@ int main(void)
         cmocka_unit_test(limits_samples_and_shards),
         cmocka_unit_test(a_limit_counts_good_records),
         cmocka_unit_test(each_problem_belongs_to_one_shard),
+        cmocka_unit_test(spaces_in_csv_are_kept),
         cmocka_unit_test(overlap_is_found_by_content),
         cmocka_unit_test(numbers_are_found_in_top_level_fields),
     };

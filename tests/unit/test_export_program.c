@@ -42,7 +42,7 @@ static void load(struct dataset *d)
 }
 
 /* Two steps of two classes: q3 | q0, then q1 q3 | none. */
-static void make_trajectory(const char *path, double loss, const char *status)
+static void make_trajectory(const char *path, double loss, const char *status, bool has_dataset)
 {
     struct dataset d;
     struct traj t;
@@ -52,7 +52,7 @@ static void make_trajectory(const char *path, double loss, const char *status)
     traj_init(&t, 2, 2, 4);
     t.n_picks = 4;
     t.batch = 2;
-    t.dataset = d.hash;
+    t.dataset = has_dataset ? d.hash : 0;
     for (int i = 0; i < 4; i++) {
         t.pick[i] = rows[i];
         t.pick_score[i] = 0.5F * (float)i;
@@ -110,9 +110,10 @@ static int make_dir(void **state)
     if (!mkdtemp(dir) || chdir(dir) != 0)
         return -1;
     write_text("pool.jsonl", pool);
-    make_trajectory("t.st.zst", 1.5, "ok");
-    make_trajectory("u.st.zst", 1.25, "ok");
-    make_trajectory("bad.st.zst", 0.5, "step 2: loss is not finite");
+    make_trajectory("t.st.zst", 1.5, "ok", true);
+    make_trajectory("anon.st.zst", 1.5, "ok", false);
+    make_trajectory("u.st.zst", 1.25, "ok", true);
+    make_trajectory("bad.st.zst", 0.5, "step 2: loss is not finite", true);
     make_plan("p.st.zst");
     make_features("f.st.zst");
     return 0;
@@ -253,6 +254,18 @@ static void files_that_do_not_belong_together(void **state)
                            "raise-export: other.jsonl: not the file that t.st.zst was chosen "
                            "from (content "));
     free(text);
+    write_text("edited.jsonl", "{\"instruction\":\"q0\",\"output\":\"A0\"}\n\n\n\n"
+                               "{\"text\":\"1\"}\n{\"text\":\"2\"}\n"
+                               "{\"instruction\":\"q3\",\"output\":\"a3\"}\n");
+    expect("anon.st.zst pool.jsonl -f indices", 0, "3\n0\n1\n3\n", "");
+    expect("anon.st.zst edited.jsonl", 1, "", NULL);
+    text = slurp("err");
+    assert_non_null(strstr(text, "raise-export: edited.jsonl:1: record 0: not what anon.st.zst "
+                                 "chose (content "));
+    free(text);
+    write_text("short.jsonl", "{\"instruction\":\"q0\",\"output\":\"a0\"}\n");
+    expect("anon.st.zst short.jsonl", 1, "",
+           "raise-export: short.jsonl: record 3, chosen by anon.st.zst, is not there\n");
     expect("--match records t.st.zst other.jsonl -f indices", 0, "0\n2\n1\n0\n", "");
     expect("--match records p.st.zst other.jsonl", 1, "",
            "raise-export: other.jsonl: no record with the content of record 4 of p.st.zst\n");
