@@ -27,7 +27,7 @@ $(OUT)/features.st.zst: $(OUT)/text.jsonl $(OUT)/blank/config.json
 	$(BUILD)/raise-embed -m $(OUT)/blank $(ENCODE) -o $@ $<
 $(OUT)/plan.st.zst: $(OUT)/features.st.zst
 	$(BUILD)/raise-plan --steps $(STEPS) --batch $(BATCH) --repeats -s 1 -f $< -o $@ random
-$(OUT)/model/config.json: $(OUT)/plan.st.zst
+$(OUT)/model/config.json: $(OUT)/plan.st.zst $(OUT)/held-out.jsonl
 	$(BUILD)/raise-rollout --plan $< -f $(OUT)/features.st.zst -m $(OUT)/blank -d $(OUT)/text.jsonl \
 	  --val $(OUT)/held-out.jsonl --val-limit 8 $(ENCODE) --steps $(STEPS) --batch $(BATCH) --full \
 	  --lr 2e-3 --warmup 100 --schedule cosine --metrics $(OUT)/loss.csv --save-model $(@D) -o $(OUT)/final.st.zst

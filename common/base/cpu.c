@@ -14,7 +14,7 @@
 
 extern char *openblas_get_corename(void);
 
-static const char reexec_mark[] = "RAISE_BLAS_REEXEC";
+static const char reexec_mark[] = "RAISE_REEXEC"; /* "blas": the kernel was set, or "omp" */
 
 enum cpu_isa cpu_isa(void)
 {
@@ -110,18 +110,25 @@ const char *cpu_blas_wanted(void)
 
 bool cpu_was_reexecuted(void)
 {
-    return getenv(reexec_mark) != NULL;
+    const char *mark = getenv(reexec_mark);
+    return mark && !strcmp(mark, "blas");
 }
 
 void cpu_fix_blas(char **argv)
 {
-    if (getenv("OPENBLAS_CORETYPE") || cpu_was_reexecuted())
+    if (getenv(reexec_mark))
         return;
     const char *wanted = cpu_blas_wanted();
-    if (!strcmp(wanted, openblas_get_corename()))
+    bool is_slow = !getenv("OPENBLAS_CORETYPE") && strcmp(wanted, openblas_get_corename()) != 0;
+    bool spins = !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
+    if (!is_slow && !spins)
         return;
-    setenv("OPENBLAS_CORETYPE", wanted, 1);
-    setenv(reexec_mark, "1", 1);
+    if (is_slow)
+        setenv("OPENBLAS_CORETYPE", wanted, 1);
+    if (spins)
+        setenv("GOMP_SPINCOUNT", "5000", 1);
+    setenv(reexec_mark, is_slow ? "blas" : "omp", 1);
     execv("/proc/self/exe", argv);
-    unsetenv("OPENBLAS_CORETYPE"); /* could not: go on with the slow kernel, -V shows it */
+    if (is_slow)
+        unsetenv("OPENBLAS_CORETYPE"); /* could not: go on as it is, -V shows the kernel */
 }

@@ -6,7 +6,7 @@
 set -eu
 [ "$(uname -m)" = x86_64 ] || { echo "not an x86-64 machine"; exit 77; }
 grep -q avx2 /proc/cpuinfo || { echo "no AVX2: every kernel suits"; exit 77; }
-unset OPENBLAS_CORETYPE RAISE_BLAS_REEXEC RAISE_ISA
+unset OPENBLAS_CORETYPE RAISE_REEXEC RAISE_ISA
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 kernel() { sed -n 's/^blas .*kernel //p'; }
