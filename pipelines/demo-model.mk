@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The recipe of pipelines/demo/model: 1,500 full steps of 32 records on demo-generate's
+# The recipe of pipelines/demo/model: 1,000 full steps of 32 records on demo-generate's
 # pretraining families, from random weights, by raise-rollout itself.
 #
 #     make -f pipelines/demo-model.mk          writes build/demo-model/model
@@ -7,9 +7,9 @@
 BUILD ?= build
 OUT = $(BUILD)/demo-model
 N = 12000
-STEPS = 1500
+STEPS = 1000
 BATCH = 32
-ENCODE = --template pipelines/demo/demo.tmpl --max-length 128
+ENCODE = --template pipelines/demo/demo.tmpl --max-length 128 -t 1
 
 .PHONY: all
 all: $(OUT)/model/config.json
