@@ -8,7 +8,7 @@ for need in python3 zstd; do
 done
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-mkdir "$dir/files"
+mkdir -p "$dir/files/data"
 export OMP_NUM_THREADS=1 # threads that wait for each other cost more than this small model
 cd "$dir/files"
 
