@@ -95,6 +95,7 @@ static void episodes_free(struct episodes *eps, int64_t n_all)
         free(eps->basis[i]);
     }
     free(eps->traj);
+    free(eps->name);
     free(eps->is_new);
     free(eps->reward);
     free(eps->basis);
@@ -109,6 +110,7 @@ int64_t learn_update(struct policy *p, const struct features *f, const struct tr
         return err_set(e, ERR_MISMATCH, "the policy was made for other features");
     size_t n = (size_t)n_all;
     struct episodes eps = {.traj = mem_zalloc(n, sizeof *eps.traj),
+                           .name = mem_zalloc(n, sizeof *eps.name),
                            .is_new = mem_zalloc(n, sizeof *eps.is_new),
                            .reward = mem_zalloc(n, sizeof *eps.reward),
                            .basis = mem_zalloc(n, sizeof *eps.basis)};
@@ -117,6 +119,7 @@ int64_t learn_update(struct policy *p, const struct features *f, const struct tr
         bool is_new = i >= n_all - n_new;
         rc = check(p, f, &all[i], all_names[i], is_new, e);
         if (!rc && is_usable(&all[i])) {
+            eps.name[eps.n] = all_names[i];
             eps.is_new[eps.n] = is_new;
             eps.traj[eps.n++] = &all[i];
         }

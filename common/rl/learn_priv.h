@@ -10,6 +10,7 @@
  */
 struct episodes {
     const struct traj **traj; /* [n] */
+    const char **name;        /* [n] of their files */
     bool *is_new;             /* [n] drawn from the policy that is updated */
     double **reward;          /* [n][T] scaled */
     double **basis;           /* [n][T * N_CRITIC]: 1, u2, u2^2, u1, r_{t-1}, r_{t-2} */

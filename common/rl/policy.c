@@ -61,29 +61,62 @@ static double raw(const struct features *f, int64_t i, int64_t k)
     }
 }
 
+/* Is the sum of squares about the mean more than what rounding leaves of equal values? */
+static bool is_spread(double square, int64_t n, double mean)
+{
+    return square > 1e-20 * (double)n * (1 + mean * mean);
+}
+
+/* Sums over the pool of x - center and of its square, each column: blocks of rows of fixed size
+ * are summed apart and merged in order, the same for any number of threads. */
+static void column_sums(const struct features *f, const double *center, double *sum,
+                        double *square)
+{
+    enum { ROWS = 1 << 14 };
+    int64_t n = N_DIFFICULTY + f->dim, blocks = (f->n + ROWS - 1) / ROWS;
+    double *part = mem_zalloc((size_t)(blocks * 2 * n), sizeof *part);
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        double *s = part + b * 2 * n, *q = s + n;
+        int64_t end = (b + 1) * ROWS < f->n ? (b + 1) * ROWS : f->n;
+        for (int64_t i = b * ROWS; i < end; i++)
+            for (int64_t k = 0; k < n; k++) {
+                double x = raw(f, i, k) - center[k];
+                s[k] += x;
+                q[k] += x * x;
+            }
+    }
+    memset(sum, 0, (size_t)n * sizeof *sum);
+    memset(square, 0, (size_t)n * sizeof *square);
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t k = 0; k < n; k++) {
+            sum[k] += part[b * 2 * n + k];
+            square[k] += part[b * 2 * n + n + k];
+        }
+    free(part);
+}
+
 /* Difficulty: z-scores over the pool. Semantic: centred, one root mean square for the block. A
  * constant column gets scale 1 and is zero everywhere. */
 static void fit_norm(struct policy *p, const struct features *f)
 {
-    double square = 0;
-    for (int64_t k = 0; k < N_DIFFICULTY + p->dim; k++) {
-        double sum = 0, var = 0;
-        for (int64_t i = 0; i < f->n; i++)
-            sum += raw(f, i, k);
-        double mean = sum / (double)f->n;
-        for (int64_t i = 0; i < f->n; i++) {
-            double x = raw(f, i, k) - mean;
-            var += x * x;
-        }
-        p->norm_center[k] = mean;
+    int64_t n = N_DIFFICULTY + p->dim;
+    double *sum = mem_alloc((size_t)n * 2, sizeof *sum), *square = sum + n, total = 0;
+    column_sums(f, p->norm_center, sum, square);
+    for (int64_t k = 0; k < n; k++)
+        p->norm_center[k] = sum[k] / (double)f->n;
+    column_sums(f, p->norm_center, sum, square);
+    for (int64_t k = 0; k < n; k++)
         if (k < N_DIFFICULTY)
-            p->norm_scale[k] = var > 0 ? sqrt(var / (double)f->n) : 1;
+            p->norm_scale[k] = is_spread(square[k], f->n, p->norm_center[k])
+                                   ? sqrt(square[k] / (double)f->n)
+                                   : 1;
         else
-            square += var;
-    }
-    double rms = square > 0 ? sqrt(square / ((double)f->n * (double)p->dim)) : 1;
-    for (int64_t k = N_DIFFICULTY; k < N_DIFFICULTY + p->dim; k++)
+            total += square[k];
+    double rms = total > 0 ? sqrt(total / ((double)f->n * (double)p->dim)) : 1;
+    for (int64_t k = N_DIFFICULTY; k < n; k++)
         p->norm_scale[k] = rms;
+    free(sum);
 }
 
 struct policy *policy_new(const struct features *f, const struct policy_options *o,

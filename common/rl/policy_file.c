@@ -5,6 +5,7 @@
 #include "base/opt.h"
 #include "rl/policy_priv.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,7 @@ static int get_real(const struct st_msg *m, const char *key, double min, double 
     return 0;
 }
 
+/* A tensor's values, all of them finite. */
 static int get(const struct st_msg *m, const char *name, enum st_dtype t, int64_t rows,
                int64_t cols, void *dst, struct err *e)
 {
@@ -103,6 +105,12 @@ static int get(const struct st_msg *m, const char *name, enum st_dtype t, int64_
     const struct st_tensor *x = st_msg_need(m, name, t, cols ? 2 : 1, shape, e);
     if (!x)
         return e->code;
+    const float *f = x->data;
+    const double *d = x->data;
+    size_t n = x->len / st_dtype_size(t);
+    for (size_t i = 0; i < n; i++)
+        if (!(t == ST_F32 ? isfinite(f[i]) : isfinite(d[i])))
+            return err_set(e, ERR_NONFINITE, "%s: entry %zu is not finite", name, i);
     memcpy(dst, x->data, x->len);
     return 0;
 }

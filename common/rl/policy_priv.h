@@ -11,7 +11,7 @@
 
 #include "rl/policy.h"
 
-enum { N_DIFFICULTY = 4, N_CRITIC = 6, POLICY_BLOCK = 4096 };
+enum { N_DIFFICULTY = 4, N_CRITIC = 6 };
 
 struct policy {
     enum policy_learner learner;
@@ -54,28 +54,8 @@ static inline float *policy_o(const struct policy *p)
 void policy_phi(const struct policy *p, const struct features *f, int64_t i, float *phi);
 /* u1, u2 of a stage. */
 void policy_stage_inputs(const struct policy_stage *s, float u[2]);
-
-/* The scorer, unpacked for speed: input-major weights, hidden padded to a multiple of 16. */
-struct scorer {
-    int64_t n_static, n_hidden, hp;
-    float *Wt;   /* [n_static, hp] */
-    float *Wu;   /* [2, hp], zero when the stage is off */
-    float *Wc;   /* [hp], zero when the count is off */
-    float *b;    /* [hp] */
-    float *o;    /* [hp] */
-    float *bias; /* [hp] b + stage, set by scorer_set_stage */
-};
-void scorer_open(struct scorer *s, const struct policy *p);
-void scorer_set_stage(struct scorer *s, const float u[2]);
-void scorer_close(struct scorer *s);
-/* out[r] for `rows` rows of phi [rows, n_static] and counts; hidden (NULL or [rows, hp]) gets
- * tanh of the hidden layer. */
-void scorer_rows(const struct scorer *s, const float *phi, const uint16_t *counts, int64_t rows,
-                 float *out, float *hidden);
-/* Adds the gradient of sum_r dout[r] out[r] over the rows to Wt, Wu, Wc, b, o of g (same
- * shapes). */
-void scorer_rows_grad(const struct scorer *s, struct scorer *g, const float u[2],
-                      const float *phi, const uint16_t *counts, const float *dout,
-                      const float *hidden, int64_t rows);
+/* Reward model: w~ = mu + L n, n ~ N(0, I) from (seed, t), Sigma = L L'; w [n_static]. */
+int policy_draw(const struct policy *p, uint64_t seed, int64_t t, double *w,
+                struct err *e) RAISE_MUST_CHECK;
 
 #endif

@@ -3,50 +3,52 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "rl/linalg.h"
-#include "rl/policy_priv.h"
+#include "rl/scorer.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t n_blocks(int64_t n)
+/* Counts of n rows as floats; NULL when all are zero. */
+static const float *count_block(const uint16_t *counts, int64_t n, float *out)
 {
-    return (n + POLICY_BLOCK - 1) / POLICY_BLOCK;
-}
-
-static void phi_block(const struct policy *p, const struct features *f, int64_t at,
-                      int64_t rows, float *phi)
-{
-    for (int64_t r = 0; r < rows; r++)
-        policy_phi(p, f, at + r, phi + r * p->n_static);
+    bool has_any = false;
+    memset(out, 0, SCORER_ROWS * sizeof *out);
+    for (int64_t r = 0; r < n; r++) {
+        out[r] = counts[r];
+        has_any = has_any || counts[r];
+    }
+    return has_any ? out : NULL;
 }
 
 static void score_net(const struct policy *p, const struct features *f,
                       const struct policy_stage *st, const uint16_t *counts, float *scores)
 {
-    enum { ROWS = 256 };
     struct scorer s;
-    float u[2];
-    scorer_open(&s, p);
+    float u[2], *bias = mem_alloc((size_t)p->n_hidden, sizeof *bias);
+    scorer_init(&s, p);
     policy_stage_inputs(st, u);
-    scorer_set_stage(&s, u);
+    scorer_bias(&s, u, bias);
 #pragma omp parallel
     {
-        float *phi = mem_alloc((size_t)(ROWS * p->n_static), sizeof *phi);
+        float *phi = mem_aligned((size_t)(SCORER_ROWS * p->n_static) * sizeof *phi);
+        float *pre = mem_aligned((size_t)(SCORER_ROWS * p->n_hidden) * sizeof *pre);
+        float count[SCORER_ROWS], out[SCORER_ROWS];
 #pragma omp for schedule(static)
-        for (int64_t at = 0; at < f->n; at += ROWS) {
-            int64_t rows = f->n - at < ROWS ? f->n - at : ROWS;
-            phi_block(p, f, at, rows, phi);
-            scorer_rows(&s, phi, counts + at, rows, scores + at, NULL);
+        for (int64_t at = 0; at < f->n; at += SCORER_ROWS) {
+            int64_t n = f->n - at < SCORER_ROWS ? f->n - at : SCORER_ROWS;
+            scorer_phi(p, f, NULL, at, n, phi);
+            scorer_static(&s, phi, pre);
+            scorer_score(&s, pre, bias, count_block(counts + at, n, count), out);
+            memcpy(scores + at, out, (size_t)n * sizeof *out);
         }
         free(phi);
+        free(pre);
     }
-    scorer_close(&s);
+    free(bias);
 }
 
-/* w~ = mu + L n, n ~ N(0, I), Sigma = L L'. */
-static int draw_weights(const struct policy *p, uint64_t seed, int64_t t, double *w,
-                        struct err *e)
+int policy_draw(const struct policy *p, uint64_t seed, int64_t t, double *w, struct err *e)
 {
     int64_t n = p->n_static;
     double *L = mem_dup(p->sigma, (size_t)(n * n) * sizeof *L);
@@ -70,43 +72,48 @@ static int draw_weights(const struct policy *p, uint64_t seed, int64_t t, double
     return 0;
 }
 
-static int score_linear(const struct policy *p, const struct features *f, const double *w,
-                        float *scores)
+/* phi . w of one block, in double. */
+static void linear_block(const struct policy *p, const float *phi, const double *w, double *y)
 {
-    int64_t blocks = n_blocks(f->n);
-    double *sum = mem_alloc((size_t)blocks * 2, sizeof *sum), total = 0, square = 0;
+    memset(y, 0, SCORER_ROWS * sizeof *y);
+    for (int64_t k = 0; k < p->n_static; k++)
+        for (int64_t r = 0; r < SCORER_ROWS; r++)
+            y[r] += (double)phi[k * SCORER_ROWS + r] * w[k];
+}
+
+/* kappa (phi . w) / sd(phi . w); phi is centred over the pool, so the mean is zero but for
+ * rounding, and the softmax would not see it. */
+static void score_linear(const struct policy *p, const struct features *f, const double *w,
+                         float *scores)
+{
+    int64_t blocks = (f->n + SCORER_ROWS - 1) / SCORER_ROWS;
+    double *part = mem_alloc((size_t)blocks, sizeof *part), square = 0;
 #pragma omp parallel
     {
-        float *phi = mem_alloc((size_t)p->n_static, sizeof *phi);
+        float *phi = mem_aligned((size_t)(SCORER_ROWS * p->n_static) * sizeof *phi);
+        double y[SCORER_ROWS];
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; b++) {
-            double s1 = 0, s2 = 0;
-            int64_t end = (b + 1) * POLICY_BLOCK < f->n ? (b + 1) * POLICY_BLOCK : f->n;
-            for (int64_t i = b * POLICY_BLOCK; i < end; i++) {
-                double y = 0;
-                policy_phi(p, f, i, phi);
-#pragma omp simd reduction(+ : y)
-                for (int64_t k = 0; k < p->n_static; k++)
-                    y += (double)phi[k] * w[k];
-                scores[i] = (float)y;
-                s1 += y;
-                s2 += y * y;
+            int64_t at = b * SCORER_ROWS;
+            int64_t n = f->n - at < SCORER_ROWS ? f->n - at : SCORER_ROWS;
+            scorer_phi(p, f, NULL, at, n, phi);
+            linear_block(p, phi, w, y);
+            part[b] = 0;
+            for (int64_t r = 0; r < n; r++) {
+                scores[at + r] = (float)y[r];
+                part[b] += y[r] * y[r];
             }
-            sum[2 * b] = s1;
-            sum[2 * b + 1] = s2;
         }
         free(phi);
     }
-    for (int64_t b = 0; b < blocks; b++) {
-        total += sum[2 * b];
-        square += sum[2 * b + 1];
-    }
-    free(sum);
-    double mean = total / (double)f->n, var = square / (double)f->n - mean * mean;
-    double scale = var > 1e-24 ? p->kappa / sqrt(var) : 0; /* nothing learned: uniform */
+    for (int64_t b = 0; b < blocks; b++)
+        square += part[b];
+    free(part);
+    double sd = sqrt(square / (double)f->n);
+    float scale = sd > 1e-12 ? (float)(p->kappa / sd) : 0; /* nothing learned: uniform */
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < f->n; i++)
-        scores[i] = (float)(scale * ((double)scores[i] - mean));
-    return 0;
+        scores[i] *= scale;
 }
 
 int policy_score(const struct policy *p, const struct features *f, const struct policy_stage *s,
@@ -120,9 +127,9 @@ int policy_score(const struct policy *p, const struct features *f, const struct 
         return 0;
     }
     double *w = mem_dup(p->mu, (size_t)p->n_static * sizeof *w);
-    int rc = is_deployed ? 0 : draw_weights(p, seed, s->t, w, e);
+    int rc = is_deployed ? 0 : policy_draw(p, seed, s->t, w, e);
     if (!rc)
-        rc = score_linear(p, f, w, scores);
+        score_linear(p, f, w, scores);
     free(w);
     return rc;
 }

@@ -1,144 +1,266 @@
 /* SPDX-License-Identifier: MIT
+ * scorer: the acquisition function over blocks of rows; see scorer.h.
  *
- * scorer: the acquisition function F(s) = o . tanh(W s + b) over many rows, and its gradient.
- *
- * Inputs stream by, the hidden layer stays in registers: the weights are stored input-major and
- * each input is multiplied into all hidden units at once. tanh is 1 - 2/(e^2x + 1) with e^x
- * from a polynomial (absolute error below 3e-7), so that the loop over hidden units vectorises.
- */
-#include "base/mem.h"
-#include "rl/policy_priv.h"
+ * tanh is 1 - 2/(e^2x + 1) with e^x by range reduction and a polynomial of degree 7 (absolute
+ * error below 3e-7). The same code is compiled for each level of x86-64 and chosen at load
+ * time; results differ between levels only by fused multiply-adds. */
+#include "rl/scorer.h"
 
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#pragma GCC optimize("fp-contract=fast") /* ISO mode would keep products and sums apart */
+#pragma GCC diagnostic ignored "-Wpsabi" /* vectors never cross a file */
 #else
 #define CLONES
 #endif
+#define INLINE static inline __attribute__((always_inline))
 
-void scorer_open(struct scorer *s, const struct policy *p)
+enum { R = SCORER_ROWS, LANES = 16 };
+typedef float vec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
+
+INLINE vec load(const float *p)
 {
-    int64_t h = p->n_hidden, k = 0, stage = -1, first, count = -1;
-    if (p->parts & PART_STAGE) {
-        stage = 0;
-        k = 2;
-    }
-    first = k;
-    if (p->parts & PART_COUNT)
-        count = first + p->n_static;
-    memset(s, 0, sizeof *s);
-    s->n_static = p->n_static;
-    s->n_hidden = h;
-    s->hp = (h + 15) / 16 * 16;
-    size_t hp = (size_t)s->hp, n = ((size_t)s->n_static + 6) * hp;
-    s->Wt = mem_aligned(n * sizeof *s->Wt);
-    memset(s->Wt, 0, n * sizeof *s->Wt);
-    s->Wu = s->Wt + (size_t)s->n_static * hp;
-    s->Wc = s->Wu + 2 * hp;
-    s->b = s->Wc + hp;
-    s->o = s->b + hp;
-    s->bias = s->o + hp;
-    const float *W = policy_W(p);
-    for (int64_t j = 0; j < h; j++) {
-        for (int64_t i = 0; i < s->n_static; i++)
-            s->Wt[i * s->hp + j] = W[j * p->n_in + first + i];
-        for (int64_t i = 0; i < 2 && stage >= 0; i++)
-            s->Wu[i * s->hp + j] = W[j * p->n_in + stage + i];
-        if (count >= 0)
-            s->Wc[j] = W[j * p->n_in + count];
-        s->b[j] = policy_b(p)[j];
-        s->o[j] = policy_o(p)[j];
-    }
+    return *(const vec *)p;
 }
 
-void scorer_close(struct scorer *s)
+INLINE void store(float *p, vec v)
 {
-    free(s->Wt);
-    memset(s, 0, sizeof *s);
+    *(vec *)p = v;
 }
 
-void scorer_set_stage(struct scorer *s, const float u[2])
+INLINE vec all(float x)
 {
-    for (int64_t j = 0; j < s->hp; j++)
-        s->bias[j] = s->b[j] + u[0] * s->Wu[j] + u[1] * s->Wu[s->hp + j];
+    return x - (vec){0};
 }
 
-/* 2^n 2^f with n whole and |f| <= 1/2; adding and subtracting 1.5 * 2^23 rounds to whole. */
-static inline float tanh_poly(float x)
+/* e^x = 2^n e^f, |f| <= ln 2 / 2; adding and subtracting 1.5 * 2^23 rounds x / ln 2 to a whole
+ * number, whose value stands in the low bits of the sum. x between -87 and 88. */
+INLINE vec exp_vec(vec x)
 {
-    const float limit = 9.0F, two_log2e = 2.885390082F, ln2 = 0.693147181F, magic = 12582912.0F;
-    x = x > limit ? limit : x < -limit ? -limit : x;
-    float y = x * two_log2e, n = (y + magic) - magic, f = (y - n) * ln2;
-    float e =
+    const float magic = 12582912.0F;
+    vec sum = x * 1.44269504F + magic, n = sum - magic;
+    vec f = x - n * 0.693359375F - n * -2.12194440e-4F;
+    vec e =
         1.0F +
         f * (1.0F + f * (0.5F + f * (0.166666667F +
                                      f * (0.0416666667F +
                                           f * (0.00833333333F +
                                                f * (0.00138888889F + f * 0.000198412698F))))));
-    union {
-        float value;
-        int32_t bits;
-    } scale;
-    scale.bits = ((int32_t)n + 127) << 23;
-    return 1.0F - 2.0F / (e * scale.value + 1.0F);
+    ivec bits = (ivec)e + (((ivec)sum - (ivec)all(magic)) << 23);
+    return (vec)bits;
 }
 
-CLONES void scorer_rows(const struct scorer *s, const float *phi, const uint16_t *counts,
-                        int64_t rows, float *out, float *hidden)
+INLINE vec pick(ivec mask, vec yes, vec no)
 {
-    enum { TILE = 16 };
-    int64_t hp = s->hp, n = s->n_static;
-    for (int64_t r = 0; r < rows; r++)
-        out[r] = 0;
-    for (int64_t j0 = 0; j0 < hp; j0 += TILE)
-        for (int64_t r = 0; r < rows; r++) {
-            float acc[TILE], count = (float)counts[r], sum = 0;
-            const float *x = phi + r * n;
-            for (int j = 0; j < TILE; j++)
-                acc[j] = s->bias[j0 + j] + count * s->Wc[j0 + j];
+    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+
+INLINE vec tanh_vec(vec x)
+{
+    const vec limit = all(9.0F);
+    x = pick(x > limit, limit, pick(x < -limit, -limit, x));
+    return 1.0F - 2.0F / (exp_vec(2.0F * x) + 1.0F);
+}
+
+/* exp of x <= 0; below -87 zero. */
+INLINE vec exp_down(vec x)
+{
+    const vec least = all(-87.0F);
+    ivec is_in = x > least;
+    return (vec)((ivec)exp_vec(pick(is_in, x, least)) & is_in);
+}
+
+void scorer_init(struct scorer *s, const struct policy *p)
+{
+    int64_t first = p->parts & PART_STAGE ? 2 : 0;
+    const float *W = policy_W(p);
+    *s = (struct scorer){.n_static = p->n_static, .n_hidden = p->n_hidden, .n_in = p->n_in};
+    s->Ws = W + first;
+    s->Wu = p->parts & PART_STAGE ? W : NULL;
+    s->Wc = p->parts & PART_COUNT ? W + first + p->n_static : NULL;
+    s->b = policy_b(p);
+    s->o = policy_o(p);
+}
+
+/* ---- static part ---- */
+
+CLONES static void phi_semantic(const float *const *x, int64_t n, int64_t dim,
+                                const double *center, float scale, float *phi)
+{
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < dim; k++)
+            phi[k * R + r] = (x[r][k] - (float)center[k]) * scale;
+}
+
+static void phi_difficulty(const struct policy *p, const struct features *f, int64_t row,
+                           float *phi)
+{
+    const double raw[N_DIFFICULTY] = {f->len_x[row], f->len_y[row],
+                                      (double)f->logp_yx[row] / f->len_y[row],
+                                      (double)f->logp_y[row] / f->len_y[row]};
+    for (int64_t k = 0; k < N_DIFFICULTY; k++)
+        phi[k * R] = (float)((raw[k] - p->norm_center[k]) / p->norm_scale[k]);
+}
+
+void scorer_phi(const struct policy *p, const struct features *f, const int32_t *rows,
+                int64_t at, int64_t n, float *phi)
+{
+    const float *x[R];
+    if (n < R)
+        memset(phi, 0, (size_t)(p->n_static * R) * sizeof *phi);
+    for (int64_t r = 0; r < n; r++)
+        x[r] = f->embedding + (rows ? rows[r] : at + r) * f->dim;
+    if (p->parts & PART_DIFFICULTY) {
+        for (int64_t r = 0; r < n; r++)
+            phi_difficulty(p, f, rows ? rows[r] : at + r, phi + r);
+        phi += N_DIFFICULTY * R;
+    }
+    if (p->parts & PART_SEMANTIC)
+        phi_semantic(x, n, p->dim, p->norm_center + N_DIFFICULTY,
+                     (float)(1 / p->norm_scale[N_DIFFICULTY]), phi);
+}
+
+/* Four hidden units by two vectors of rows at a time stay in registers. */
+CLONES void scorer_static(const struct scorer *s, const float *phi, float *pre)
+{
+    int64_t n = s->n_static, j = 0;
+    for (; j + 4 <= s->n_hidden; j += 4)
+        for (int64_t r = 0; r < R; r += 2 * LANES) {
+            vec acc[4][2] = {{{0}}};
+            const float *w = s->Ws + j * s->n_in;
             for (int64_t k = 0; k < n; k++) {
-                const float *w = s->Wt + k * hp + j0;
-                for (int j = 0; j < TILE; j++)
-                    acc[j] += x[k] * w[j];
+                vec x0 = load(phi + k * R + r), x1 = load(phi + k * R + r + LANES);
+                for (int i = 0; i < 4; i++) {
+                    acc[i][0] += w[i * s->n_in + k] * x0;
+                    acc[i][1] += w[i * s->n_in + k] * x1;
+                }
             }
-            for (int j = 0; j < TILE; j++)
-                acc[j] = tanh_poly(acc[j]);
-            if (hidden)
-                memcpy(hidden + r * hp + j0, acc, sizeof acc);
-            for (int j = 0; j < TILE; j++)
-                acc[j] *= s->o[j0 + j];
-            for (int j = 0; j < TILE; j++)
-                sum += acc[j];
-            out[r] += sum;
+            for (int i = 0; i < 4; i++) {
+                store(pre + (j + i) * R + r, acc[i][0]);
+                store(pre + (j + i) * R + r + LANES, acc[i][1]);
+            }
+        }
+    for (; j < s->n_hidden; j++)
+        for (int64_t r = 0; r < R; r += LANES) {
+            vec acc = {0};
+            for (int64_t k = 0; k < n; k++)
+                acc += s->Ws[j * s->n_in + k] * load(phi + k * R + r);
+            store(pre + j * R + r, acc);
         }
 }
 
-CLONES void scorer_rows_grad(const struct scorer *s, struct scorer *g, const float u[2],
-                             const float *phi, const uint16_t *counts, const float *dout,
-                             const float *hidden, int64_t rows)
+INLINE float sum_vec(vec v)
 {
-    enum { TILE = 16 };
-    int64_t hp = s->hp, n = s->n_static;
-    for (int64_t j0 = 0; j0 < hp; j0 += TILE)
-        for (int64_t r = 0; r < rows; r++) {
-            const float *h = hidden + r * hp + j0, *x = phi + r * n;
-            float d = dout[r], da[TILE], count = (float)counts[r];
-            if (d == 0.0F)
-                continue;
-            for (int j = 0; j < TILE; j++) {
-                g->o[j0 + j] += d * h[j];
-                da[j] = d * s->o[j0 + j] * (1.0F - h[j] * h[j]);
-                g->b[j0 + j] += da[j];
-                g->Wu[j0 + j] += u[0] * da[j];
-                g->Wu[hp + j0 + j] += u[1] * da[j];
-                g->Wc[j0 + j] += count * da[j];
+    float sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += v[i];
+    return sum;
+}
+
+CLONES void scorer_static_grad(const struct scorer *s, const float *phi, const float *dpre,
+                               double *dW)
+{
+    for (int64_t j = 0; j < s->n_hidden; j++)
+        for (int64_t k = 0; k < s->n_static; k++) {
+            vec acc[2] = {{0}};
+            for (int64_t r = 0; r < R; r += 2 * LANES) {
+                acc[0] += load(dpre + j * R + r) * load(phi + k * R + r);
+                acc[1] += load(dpre + j * R + r + LANES) * load(phi + k * R + r + LANES);
             }
-            for (int64_t k = 0; k < n; k++) {
-                float *w = g->Wt + k * hp + j0;
-                for (int j = 0; j < TILE; j++)
-                    w[j] += x[k] * da[j];
-            }
+            dW[j * s->n_in + k] += (double)sum_vec(acc[0] + acc[1]);
         }
+}
+
+/* ---- one step ---- */
+
+void scorer_bias(const struct scorer *s, const float u[2], float *bias)
+{
+    for (int64_t j = 0; j < s->n_hidden; j++) {
+        bias[j] = s->b[j];
+        if (s->Wu)
+            bias[j] += u[0] * s->Wu[j * s->n_in] + u[1] * s->Wu[j * s->n_in + 1];
+    }
+}
+
+INLINE float count_weight(const struct scorer *s, int64_t j)
+{
+    return s->Wc ? s->Wc[j * s->n_in] : 0;
+}
+
+CLONES void scorer_score(const struct scorer *s, const float *pre, const float *bias,
+                         const float *count, float *out)
+{
+    for (int64_t r = 0; r < R; r += 2 * LANES) {
+        vec sum[2] = {{0}}, times[2] = {{0}};
+        if (count) {
+            times[0] = load(count + r);
+            times[1] = load(count + r + LANES);
+        }
+        for (int64_t j = 0; j < s->n_hidden; j++) {
+            const float *x = pre + j * R + r;
+            float c = count_weight(s, j);
+            sum[0] += s->o[j] * tanh_vec(load(x) + bias[j] + c * times[0]);
+            sum[1] += s->o[j] * tanh_vec(load(x + LANES) + bias[j] + c * times[1]);
+        }
+        store(out + r, sum[0]);
+        store(out + r + LANES, sum[1]);
+    }
+}
+
+CLONES void scorer_grad(const struct scorer *s, const float *pre, const float *bias,
+                        const float *count, const float *d, float *dpre,
+                        struct scorer_sums *sums)
+{
+    for (int64_t j = 0; j < s->n_hidden; j++) {
+        vec sum_da = {0}, sum_count = {0}, sum_hidden = {0}, times = {0};
+        float c = count_weight(s, j);
+        for (int64_t r = 0; r < R; r += LANES) {
+            if (count)
+                times = load(count + r);
+            vec h = tanh_vec(load(pre + j * R + r) + bias[j] + c * times);
+            vec g = load(d + r), da = g * s->o[j] * (1.0F - h * h);
+            store(dpre + j * R + r, load(dpre + j * R + r) + da);
+            sum_da += da;
+            sum_count += times * da;
+            sum_hidden += g * h;
+        }
+        sums[j].da += (double)sum_vec(sum_da);
+        sums[j].count_da += (double)sum_vec(sum_count);
+        sums[j].d_hidden += (double)sum_vec(sum_hidden);
+    }
+}
+
+/* ---- softmax ---- */
+
+CLONES void scorer_exp_sums(const float *z, struct scorer_exp *x)
+{
+    float max = -INFINITY;
+    for (int r = 0; r < R; r++)
+        max = z[r] > max ? z[r] : max;
+    *x = (struct scorer_exp){.max = max};
+    if (isinf(max))
+        return;
+    vec sum = {0}, sum_z = {0};
+    for (int64_t r = 0; r < R; r += LANES) {
+        vec at = load(z + r), e = exp_down(at - max);
+        sum += e;
+        sum_z += e * pick(at > all(-INFINITY), at, all(0.0F));
+    }
+    x->sum = (double)sum_vec(sum);
+    x->sum_z = (double)sum_vec(sum_z);
+}
+
+CLONES void scorer_exp_grad(const float *z, float a, float c, float D, float D0, float H,
+                            float *d)
+{
+    for (int64_t r = 0; r < R; r += LANES) {
+        vec at = load(z + r);
+        ivec is_row = at > all(-INFINITY);
+        vec e = exp_down(at - D), y = pick(is_row, at, all(0.0F)) - D0 + H;
+        store(d + r, (vec)((ivec)(e * (a + c * y)) & is_row));
+    }
 }

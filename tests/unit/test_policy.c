@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT
+ * rl/policy: state fusion against its equations in double, both learners' scores, files. */
+#include "base/file.h"
+#include "rl_pool.h"
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[] = "/tmp/raise-policy-XXXXXX";
+
+static struct policy *make(const struct features *f, enum policy_learner learner,
+                           unsigned parts, int64_t n_hidden)
+{
+    struct err e = ERR_INIT;
+    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
+    o.learner = learner;
+    o.parts = parts;
+    o.n_hidden = n_hidden;
+    struct policy *p = policy_new(f, &o, &e);
+    if (!p)
+        fail_msg("%s", e.msg);
+    return p;
+}
+
+/* Gives a fresh policy something to say. */
+static void shake(struct policy *p, double scale, uint64_t seed)
+{
+    struct rng r;
+    rng_init(&r, seed, 3);
+    for (int64_t i = p->n_hidden * p->n_in; i < p->n_net && p->learner == POLICY_PPO; i++)
+        p->net[i] = (float)(scale * rng_normal(&r));
+    int64_t n = p->n_static;
+    for (int64_t i = 0; i < n && p->learner == POLICY_REWARD_MODEL; i++) {
+        p->mu[i] = scale * rng_normal(&r);
+        for (int64_t j = 0; j < n; j++)
+            p->sigma[i * n + j] = (i == j ? 0.5 : 0.02) * (1 + 0.1 * (double)((i + j) % 3));
+    }
+}
+
+/* The state by its definition, two passes in double. */
+static void define_state(const struct features *f, double *state)
+{
+    int64_t n = 4 + f->dim;
+    double square = 0;
+    for (int64_t k = 0; k < n; k++) {
+        double mean = 0, var = 0;
+        for (int64_t i = 0; i < f->n; i++) {
+            double *x = &state[i * n + k];
+            *x = k == 0   ? f->len_x[i]
+                 : k == 1 ? f->len_y[i]
+                 : k == 2 ? (double)f->logp_yx[i] / f->len_y[i]
+                 : k == 3 ? (double)f->logp_y[i] / f->len_y[i]
+                          : (double)f->embedding[i * f->dim + k - 4];
+            mean += *x / (double)f->n;
+        }
+        for (int64_t i = 0; i < f->n; i++) {
+            state[i * n + k] -= mean;
+            var += state[i * n + k] * state[i * n + k] / (double)f->n;
+        }
+        for (int64_t i = 0; i < f->n && k < 4; i++)
+            state[i * n + k] /= sqrt(var);
+        square += k < 4 ? 0 : var;
+    }
+    for (int64_t i = 0; i < f->n; i++)
+        for (int64_t k = 4; k < n; k++)
+            state[i * n + k] /= sqrt(square / (double)f->dim);
+}
+
+/* F(s) for row i, inputs in the documented order, parts that are off left out. */
+static double define_score(const struct policy *p, const double *state, int64_t i,
+                           const double u[2], double count)
+{
+    double in[64], F = 0;
+    int64_t n = 0, width = 4 + p->dim;
+    for (int k = 0; k < 2 && p->parts & PART_STAGE; k++)
+        in[n++] = u[k];
+    for (int64_t k = 0; k < width; k++)
+        if (p->parts & (k < 4 ? PART_DIFFICULTY : PART_SEMANTIC))
+            in[n++] = state[i * width + k];
+    if (p->parts & PART_COUNT)
+        in[n++] = count;
+    assert_int_equal(n, p->n_in);
+    for (int64_t j = 0; j < p->n_hidden; j++) {
+        double a = (double)policy_b(p)[j];
+        for (int64_t k = 0; k < n; k++)
+            a += (double)policy_W(p)[j * n + k] * in[k];
+        F += (double)policy_o(p)[j] * tanh(a);
+    }
+    return F;
+}
+
+/* 300 rows: two whole blocks and a part. Hidden widths with and without a remainder of four. */
+static void scores_are_the_equations(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned parts;
+        int64_t d, n_hidden;
+    } cases[] = {{PART_ALL, 7, 32},
+                 {PART_ALL, 32, 5},
+                 {PART_DIFFICULTY, 3, 1},
+                 {PART_SEMANTIC | PART_STAGE, 1, 7},
+                 {PART_STAGE | PART_COUNT, 2, 33},
+                 {PART_ALL & ~PART_STAGE, 16, 32},
+                 {PART_ALL & ~PART_COUNT, 5, 6}};
+    const struct policy_stage stage = {
+        .t = 4, .n_steps = 10, .perf_start = -2, .perf_now = -1.5};
+    const double u[2] = {5 * 0.5 / 2, 2 * 3.0 / 10 - 1};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        enum { N = 300 };
+        struct pool pool;
+        uint16_t counts[N] = {0};
+        float scores[N];
+        struct err e = ERR_INIT;
+        pool_make(&pool, N, cases[c].d, 2, c);
+        double *want = mem_alloc((size_t)(N * (4 + cases[c].d)), sizeof *want);
+        define_state(&pool.f, want);
+        struct policy *p = make(&pool.f, POLICY_PPO, cases[c].parts, cases[c].n_hidden);
+        shake(p, 1, c);
+        for (int i = 0; i < N; i += 3)
+            counts[i] = (uint16_t)(i % 4);
+        assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, scores, &e), 0);
+        for (int i = 0; i < N; i++) {
+            double F = define_score(p, want, i, u, counts[i]);
+            /* fp32: some 40 products of order 1, h terms of error 1e-6 */
+            if (!(fabs((double)scores[i] - F) < 3e-6 * (double)(4 + cases[c].n_hidden)))
+                fail_msg("case %zu, row %d: %.9g, not %.9g", c, i, (double)scores[i], F);
+        }
+        policy_free(p);
+        free(want);
+        pool_free(&pool);
+    }
+}
+
+static void first_episode_is_uniform(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    struct pool pool;
+    static const uint16_t counts[N];
+    float scores[N];
+    const struct policy_stage stage = {1, 10, -2, -2};
+    pool_make(&pool, N, 8, 2, 1);
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 32);
+    double square = 0;
+    assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, scores, NULL), 0);
+    for (int i = 0; i < N; i++)
+        assert_true(scores[i] == 0.0F);
+    /* W ~ N(0, 1/n_in): over 32 x 15 numbers, the mean square within a tenth or so. */
+    for (int64_t i = 0; i < p->n_hidden * p->n_in; i++)
+        square += (double)(p->net[i] * p->net[i]) / (double)p->n_hidden;
+    assert_true(fabs(square - 1) < 0.25);
+    policy_free(p);
+    pool_free(&pool);
+}
+
+/* Thompson sampling: scores have sd kappa, are linear in phi, differ by seed and step, and over
+ * many draws w~ has mean mu and covariance Sigma. */
+static void reward_model_draws_from_its_posterior(void **state)
+{
+    (void)state;
+    enum { N = 500, D = 3, DRAWS = 4000 };
+    struct pool pool;
+    static const uint16_t counts[N];
+    float *scores = mem_alloc(N, sizeof *scores), *again = mem_alloc(N, sizeof *again);
+    pool_make(&pool, N, D, 1, 4);
+    struct policy *p = make(&pool.f, POLICY_REWARD_MODEL, PART_SEMANTIC, 1);
+    shake(p, 1, 4);
+    struct policy_stage stage = {1, 10, -2, -2};
+    assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, scores, NULL), 0);
+    double sum = 0, square = 0;
+    for (int i = 0; i < N; i++) {
+        sum += (double)scores[i] / N;
+        square += (double)(scores[i] * scores[i]) / N;
+    }
+    assert_true(fabs(sum) < 1e-4);
+    assert_true(fabs(sqrt(square) - 3) < 1e-4);
+    assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 2, again, NULL), 0);
+    assert_memory_not_equal(scores, again, N * sizeof *scores);
+    stage.t = 2;
+    assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, again, NULL), 0);
+    assert_memory_not_equal(scores, again, N * sizeof *scores);
+    /* Deployed: mu, whatever the seed and step. */
+    float phi[D];
+    double mean[D] = {0}, cov[D][D] = {{0}}, scale = 0;
+    assert_int_equal(policy_score(p, &pool.f, &stage, counts, true, 9, again, NULL), 0);
+    for (int i = 0; i < N; i++) {
+        double y = 0;
+        policy_phi(p, &pool.f, i, phi);
+        for (int k = 0; k < D; k++)
+            y += (double)phi[k] * p->mu[k];
+        scale = i ? scale : (double)again[i] / y;
+        assert_true(fabs((double)again[i] - scale * y) < 1e-4);
+    }
+    /* The draws themselves. */
+    for (int i = 0; i < DRAWS; i++) {
+        double w[D];
+        assert_int_equal(policy_draw(p, (uint64_t)i, 1, w, NULL), 0);
+        for (int a = 0; a < D; a++) {
+            mean[a] += w[a] / DRAWS;
+            for (int b = 0; b < D; b++)
+                cov[a][b] += (w[a] - p->mu[a]) * (w[b] - p->mu[b]) / DRAWS;
+        }
+    }
+    for (int a = 0; a < D; a++) { /* five standard errors */
+        assert_true(fabs(mean[a] - p->mu[a]) < 5 * sqrt(0.6 / DRAWS));
+        for (int b = 0; b < D; b++)
+            assert_true(fabs(cov[a][b] - p->sigma[a * D + b]) < 5 * sqrt(2.0 / DRAWS));
+    }
+    policy_free(p);
+    free(scores);
+    free(again);
+    pool_free(&pool);
+}
+
+static void threads_do_not_change_scores(void **state)
+{
+    (void)state;
+    enum { N = 70001 };
+    struct pool pool;
+    uint16_t *counts = mem_zalloc(N, sizeof *counts);
+    float *scores[2] = {mem_alloc(N, sizeof(float)), mem_alloc(N, sizeof(float))};
+    const struct policy_stage stage = {2, 10, -2, -1.9};
+    pool_make(&pool, N, 8, 3, 6);
+    for (int learner = 0; learner < 2; learner++) {
+        for (int k = 0; k < 2; k++) {
+            omp_set_num_threads(k ? 5 : 1);
+            struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 32);
+            shake(p, 1, 6);
+            assert_int_equal(
+                policy_score(p, &pool.f, &stage, counts, false, 1, scores[k], NULL), 0);
+            policy_free(p);
+        }
+        assert_memory_equal(scores[0], scores[1], N * sizeof(float));
+    }
+    omp_set_num_threads(omp_get_num_procs());
+    free(scores[0]);
+    free(scores[1]);
+    free(counts);
+    pool_free(&pool);
+}
+
+static void constant_columns_are_zero(void **state)
+{
+    (void)state;
+    enum { N = 50 };
+    struct pool pool;
+    float phi[8];
+    pool_make(&pool, N, 4, 1, 2);
+    for (int i = 0; i < N; i++) {
+        pool.len_x[i] = 17;
+        pool.len_y[i] = 3;
+        pool.logp_y[i] = -0.7F;
+    }
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 4);
+    for (int i = 0; i < N; i++) {
+        policy_phi(p, &pool.f, i, phi);
+        assert_true(phi[0] == 0.0F && phi[1] == 0.0F && fabsf(phi[3]) < 1e-6F);
+        assert_true(isfinite(phi[2]));
+    }
+    policy_free(p);
+    pool_free(&pool);
+}
+
+/* ---- files ---- */
+
+static void files_come_back(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct pool pool;
+    static const uint16_t counts[N];
+    float a[N], b[N];
+    struct err e = ERR_INIT;
+    const struct policy_stage stage = {3, 10, -2, -1.9};
+    pool_make(&pool, N, 6, 2, 8);
+    for (int learner = 0; learner < 2; learner++)
+        for (unsigned parts = PART_DIFFICULTY; parts <= PART_ALL; parts++) {
+            if (learner && !(parts & (PART_DIFFICULTY | PART_SEMANTIC)))
+                continue;
+            struct policy *p = make(&pool.f, (enum policy_learner)learner, parts, 5);
+            shake(p, 1, parts);
+            p->iteration = 3;
+            p->adam_step = 12;
+            p->kappa = 2.5;
+            p->reward_sd = 0.1 + 0.2;
+            assert_int_equal(policy_write(p, path, parts & 1 ? ST_PLAIN : 0, NULL, &e), 0);
+            struct policy *q = policy_read(path, &e);
+            if (!q)
+                fail_msg("%s", e.msg);
+            assert_int_equal(policy_id(q), policy_id(p));
+            assert_int_equal(policy_features(q), pool.f.id);
+            assert_int_equal(policy_learner(q), learner);
+            assert_int_equal(policy_iteration(q), 3);
+            assert_int_equal(q->parts, parts);
+            assert_true(q->reward_sd == p->reward_sd);
+            assert_true(learner ? q->kappa == 2.5 : q->adam_step == 12);
+            assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, a, &e), 0);
+            assert_int_equal(policy_score(q, &pool.f, &stage, counts, false, 1, b, &e), 0);
+            assert_memory_equal(a, b, sizeof a);
+            policy_free(p);
+            policy_free(q);
+        }
+    pool_free(&pool);
+}
+
+static void refuse(const char *tensor, const void *data, int64_t n, const char *key,
+                   const char *value, int code, const char *what)
+{
+    struct err e = ERR_INIT;
+    struct st_msg *m = st_read(path, "policy", &e);
+    assert_non_null(m);
+    struct st_msg *changed = st_msg_copy(m);
+    if (key && value)
+        st_msg_set_meta(changed, key, value);
+    else if (key)
+        st_msg_unset_meta(changed, key);
+    if (tensor) {
+        struct st_msg *rest = st_msg_new();
+        for (int64_t i = 0; i < st_msg_n_meta(m); i++) {
+            const char *k, *v;
+            st_msg_meta_at(m, i, &k, &v);
+            st_msg_set_meta(rest, k, v);
+        }
+        for (int64_t i = 0; i < st_msg_n_tensors(m); i++) {
+            const struct st_tensor *x = st_msg_at(m, i);
+            if (strcmp(x->name, tensor))
+                st_msg_add_copy(rest, x->name, x->dtype, x->n_dims, x->shape, x->data);
+        }
+        if (data)
+            st_msg_add_copy(rest, tensor, ST_F64, 1, &n, data);
+        st_msg_free(changed);
+        changed = rest;
+    }
+    char *bad = mem_printf("%s.bad", path);
+    assert_int_equal(st_write(bad, 0, changed, &e), 0);
+    struct policy *p = policy_read(bad, &e);
+    if (p || e.code != code || !strstr(e.msg, what) || strstr(e.msg, bad) != e.msg)
+        fail_msg("expected %d, \"%s\"; got %d, \"%s\"", code, what, e.code, e.msg);
+    unlink(bad);
+    free(bad);
+    st_msg_free(changed);
+    st_msg_free(m);
+}
+
+static void bad_files_are_named(void **state)
+{
+    (void)state;
+    struct pool pool;
+    struct err e = ERR_INIT;
+    double zeros[10] = {0}, nan[10];
+    for (int i = 0; i < 10; i++)
+        nan[i] = NAN;
+    pool_make(&pool, 20, 6, 1, 8);
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 5);
+    assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
+    refuse(NULL, NULL, 0, "raise.learner", "sarsa", ERR_UNSUPPORTED, "learner \"sarsa\"");
+    refuse(NULL, NULL, 0, "raise.parts", "16", ERR_RANGE, "raise.parts");
+    refuse(NULL, NULL, 0, "raise.parts", "3", ERR_MISMATCH, "\"W\"");
+    refuse(NULL, NULL, 0, "raise.features", NULL, ERR_FORMAT, "raise.features");
+    refuse(NULL, NULL, 0, "raise.adam_step", "-1", ERR_RANGE, "raise.adam_step");
+    refuse("W", NULL, 0, NULL, NULL, ERR_FORMAT, "\"W\"");
+    refuse("norm_center", zeros, 9, NULL, NULL, ERR_MISMATCH, "norm_scale");
+    refuse("norm_scale", zeros, 10, NULL, NULL, ERR_RANGE, "norm_scale");
+    refuse("norm_scale", nan, 10, NULL, NULL, ERR_NONFINITE, "norm_scale");
+    refuse("norm_center", nan, 10, NULL, NULL, ERR_NONFINITE, "norm_center");
+    refuse("critic", nan, 6, NULL, NULL, ERR_NONFINITE, "critic");
+    policy_free(p);
+    p = make(&pool.f, POLICY_REWARD_MODEL, PART_ALL, 5);
+    assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
+    refuse("mu", nan, 10, NULL, NULL, ERR_NONFINITE, "mu");
+    refuse(NULL, NULL, 0, "raise.kappa", NULL, ERR_FORMAT, "raise.kappa");
+    policy_free(p);
+    pool_free(&pool);
+}
+
+static void what_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    struct pool pool, other;
+    struct err e = ERR_INIT;
+    static const uint16_t counts[20];
+    float scores[20];
+    const struct policy_stage stage = {1, 10, -2, -2};
+    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
+    pool_make(&pool, 20, 6, 1, 8);
+    pool_make(&other, 20, 6, 1, 9);
+    o.parts = 0;
+    assert_null(policy_new(&pool.f, &o, &e));
+    assert_int_equal(e.code, ERR_RANGE);
+    o = (struct policy_options)POLICY_OPTIONS_DEFAULTS;
+    o.learner = POLICY_REWARD_MODEL;
+    o.parts = PART_STAGE | PART_COUNT;
+    assert_null(policy_new(&pool.f, &o, &e));
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 5);
+    assert_int_equal(policy_score(p, &other.f, &stage, counts, false, 1, scores, &e),
+                     ERR_MISMATCH);
+    policy_free(p);
+    policy_free(NULL);
+    pool_free(&pool);
+    pool_free(&other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scores_are_the_equations),
+        cmocka_unit_test(first_episode_is_uniform),
+        cmocka_unit_test(reward_model_draws_from_its_posterior),
+        cmocka_unit_test(threads_do_not_change_scores),
+        cmocka_unit_test(constant_columns_are_zero),
+        cmocka_unit_test(files_come_back),
+        cmocka_unit_test(bad_files_are_named),
+        cmocka_unit_test(what_cannot_be_is_refused),
+    };
+    close(mkstemp(path));
+    int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(path);
+    return n_failed;
+}
