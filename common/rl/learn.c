@@ -13,6 +13,7 @@ static int check(const struct policy *p, const struct features *f, const struct 
     if (t->features != f->id)
         return err_set(e, ERR_MISMATCH, "%s: the trajectory was made with other features",
                        name);
+    is_new = is_new && p->learner == POLICY_PPO; /* the reward model learns from any choice */
     if (is_new && t->policy != policy_id(p))
         return err_set(e, ERR_MISMATCH, "%s: the trajectory was drawn from another policy",
                        name);
@@ -42,10 +43,10 @@ static double reward(const struct traj *t, int64_t step)
     return t->perf[step + 1] - t->perf[step];
 }
 
-/* Sum over the new episodes' mean, sd over all rewards. */
+/* The sd of all rewards; of rewards that are all alike their size, and of zeros 1. */
 static void measure(struct episodes *eps)
 {
-    double sum = 0, square = 0, gain = 0;
+    double sum = 0, square = 0, size = 0, gain = 0;
     for (int64_t i = 0; i < eps->n; i++) {
         const struct traj *t = eps->traj[i];
         for (int64_t k = 0; k < t->n_steps; k++)
@@ -58,11 +59,14 @@ static void measure(struct episodes *eps)
     }
     double mean = sum / (double)eps->n_rows;
     for (int64_t i = 0; i < eps->n; i++)
-        for (int64_t k = 0; k < eps->traj[i]->n_steps; k++)
-            square += pow(reward(eps->traj[i], k) - mean, 2);
+        for (int64_t k = 0; k < eps->traj[i]->n_steps; k++) {
+            double r = reward(eps->traj[i], k);
+            square += (r - mean) * (r - mean);
+            size += r * r;
+        }
     eps->sd = sqrt(square / (double)eps->n_rows);
-    if (!(eps->sd > 1e-12))
-        eps->sd = 1e-12;
+    if (!(eps->sd > 1e-9 * sqrt(size / (double)eps->n_rows)))
+        eps->sd = size > 0 ? sqrt(size / (double)eps->n_rows) : 1;
     eps->mean_return = eps->n_new ? gain / (double)eps->n_new : 0;
 }
 

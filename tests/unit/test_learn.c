@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: MIT
+ * rl/learn: PPO's loss and gradient against their definition in double, the reward model's
+ * posterior against a dense computation, what is refused. */
+#include "rl/learn_replay.h"
+#include "rl_pool.h"
+
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+enum { MAX_EPISODES = 3, MAX_STEPS = 16 };
+
+static void assert_near(double got, double want, double tolerance, const char *what)
+{
+    if (!(fabs(got - want) <= tolerance))
+        fail_msg("%s: %.17g, not %.17g", what, got, want);
+}
+
+static double wander(void *arg, const int64_t *picks, int64_t n, int64_t t, double perf)
+{
+    (void)arg;
+    (void)t;
+    return perf + 0.02 * sin((double)(picks[0] + 3 * n));
+}
+
+static struct policy *make(const struct features *f, enum policy_learner learner,
+                           unsigned parts, int64_t n_hidden)
+{
+    struct err e = ERR_INIT;
+    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
+    o.learner = learner;
+    o.parts = parts;
+    o.n_hidden = n_hidden;
+    struct policy *p = policy_new(f, &o, &e);
+    if (!p)
+        fail_msg("%s", e.msg);
+    return p;
+}
+
+static void move(struct policy *p, double scale, uint64_t seed)
+{
+    struct rng r;
+    rng_init(&r, seed, 5);
+    for (int64_t i = 0; i < p->n_net; i++)
+        p->net[i] += (float)(scale * rng_normal(&r));
+}
+
+/* ---- PPO's loss by its definition ---- */
+
+struct definition {
+    const struct features *f;
+    const struct policy *p; /* sizes and parts */
+    const double *net;      /* parameters, in double */
+    const struct learn_options *o;
+    const double *A;
+    double *item_old; /* of all picks; written when is_old */
+    bool is_old;
+    int64_t n_steps, n_clipped, n_free;
+};
+
+static double define_score(const struct definition *x, int64_t row, const float u[2], int count)
+{
+    const struct policy *p = x->p;
+    const double *b = x->net + p->n_hidden * p->n_in, *o = b + p->n_hidden;
+    float phi[64];
+    double in[70], F = 0;
+    int64_t n = 0;
+    policy_phi(p, x->f, row, phi);
+    for (int k = 0; k < 2 && p->parts & PART_STAGE; k++)
+        in[n++] = (double)u[k];
+    for (int64_t k = 0; k < p->n_static; k++)
+        in[n++] = (double)phi[k];
+    if (p->parts & PART_COUNT)
+        in[n++] = count;
+    for (int64_t j = 0; j < p->n_hidden; j++) {
+        double a = b[j];
+        for (int64_t k = 0; k < n; k++)
+            a += x->net[j * n + k] * in[k];
+        F += o[j] * tanh(a);
+    }
+    return F;
+}
+
+static double define_surrogate(struct definition *x, double log_ratio, double A)
+{
+    double rho = exp(fmin(fmax(log_ratio, -20), 20)), eps = x->o->clip;
+    double clipped = fmin(fmax(rho, 1 - eps), 1 + eps);
+    x->n_clipped += clipped * A < rho * A;
+    x->n_free += clipped * A >= rho * A;
+    return fmin(rho * A, clipped * A);
+}
+
+/* Loss of one step: picks leave the class one by one, each a softmax over who is left. */
+static double define_step(struct definition *x, const struct traj *t, int64_t k, double A,
+                          bool *is_used, const int *count, double *item_old)
+{
+    int64_t N = x->f->n, C = t->n_classes, first = t->list_offset[k * C];
+    double *z = mem_alloc((size_t)N, sizeof *z), loss = 0;
+    bool *is_out = mem_alloc((size_t)N, sizeof *is_out);
+    float u[2];
+    const struct policy_stage stage = {k + 1, t->n_steps, t->perf[0], t->perf[k]};
+    policy_stage_inputs(&stage, u);
+    for (int64_t i = 0; i < N; i++)
+        z[i] = define_score(x, i, u, count[i]) / t->tau;
+    for (int64_t c = 0; c < C; c++) {
+        int64_t from = t->list_offset[k * C + c], to = t->list_offset[k * C + c + 1];
+        double logp = 0, sum = 0, H = 0, b = (double)(to - from), part = 0;
+        int64_t n = 0;
+        if (from == to)
+            continue;
+        for (int64_t i = 0; i < N; i++) {
+            is_out[i] = x->f->class_of[i] != c || (is_used[i] && !t->has_repeats);
+            sum += is_out[i] ? 0 : exp(z[i]);
+            n += !is_out[i];
+        }
+        for (int64_t i = 0; i < N; i++)
+            H -= is_out[i] ? 0 : exp(z[i]) / sum * log(exp(z[i]) / sum);
+        for (int64_t i = from; i < to; i++) {
+            double rest = 0, lp;
+            for (int64_t j = 0; j < N; j++)
+                rest += is_out[j] ? 0 : exp(z[j]);
+            lp = z[t->pick[i]] - log(rest);
+            is_out[t->pick[i]] = true;
+            logp += lp;
+            if (x->is_old)
+                item_old[i - first] = lp;
+            else if (x->o->ratio == RATIO_ITEM)
+                part += define_surrogate(x, lp - item_old[i - first], A) / b;
+        }
+        if (x->o->ratio != RATIO_ITEM && !x->is_old)
+            part = define_surrogate(
+                x, (logp - t->list_logp[k * C + c]) / (x->o->ratio == RATIO_MEAN ? b : 1), A);
+        loss -= part + (n > 1 ? x->o->entropy * H / log((double)n) : 0);
+    }
+    free(z);
+    free(is_out);
+    return loss / (double)C / (double)x->n_steps;
+}
+
+static double define_loss(struct definition *x, const struct traj *t, int64_t n_episodes)
+{
+    double loss = 0;
+    const double *A = x->A;
+    double *old = x->item_old;
+    bool *is_used = mem_alloc((size_t)x->f->n, sizeof *is_used);
+    int *count = mem_alloc((size_t)x->f->n, sizeof *count);
+    for (int64_t e = 0; e < n_episodes; e++) {
+        memset(is_used, 0, (size_t)x->f->n * sizeof *is_used);
+        memset(count, 0, (size_t)x->f->n * sizeof *count);
+        for (int64_t k = 0; k < t[e].n_steps; k++) {
+            int64_t C = t[e].n_classes, left = 0;
+            for (int64_t i = 0; i < x->f->n; i++)
+                left += !is_used[i];
+            if (!left && !t[e].has_repeats)
+                memset(is_used, 0, (size_t)x->f->n * sizeof *is_used);
+            loss += define_step(x, &t[e], k, *A++, is_used, count, old);
+            for (int64_t i = t[e].list_offset[k * C]; i < t[e].list_offset[(k + 1) * C]; i++) {
+                is_used[t[e].pick[i]] = true;
+                count[t[e].pick[i]]++;
+                old++;
+            }
+        }
+    }
+    free(is_used);
+    free(count);
+    return loss;
+}
+
+struct ppo_case {
+    const char *what;
+    int64_t n, d, n_classes, n_hidden, n_episodes, n_steps, batch;
+    double tau, weight, shift, clip, entropy;
+    enum learn_ratio ratio;
+    unsigned parts;
+    bool has_repeats;
+};
+static const struct ppo_case ppo_cases[] = {
+    {"plain", 60, 3, 2, 4, 1, 3, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, false},
+    {"class ratio", 60, 3, 2, 4, 2, 3, 6, 1, 1, 0.02, 0.2, 0.01, RATIO_CLASS, PART_ALL, false},
+    {"item ratio", 60, 3, 2, 4, 2, 3, 6, 1, 1, 0.1, 0.2, 0.01, RATIO_ITEM, PART_ALL, false},
+    {"several blocks", 400, 2, 2, 3, 1, 2, 16, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, 0},
+    {"taken whole, mask cleared", 14, 3, 3, 4, 2, 6, 6, 1, 1, 0.05, 0.2, 0.1, RATIO_MEAN,
+     PART_ALL, false},
+    {"taken whole, item", 14, 3, 3, 4, 1, 6, 6, 1, 1, 0.05, 0.2, 0.1, RATIO_ITEM, PART_ALL,
+     false},
+    {"repeats", 12, 3, 2, 4, 1, 5, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, true},
+    {"tau", 60, 3, 2, 4, 1, 3, 6, 0.4, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, false},
+    {"entropy", 60, 3, 2, 4, 1, 3, 6, 1, 1, 0.05, 0.2, 2, RATIO_MEAN, PART_ALL, false},
+    {"sharp scores", 60, 3, 2, 4, 1, 3, 6, 1, 10, 0.01, 0.2, 0.01, RATIO_MEAN, PART_ALL, false},
+    {"mostly clipped", 60, 3, 2, 4, 3, 3, 6, 1, 1, 0.4, 0.05, 0.01, RATIO_MEAN, PART_ALL, 0},
+    {"more classes than picks", 30, 3, 5, 4, 1, 3, 3, 1, 1, 0.05, 0.2, 0.1, RATIO_MEAN,
+     PART_ALL, false},
+    {"no stage", 60, 3, 2, 5, 1, 3, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN,
+     PART_ALL & ~PART_STAGE, false},
+    {"stage and count", 20, 3, 2, 4, 1, 4, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN,
+     PART_STAGE | PART_COUNT, true},
+};
+
+/* Episodes of a case from policy p, the trajectories and the struct around them. */
+struct drawn {
+    struct traj t[MAX_EPISODES];
+    const struct traj *all[MAX_EPISODES];
+    const char *name[MAX_EPISODES];
+    bool is_new[MAX_EPISODES];
+    struct episodes eps;
+};
+
+static void draw(struct drawn *x, const struct ppo_case *c, const struct policy *p,
+                 const struct features *f)
+{
+    memset(x, 0, sizeof *x);
+    for (int64_t i = 0; i < c->n_episodes; i++) {
+        struct err e = ERR_INIT;
+        struct pool_episode q = {.n_steps = c->n_steps,
+                                 .batch = c->batch,
+                                 .tau = c->tau,
+                                 .perf_start = -2,
+                                 .seed = (uint64_t)i,
+                                 .has_repeats = c->has_repeats,
+                                 .world = wander};
+        if (pool_run(p, f, &q, &x->t[i], &e) < 0)
+            fail_msg("%s: %s", c->what, e.msg);
+        x->all[i] = &x->t[i];
+        x->name[i] = "episode";
+        x->is_new[i] = true;
+    }
+    x->eps = (struct episodes){.traj = x->all,
+                               .name = x->name,
+                               .is_new = x->is_new,
+                               .n = c->n_episodes,
+                               .n_new = c->n_episodes};
+}
+
+static void drawn_free(struct drawn *x)
+{
+    for (int i = 0; i < MAX_EPISODES; i++)
+        traj_free(&x->t[i]);
+}
+
+/* The whole gradient against central differences of the definition. The scorer's fp32 leaves an
+ * error of about 1e-6 a score, hence in log pi and in the gradient; a ratio within that of the
+ * clip's edge could fall on the other side, which no case does. */
+static void gradient_is_the_slope_of_the_definition(void **state)
+{
+    (void)state;
+    int64_t n_clipped = 0, n_free = 0;
+    for (size_t i = 0; i < sizeof ppo_cases / sizeof *ppo_cases; i++) {
+        const struct ppo_case *c = &ppo_cases[i];
+        struct pool pool;
+        struct drawn x;
+        struct err e = ERR_INIT;
+        pool_make(&pool, c->n, c->d, c->n_classes, i);
+        struct policy *p = make(&pool.f, POLICY_PPO, c->parts, c->n_hidden);
+        move(p, c->weight, i);
+        draw(&x, c, p, &pool.f);
+        const struct learn_options o = {
+            .clip = c->clip, .entropy = c->entropy, .ratio = c->ratio};
+        double A[MAX_EPISODES * MAX_STEPS], *g = mem_alloc((size_t)p->n_net, sizeof *g);
+        double *net = mem_alloc((size_t)p->n_net, sizeof *net), old[1024];
+        for (int k = 0; k < MAX_EPISODES * MAX_STEPS; k++)
+            A[k] = k % 2 ? 0.3 + 0.1 * k : -1 - 0.1 * k;
+        struct replay_sums sums;
+        struct replay *q = replay_new(&pool.f, &x.eps, &e);
+        if (!q || replay_run(q, p, A, &o, &sums, g, &e) < 0)
+            fail_msg("%s: %s", c->what, e.msg);
+        /* At the policy that drew the episodes every ratio is one. */
+        assert_near(sums.kl, 0, 1e-9, c->what);
+        assert_true(sums.n_clipped == 0);
+        struct definition def = {.f = &pool.f,
+                                 .p = p,
+                                 .net = net,
+                                 .o = &o,
+                                 .A = A,
+                                 .item_old = old,
+                                 .is_old = true,
+                                 .n_steps = c->n_episodes * c->n_steps};
+        for (int64_t k = 0; k < p->n_net; k++)
+            net[k] = (double)p->net[k];
+        define_loss(&def, x.t, c->n_episodes);
+        def.is_old = false;
+
+        move(p, c->shift, 99);
+        for (int64_t k = 0; k < p->n_net; k++)
+            net[k] = (double)p->net[k];
+        assert_int_equal(replay_run(q, p, A, &o, &sums, g, &e), 0);
+        def.n_clipped = def.n_free = 0;
+        double loss = define_loss(&def, x.t, c->n_episodes), norm = 0;
+        n_clipped += def.n_clipped;
+        n_free += def.n_free;
+        assert_near(sums.policy_loss - o.entropy * sums.entropy, loss, 2e-5 * (1 + fabs(loss)),
+                    c->what);
+        for (int64_t k = 0; k < p->n_net; k++)
+            norm = fmax(norm, fabs(g[k]));
+        for (int64_t k = 0; k < p->n_net; k++) {
+            const double h = 1e-5;
+            double at = net[k];
+            net[k] = at + h;
+            double up = define_loss(&def, x.t, c->n_episodes);
+            net[k] = at - h;
+            double down = define_loss(&def, x.t, c->n_episodes);
+            net[k] = at;
+            char what[100];
+            snprintf(what, sizeof what, "%s, parameter %lld", c->what, (long long)k);
+            assert_near(g[k], (up - down) / (2 * h), 2e-5 * (1 + norm) * c->weight, what);
+        }
+        replay_free(q);
+        free(g);
+        free(net);
+        drawn_free(&x);
+        policy_free(p);
+        pool_free(&pool);
+    }
+    assert_true(n_clipped > 5 && n_free > 100); /* both branches were seen */
+}
+
+static const struct learn_options defaults = {.n_epochs = 4,
+                                              .lr = 3e-2,
+                                              .lambda = 0.95,
+                                              .clip = 0.2,
+                                              .entropy = 0.01,
+                                              .grad_clip = 1,
+                                              .memory = 0.5};
+
+static const char *const names[] = {"t1", "t2", "t3"};
+
+static void threads_do_not_change_an_update(void **state)
+{
+    (void)state;
+    static const struct ppo_case c = {.what = "threads",
+                                      .n_episodes = 3,
+                                      .n_steps = 6,
+                                      .batch = 40,
+                                      .tau = 1,
+                                      .has_repeats = false};
+    struct pool pool;
+    struct drawn x;
+    pool_make(&pool, 20000, 6, 3, 1);
+    for (int learner = 0; learner < 2; learner++) {
+        uint64_t id[3];
+        struct learn_metrics m[3][4];
+        memset(m, 0, sizeof m);
+        for (int k = 0; k < 3; k++) {
+            const int threads[] = {1, 2, 5};
+            omp_set_num_threads(threads[k]);
+            struct err e = ERR_INIT;
+            struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 32);
+            int64_t n_dropped;
+            draw(&x, &c, p, &pool.f);
+            if (learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m[k], &n_dropped, &e) < 0)
+                fail_msg("%s", e.msg);
+            id[k] = policy_id(p);
+            drawn_free(&x);
+            policy_free(p);
+        }
+        assert_true(id[0] == id[1] && id[0] == id[2]);
+        assert_memory_equal(m[0], m[1], sizeof m[0]);
+        assert_memory_equal(m[0], m[2], sizeof m[0]);
+    }
+    omp_set_num_threads(omp_get_num_procs());
+    pool_free(&pool);
+}
+
+/* ---- critic, advantages, metrics of an update ---- */
+
+/* gamma 0: the critic's returns are the rewards; two rewards alike have the same advantage.
+ * With o = 0 the first epoch's policy loss is -mean A = 0, its entropy 1 (uniform), its
+ * ratios 1. */
+static void first_epoch_is_neutral(void **state)
+{
+    (void)state;
+    static const struct ppo_case c = {
+        .what = "neutral", .n_episodes = 2, .n_steps = 5, .batch = 8, .tau = 1};
+    struct pool pool;
+    struct drawn x;
+    struct err e = ERR_INIT;
+    struct learn_metrics m[4];
+    int64_t n_dropped;
+    pool_make(&pool, 300, 4, 2, 2);
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 8);
+    draw(&x, &c, p, &pool.f);
+    assert_int_equal(learn_update(p, &pool.f, x.t, names, 2, 2, &defaults, m, &n_dropped, &e),
+                     4);
+    assert_int_equal(n_dropped, 0);
+    assert_int_equal(policy_iteration(p), 1);
+    assert_near(m[0].policy_loss, 0, 1e-6, "policy loss");
+    assert_near(m[0].entropy, 1, 1e-6, "entropy");
+    assert_near(m[0].kl, 0, 1e-9, "kl");
+    assert_near(m[0].loss, -0.01, 1e-6, "loss");
+    assert_true(m[3].loss < m[0].loss && m[3].kl > 0);
+    assert_true(m[0].iteration == 1 && m[3].epoch == 4);
+    double gain = 0;
+    for (int i = 0; i < 2; i++)
+        gain += (x.t[i].perf[5] - x.t[i].perf[0]) / 2;
+    assert_near(m[0].mean_return, gain, 1e-12, "mean return");
+    drawn_free(&x);
+    policy_free(p);
+    pool_free(&pool);
+}
+
+/* One reward a whole training run, or rewards all alike: nothing may blow up. */
+static void rewards_without_spread_are_harmless(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_make(&pool, 100, 4, 2, 3);
+    for (int learner = 0; learner < 2; learner++)
+        for (int64_t T = 1; T <= 3; T += 2) {
+            const struct ppo_case c = {
+                .what = "flat", .n_episodes = 1, .n_steps = T, .batch = 8, .tau = 1};
+            struct drawn x;
+            struct err e = ERR_INIT;
+            struct learn_metrics m[4];
+            int64_t n_dropped;
+            struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+            draw(&x, &c, p, &pool.f);
+            for (int64_t k = 1; k <= T; k++)
+                x.t[0].perf[k] = x.t[0].perf[k - 1] + (T == 1 ? 0.25 : 0);
+            if (learn_update(p, &pool.f, x.t, names, 1, 1, &defaults, m, &n_dropped, &e) < 0)
+                fail_msg("%s", e.msg);
+            assert_true(isfinite(m[0].loss) && isfinite(m[0].grad_norm) && m[0].reward_sd > 0);
+            for (int64_t i = 0; i < p->n_static && learner; i++)
+                assert_true(fabs(p->mu[i]) < 10);
+            drawn_free(&x);
+            policy_free(p);
+        }
+    pool_free(&pool);
+}
+
+/* ---- the reward model ---- */
+
+/* Solves A x = b by elimination with pivoting; A and b are destroyed. Returns log |det A|. */
+static double eliminate(double *A, double *b, int n, int n_b)
+{
+    double logdet = 0;
+    for (int k = 0; k < n; k++) {
+        int best = k;
+        for (int i = k; i < n; i++)
+            best = fabs(A[i * n + k]) > fabs(A[best * n + k]) ? i : best;
+        for (int j = 0; j < n; j++) {
+            double t = A[k * n + j];
+            A[k * n + j] = A[best * n + j];
+            A[best * n + j] = t;
+        }
+        for (int j = 0; j < n_b; j++) {
+            double t = b[k * n_b + j];
+            b[k * n_b + j] = b[best * n_b + j];
+            b[best * n_b + j] = t;
+        }
+        logdet += log(fabs(A[k * n + k]));
+        for (int i = 0; i < n; i++) {
+            double s = A[i * n + k] / A[k * n + k];
+            for (int j = k; j < n && i != k; j++)
+                A[i * n + j] -= s * A[k * n + j];
+            for (int j = 0; j < n_b && i != k; j++)
+                b[i * n_b + j] -= s * b[k * n_b + j];
+        }
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n_b; j++)
+            b[i * n_b + j] /= A[i * n + i];
+    return logdet;
+}
+
+/* The posterior as that of a Gaussian process over the rows: with K = X S X' + s2 I, S the
+ * prior covariance, mean = S X' K^-1 y, covariance = S - S X' K^-1 X S, log evidence from K.
+ * None of the program's formulas is used. */
+static void posterior_is_the_dense_one(void **state)
+{
+    (void)state;
+    enum { E = 3, T = 5, D = 3, P = 4 + D, Q = 6 + P, ROWS = E * T };
+    static const struct ppo_case c = {
+        .what = "dense", .n_episodes = E, .n_steps = T, .batch = 7, .tau = 1};
+    struct pool pool;
+    struct drawn x;
+    struct err e = ERR_INIT;
+    struct learn_metrics m;
+    int64_t n_dropped;
+    struct learn_options o = defaults;
+    o.memory = 0.3;
+    pool_make(&pool, 80, D, 2, 5);
+    struct policy *p = make(&pool.f, POLICY_REWARD_MODEL, PART_ALL, 1);
+    draw(&x, &c, p, &pool.f);
+    assert_int_equal(learn_update(p, &pool.f, x.t, names, E, 0, &o, &m, &n_dropped, &e), 1);
+
+    static double X[ROWS][Q], y[ROWS], S[Q], K[ROWS * ROWS], b[ROWS * (1 + Q)];
+    double sum = 0, square = 0;
+    for (int i = 0; i < E; i++)
+        for (int k = 0; k < T; k++) {
+            y[i * T + k] = x.t[i].perf[k + 1] - x.t[i].perf[k];
+            sum += y[i * T + k];
+            square += y[i * T + k] * y[i * T + k];
+        }
+    double sd = sqrt(square / ROWS - sum / ROWS * sum / ROWS);
+    assert_near(m.reward_sd, sd, 1e-12, "sd");
+    for (int i = 0; i < E; i++) {
+        double mean[P] = {0};
+        for (int k = 0; k < T; k++) {
+            int row = i * T + k;
+            double u1 = 5 * (x.t[i].perf[k] - x.t[i].perf[0]) / 2, u2 = 2.0 * k / T - 1;
+            int64_t from = x.t[i].list_offset[k * 2], to = x.t[i].list_offset[k * 2 + 2];
+            y[row] /= sd;
+            X[row][0] = 1;
+            X[row][1] = u2;
+            X[row][2] = u2 * u2;
+            X[row][3] = u1;
+            X[row][4] = k > 0 ? y[row - 1] : 0;
+            X[row][5] = k > 1 ? y[row - 2] : 0;
+            for (int j = 0; j < P; j++)
+                mean[j] *= o.memory;
+            for (int64_t at = from; at < to; at++) {
+                float phi[P];
+                policy_phi(p, &pool.f, x.t[i].pick[at], phi);
+                for (int j = 0; j < P; j++)
+                    mean[j] += (1 - o.memory) * (double)phi[j] / (double)(to - from);
+            }
+            memcpy(&X[row][6], mean, sizeof mean);
+        }
+    }
+    for (int j = 0; j < Q; j++)
+        S[j] = j == 0 ? 1e6 : j < 6 ? 10 : p->v;
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < ROWS; j++) {
+            K[i * ROWS + j] = i == j ? p->s2 : 0;
+            for (int k = 0; k < Q; k++)
+                K[i * ROWS + j] += X[i][k] * S[k] * X[j][k];
+        }
+        b[i * (1 + Q)] = y[i];
+        for (int k = 0; k < Q; k++)
+            b[i * (1 + Q) + 1 + k] = X[i][k] * S[k];
+    }
+    double logdet = eliminate(K, b, ROWS, 1 + Q), quad = 0;
+    for (int i = 0; i < ROWS; i++)
+        quad += y[i] * b[i * (1 + Q)];
+    assert_near(m.log_evidence, -0.5 * (ROWS * log(2 * 3.14159265358979) + logdet + quad), 1e-6,
+                "evidence");
+    for (int j = 0; j < Q; j++) {
+        double mean = 0;
+        for (int i = 0; i < ROWS; i++)
+            mean += S[j] * X[i][j] * b[i * (1 + Q)];
+        assert_near(j < 6 ? p->beta[j] : p->mu[j - 6], mean, 1e-6, "mean");
+        for (int k = 6; k < Q && j >= 6; k++) {
+            double cov = j == k ? S[j] : 0;
+            for (int i = 0; i < ROWS; i++)
+                cov -= S[j] * X[i][j] * b[i * (1 + Q) + 1 + k];
+            assert_near(p->sigma[(j - 6) * P + k - 6], cov, 1e-6 * (1 + p->v), "covariance");
+        }
+    }
+    drawn_free(&x);
+    policy_free(p);
+    pool_free(&pool);
+}
+
+/* ---- what is refused, what is left out ---- */
+
+static void refuse(struct policy *p, const struct features *f, struct traj *t, int64_t n_new,
+                   int code, const char *want)
+{
+    struct err e = ERR_INIT;
+    struct learn_metrics m[4];
+    int64_t n_dropped, rc;
+    rc = learn_update(p, f, t, names, 2, n_new, &defaults, m, &n_dropped, &e);
+    if (rc != code || strcmp(e.msg, want))
+        fail_msg("expected %d, \"%s\"; got %lld, \"%s\"", code, want, (long long)rc, e.msg);
+}
+
+static void mismatches_are_named(void **state)
+{
+    (void)state;
+    static const struct ppo_case c = {
+        .what = "mismatch", .n_episodes = 2, .n_steps = 3, .batch = 8, .tau = 1};
+    struct pool pool, other;
+    struct drawn x;
+    pool_make(&pool, 100, 4, 2, 2);
+    pool_make(&other, 100, 4, 2, 3);
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 8);
+    move(p, 0.5, 1);
+    draw(&x, &c, p, &pool.f);
+    struct traj *t = &x.t[1];
+
+    refuse(p, &other.f, x.t, 2, ERR_MISMATCH, "the policy was made for other features");
+    t->features++;
+    refuse(p, &pool.f, x.t, 1, ERR_MISMATCH, "t2: the trajectory was made with other features");
+    t->features--;
+    t->policy++;
+    refuse(p, &pool.f, x.t, 2, ERR_MISMATCH,
+           "t2: the trajectory was drawn from another policy");
+    t->policy--;
+    strcpy(t->mode, "greedy");
+    refuse(p, &pool.f, x.t, 1, ERR_MISMATCH,
+           "t2: a trajectory of mode \"greedy\" cannot be learned from");
+    strcpy(t->mode, "sample");
+    int64_t row = t->pick[3];
+    t->pick[3] = 100;
+    refuse(p, &pool.f, x.t, 2, ERR_MISMATCH, "t2: pick 3 is row 100 of 100");
+    for (t->pick[3] = 0; pool.class_of[t->pick[3]] == pool.class_of[row];)
+        t->pick[3]++;
+    char *want =
+        mem_printf("t2: step 1: row %d is in the list of another class", (int)t->pick[3]);
+    refuse(p, &pool.f, x.t, 2, ERR_FORMAT, want);
+    free(want);
+    t->pick[3] = t->pick[2];
+    want = mem_printf("t2: step 1: row %d is chosen twice", (int)t->pick[3]);
+    refuse(p, &pool.f, x.t, 2, ERR_FORMAT, want);
+    free(want);
+    t->pick[3] = row;
+    int64_t later = t->pick[8];
+    t->pick[8] = t->pick[0];
+    want = mem_printf("t2: step 2: row %d was used before", (int)t->pick[8]);
+    refuse(p, &pool.f, x.t, 2, ERR_FORMAT, want);
+    free(want);
+    t->pick[8] = later;
+    t->list_logp[1] -= 0.5;
+    refuse(p, &pool.f, x.t, 2, ERR_MISMATCH,
+           "t2: step 1: the lists' probabilities are not those of the policy that is said to "
+           "have drawn them");
+    t->list_logp[1] += 0.5;
+    refuse(p, &pool.f, x.t, 0, ERR_EMPTY, "no usable episode of this policy");
+    assert_int_equal(policy_iteration(p), 0);
+    drawn_free(&x);
+    policy_free(p);
+    pool_free(&pool);
+    pool_free(&other);
+}
+
+static void failed_episodes_are_left_out(void **state)
+{
+    (void)state;
+    static const struct ppo_case c = {
+        .what = "failed", .n_episodes = 3, .n_steps = 3, .batch = 8, .tau = 1};
+    struct pool pool;
+    struct drawn x, y;
+    struct err e = ERR_INIT;
+    struct learn_metrics m[4], want[4];
+    int64_t n_dropped;
+    pool_make(&pool, 100, 4, 2, 2);
+    for (int learner = 0; learner < 2; learner++) {
+        struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+        struct policy *q = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+        draw(&x, &c, p, &pool.f);
+        draw(&y, &c, p, &pool.f);
+        x.t[0].perf[2] = NAN;
+        strcpy(x.t[2].status, "step 3: the loss is not finite");
+        int64_t n = learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m, &n_dropped, &e);
+        assert_true(n > 0);
+        assert_int_equal(n_dropped, 2);
+        assert_int_equal(
+            learn_update(q, &pool.f, y.t + 1, names, 1, 1, &defaults, want, &n_dropped, &e), n);
+        assert_int_equal(policy_id(p), policy_id(q));
+        policy_free(p);
+        p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+        x.t[1].perf[1] = INFINITY;
+        assert_int_equal(
+            learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m, &n_dropped, &e),
+            ERR_EMPTY);
+        assert_string_equal(e.msg, "no episode to learn from: 3 of 3 dropped");
+        drawn_free(&x);
+        drawn_free(&y);
+        policy_free(p);
+        policy_free(q);
+    }
+    pool_free(&pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradient_is_the_slope_of_the_definition),
+        cmocka_unit_test(threads_do_not_change_an_update),
+        cmocka_unit_test(first_epoch_is_neutral),
+        cmocka_unit_test(rewards_without_spread_are_harmless),
+        cmocka_unit_test(posterior_is_the_dense_one),
+        cmocka_unit_test(mismatches_are_named),
+        cmocka_unit_test(failed_episodes_are_left_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
