@@ -15,6 +15,7 @@
 #include <omp.h>
 
 enum { BQ = 48, BK = 96 }; /* multiples of MR; BK of VL, too */
+_Static_assert(BQ % MR == 0 && BK % MR == 0 && BK % VL == 0, "whole tiles");
 
 /* One task's view of the arguments. */
 struct task {
@@ -264,19 +265,15 @@ static struct bwd_scratch bwd_layout(float *p, const struct task *t, int64_t K)
 }
 
 /* Turns a row of scores and a row of dp = do.v into p and ds = p (dp - delta); zeros from
- * n_valid to n_zero. */
+ * n_valid on. */
 static void scores_to_gradients(float *p, float *ds, float lse, float delta, int64_t n_valid,
-                                int64_t n, int64_t n_zero)
+                                int64_t n)
 {
     for (int64_t j = 0; j < n; j += VL) {
         vf x = vf_select(lanes_below(j, n_valid), vf_load(p + j) - lse, vf_all(-INFINITY));
         vf e = vf_exp(x), g = vf_load(ds + j) - delta;
         vf_store(p + j, e);
         vf_store(ds + j, e * g);
-    }
-    for (int64_t j = n; j < n_zero; j += VL) {
-        vf_store(p + j, vf_all(0));
-        vf_store(ds + j, vf_all(0));
     }
 }
 
@@ -290,15 +287,14 @@ static void bwd_block(const struct bwd_scratch *b, const struct task *t, int64_t
     for (int64_t r = r0; r < m_pad; r += MR) {
         struct tile_a q = {b->q + r * k_pad, k_pad, 1}, dout = {b->dout + r * k_pad, k_pad, 1};
         float *p = b->p + r * BK, *ds = b->ds + r * BK;
-        /* These rows see keys up to the last row's own; below, the products by columns look at
-         * up to MR more, which must be zeros. */
+        /* These rows see keys up to the last row's own. Below, no product by columns looks
+         * further right in them, since blocks of both kinds begin at multiples of MR. */
         int64_t n_seen = cpu_min(n_keys, i0 + r + MR - j0), n = round_up(n_seen, VL);
-        int64_t n_zero = cpu_min(BK, round_up(n_seen + MR, VL));
         tile_strip(p, BK, q, b->kt + j0, t->n_pad, n, K, false);
         tile_strip(ds, BK, dout, b->vt + j0, t->n_pad, n, K, false);
         for (int64_t i = r; i < r + MR; i++)
             scores_to_gradients(b->p + i * BK, b->ds + i * BK, b->lse[i], b->delta[i],
-                                i < m ? i0 + i + 1 - j0 : 0, n, n_zero);
+                                i < m ? i0 + i + 1 - j0 : 0, n);
         tile_strip(b->dq + r * k_pad, k_pad, (struct tile_a){ds, BK, 1}, b->k + j0 * k_pad,
                    k_pad, k_pad, n_seen, true);
     }
