@@ -27,10 +27,13 @@ same() { # two numbers, to a relative 1e-6
     awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(a == a + 0 && (d < 0 ? -d : d) <= 1e-6 * (a < 0 ? -a : a)) }'
 }
 
-# twice the same bytes; another episode or seed draws others
+# twice the same bytes, with other threads too; another episode or seed draws others
 go -p p.st.zst --steps 4 -o 1.st.zst
 go -p p.st.zst --steps 4 >2.st.zst
 cmp 1.st.zst 2.st.zst
+go -p p.st.zst --steps 4 --precision fp32 -o 1f.st.zst
+go -p p.st.zst --steps 4 --precision fp32 -t 3 -o 2f.st.zst
+cmp 1f.st.zst 2f.st.zst
 go -p p.st.zst --steps 4 --episode 1 -o 3.st.zst
 raise-view --table pick 1.st.zst >1.picks
 [ "$(sort -u 1.picks | wc -l)" = 25 ] # no repeats, and the heading
