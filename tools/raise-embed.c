@@ -61,8 +61,8 @@ static const struct opt table[] = {
     {0, "shard", OPT_STRING, O(shard), "I/N", "the I-th (from 0) of N equal parts", 0, 0, NULL},
     {0, "resume", OPT_FLAG, O(is_resumed), NULL, "continue a killed run from OUT.part", 0, 0,
      NULL},
-    {0, "batch-tokens", OPT_INT, O(batch_tokens), "N", "tokens worked on at once", 1, 1 << 24,
-     NULL},
+    {0, "batch-tokens", OPT_INT, O(batch_tokens), "N",
+     "tokens worked on at once; 0: 1024 on a CPU, 16384 on a GPU", 0, 1 << 24, NULL},
     {0, "precision", OPT_CHOICE, O(precision), "P", "arithmetic", 0, 0, precision_names},
     {0, "device", OPT_STRING, O(device), "DEVICE", "cpu, or cuda[:N]", 0, 0, NULL},
     {0, "force", OPT_FLAG, O(is_forced), NULL, "start even if memory seems too small", 0, 0,
@@ -216,7 +216,7 @@ static struct lm_options model_options(const struct run *r)
     struct lm_options lo = LM_OPTIONS_DEFAULTS;
     lo.precision = (enum lm_precision)r->o->precision;
     lo.device = r->o->device;
-    lo.tuning = r->o->adapter ? LM_TUNE_LORA : LM_TUNE_NONE;
+    lo.tuning = LM_TUNE_NONE;
     lo.micro_tokens =
         r->cost.longest > r->o->batch_tokens ? r->cost.longest : r->o->batch_tokens;
     return lo;
@@ -619,12 +619,11 @@ int main(int argc, char **argv)
 {
     cpu_fix_blas(argv);
     struct err e = ERR_INIT;
-    struct options o = {.common = OPT_COMMON_DEFAULTS,
-                        .template = "alpaca",
-                        .device = "cpu",
-                        .dim = 32,
-                        .batch_tokens = 4096};
+    struct options o = {
+        .common = OPT_COMMON_DEFAULTS, .template = "alpaca", .device = "cpu", .dim = 32};
     int first = opt_parse(&spec, &o, argc, argv);
+    if (!o.batch_tokens)
+        o.batch_tokens = strncmp(o.device, "cuda", 4) ? 1024 : 16384;
     const char *path = first < argc ? argv[first] : NULL;
     if (!o.model)
         opt_misuse("-m MODEL is missing");

@@ -267,10 +267,14 @@ static int read_set(struct run *r, const char *path, const struct data_options *
         rc = episode_set_make(s, d, r->tok, r->tmpl, r->max_len, !r->o->overlong, e);
     if (rc)
         return rc;
-    if (s->n_cut || s->n_dropped)
-        log_warn("%s: %" PRId64 " records cut to %" PRId64 " tokens, %" PRId64
-                 " left out with no response token within them",
-                 d->name, s->n_cut, r->max_len, s->n_dropped);
+    if (s->n_cut)
+        log_warn("%s: %" PRId64 " records cut to %" PRId64 " tokens", d->name, s->n_cut,
+                 r->max_len);
+    for (int64_t i = 0; i < s->n_dropped; i++)
+        log_warn("%s:%" PRId64 ": record %" PRId64
+                 ": left out: no token of its response is within %" PRId64 " tokens",
+                 d->name, d->records[s->dropped[i]].line, d->records[s->dropped[i]].source,
+                 r->max_len);
     log_detail("%s: %" PRId64 " records, %" PRId64 " response tokens", d->name, s->pack.n_seqs,
                s->n_targets);
     return 0;
@@ -508,7 +512,7 @@ static int write_results(struct run *r, int argc, char **argv, struct err *e)
         return rc;
     struct prov *p = provenance(r, argc, argv);
     r->traj.episode = o->episode;
-    r->traj.seed = r->episode.seed;
+    r->traj.seed = o->common.seed;
     r->traj.test_loss_before = r->test_before;
     r->traj.test_loss = r->test_after;
     rc = traj_write(&r->traj, o->common.out, o->common.is_uncompressed ? ST_PLAIN : 0, p, e);

@@ -113,16 +113,6 @@ static bool bars_wanted(void)
     return isatty(STDERR_FILENO) && !getenv("HF_HUB_DISABLE_PROGRESS_BARS");
 }
 
-void log_bar_start(struct log_bar *b, const char *what, const char *unit, double total)
-{
-    memset(b, 0, sizeof *b);
-    b->what = what;
-    b->unit = unit;
-    b->total = total;
-    b->start = b->last = log_seconds();
-    b->is_shown = log_level >= 1 ? (bars_wanted() ? 2 : 1) : 0;
-}
-
 static void draw(const struct log_bar *b, double now)
 {
     char rate[32], left[32], done[32], total[32];
@@ -146,6 +136,18 @@ static void draw(const struct log_bar *b, double now)
     fprintf(stderr, "\r%s: %s [%s] %3.0f%% %s/%s %s %s/s %s left\033[K", log_program, b->what,
             bar, 100 * share, done, total, b->unit, rate, left);
     bar_on_screen = true;
+}
+
+void log_bar_start(struct log_bar *b, const char *what, const char *unit, double total)
+{
+    memset(b, 0, sizeof *b);
+    b->what = what;
+    b->unit = unit;
+    b->total = total;
+    b->start = b->last = log_seconds();
+    b->is_shown = log_level >= 1 ? (bars_wanted() ? 2 : 1) : 0;
+    if (b->is_shown == 2)
+        draw(b, b->start);
 }
 
 void log_bar_set(struct log_bar *b, double done)

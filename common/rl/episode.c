@@ -33,10 +33,11 @@ int episode_set_make(struct episode_set *s, const struct dataset *d, const struc
     XXH64_state_t *hash = XXH64_createState();
     XXH64_reset(hash, 0);
     s->record = mem_alloc((size_t)d->n_records, sizeof *s->record);
+    s->dropped = mem_alloc((size_t)d->n_records, sizeof *s->dropped);
     for (int64_t i = 0; i < d->n_records; i++) {
         const struct example *x = &all.examples[i];
         if (!x->n || !x->n_response) {
-            s->n_dropped++;
+            s->dropped[s->n_dropped++] = i;
             continue;
         }
         s->record[s->pack.n_seqs] = i;
@@ -62,6 +63,7 @@ void episode_set_free(struct episode_set *s)
 {
     lm_pack_free(&s->pack);
     free(s->record);
+    free(s->dropped);
     *s = (struct episode_set){0};
 }
 

@@ -28,7 +28,8 @@ struct episode_set {
     struct lm_pack pack;
     int64_t *record; /* [pack.n_seqs] index into data->records */
     int64_t n_cut;
-    int64_t n_dropped; /* no response token left within max_len */
+    int64_t *dropped; /* [n_dropped] no response token left within max_len */
+    int64_t n_dropped;
     int64_t longest, n_targets;
     uint64_t hash; /* identity: xxh64 over the hashes of the records used, in order */
 };
