@@ -559,6 +559,15 @@ static void add_provenance(struct run *r, const char *path, int argc, char **arg
     free(args);
 }
 
+static void warn_of_markers(const struct run *r)
+{
+    char *foreign = example_foreign_markers(r->tok, r->tmpl);
+    if (foreign)
+        log_warn("template %s: %s: no tokens of %s, so the model sees them as plain text",
+                 tmpl_name(r->tmpl), foreign, r->o->model);
+    free(foreign);
+}
+
 static int embed(struct run *r, const char *path, int argc, char **argv, struct err *e)
 {
     const struct options *o = r->o;
@@ -569,6 +578,8 @@ static int embed(struct run *r, const char *path, int argc, char **argv, struct 
         rc = e->code;
     if (!rc && !(r->tok = tok_load(o->model, e)))
         rc = e->code;
+    if (!rc)
+        warn_of_markers(r);
     if (!rc)
         rc = check_shapes(r, e);
     if (!rc)

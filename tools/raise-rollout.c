@@ -150,6 +150,11 @@ static int open_encoding(struct run *r, struct err *e)
     r->tok = r->tmpl ? tok_load(o->model, e) : NULL;
     if (!r->tok)
         return e->code;
+    char *foreign = example_foreign_markers(r->tok, r->tmpl);
+    if (foreign)
+        log_warn("template %s: %s: no tokens of %s, so the model sees them as plain text",
+                 tmpl_name(r->tmpl), foreign, o->model);
+    free(foreign);
     if (tok_n_vocab(r->tok) > r->config.n_vocab)
         return err_set(e, ERR_MISMATCH,
                        "%s: the tokenizer has %" PRId64 " tokens, the model %" PRId64, o->model,
