@@ -44,7 +44,7 @@ static struct lm_dev *open_device(const struct lm_options *o, struct err *e)
     }
     if (o->precision == LM_PRECISION_BF16)
         return lm_dev_open_cpu(LM_BF16, e);
-    if (o->precision == LM_PRECISION_AUTO && cpu_has_amx_bf16()) {
+    if (o->precision == LM_PRECISION_AUTO && lm_cpu_prefers_bf16()) {
         struct err why = ERR_INIT; /* a build without bf16 products falls back to float */
         struct lm_dev *d = lm_dev_open_cpu(LM_BF16, &why);
         if (d)

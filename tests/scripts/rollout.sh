@@ -20,7 +20,7 @@ raise-embed -q -m "$model" --template plain -t 1 -d 8 pool.jsonl | raise-cluster
 raise-ppo -q --init -f f.st.zst -o p.st.zst
 go() { # options...
     raise-rollout -q -t 1 -f f.st.zst -m "$model" -d pool.jsonl --val val.jsonl --template plain \
-        --batch 6 --lr 1e-2 --lora-rank 4 "$@"
+        --batch 6 --lr 1e-2 --lora-rank 4 --precision fp32 "$@"
 }
 meta() { raise-view --meta "$2" "$1"; }
 same() { # two numbers, to a relative 1e-6
@@ -58,7 +58,7 @@ raise-export -q -o subset.jsonl final.st.zst pool.jsonl
 # what was saved has the loss that was measured
 go -p p.st.zst --steps 1 --adapter adapter --test test.jsonl -o 6.st.zst
 same "$after" "$(meta 6.st.zst raise.test_loss_before)"
-raise-rollout -q -t 1 -f f.st.zst -m model -d pool.jsonl --val val.jsonl --template plain --full --lr 1e-4 \
+raise-rollout -q -t 1 -f f.st.zst -m model -d pool.jsonl --val val.jsonl --template plain --full --lr 1e-4 --precision fp32 \
     --schedule cosine --weight-decay 0.1 --batch 6 --steps 2 -p p.st.zst --test test.jsonl -o 7.st.zst
 same "$after" "$(meta 7.st.zst raise.test_loss_before)"
 

@@ -33,7 +33,7 @@ void ref_attention_fwd(struct lm_dev *d, void *o_act, int64_t ldo, float *lse,
         for (int64_t h = 0; h < H; h++)
             for (int64_t i = offsets[s]; i < offsets[s + 1]; i++) {
                 int64_t g = h / (H / G), first = offsets[s];
-                double max = -INFINITY, sum = 0;
+                double max = -HUGE_VAL, sum = 0;
                 for (int64_t j = first; j <= i; j++) {
                     p[j] = (double)scale * dot(q + i * ldq + h * K, k + j * ldk + g * K, K);
                     max = p[j] > max || isnan(p[j]) ? p[j] : max;
