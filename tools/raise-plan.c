@@ -243,10 +243,13 @@ static char *summary(void)
 
 static void check_options(struct options *o, const char *name)
 {
-    o->method = plan_method_find(name);
-    if (!o->method)
+    const struct plan_method *method = plan_methods();
+    while (method->name && strcmp(method->name, name))
+        method++;
+    if (!method->name)
         opt_misuse("unknown method '%s'", name);
-    unsigned needs = o->method->needs;
+    o->method = method;
+    unsigned needs = method->needs;
     const struct {
         unsigned need;
         const char *option, *value;

@@ -20,7 +20,7 @@ void plan_leave_out(struct plan_work *w, int64_t row, const char *why, double va
     struct plan_report *r = w->report;
     MEM_GROW(r->left_out, w->left_out_cap, r->n_left_out + 1);
     r->left_out[r->n_left_out++] = (struct plan_left_out){row, why, value};
-    w->score[row] = NAN;
+    w->score[row] = (double)NAN;
 }
 
 void plan_report_free(struct plan_report *r)
@@ -231,7 +231,7 @@ int plan_make(struct plan *p, struct plan_report *r, const struct plan_request *
     w.score = mem_alloc(n, sizeof *w.score);
     w.ranked = mem_alloc(n, sizeof *w.ranked);
     for (size_t i = 0; i < n; i++)
-        w.score[i] = NAN;
+        w.score[i] = (double)NAN;
     rc = q->method->rank(&w, e);
     int64_t n_pool = rc < 0 ? rc : pool_size(&w, e);
     if (n_pool > 0) {

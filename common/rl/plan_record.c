@@ -66,9 +66,9 @@ int plan_rank_field(struct plan_work *w, struct err *e)
     int64_t *record = mem_alloc((size_t)q->f->n, sizeof *record);
     int rc = match_records(record, q, e);
     for (int64_t i = 0; i < q->f->n && !rc; i++) {
-        double v = NAN;
+        double v = (double)NAN;
         if (!data_record_number(&q->data->records[record[i]], q->field, &v))
-            plan_leave_out(w, i, "no number in the field", NAN);
+            plan_leave_out(w, i, "no number in the field", (double)NAN);
         else if (!isfinite(v))
             plan_leave_out(w, i, "not a finite number in the field", v);
         else
