@@ -239,7 +239,8 @@ static int plan_memory(const struct run *r, const struct lm_options *lo, struct 
     log_note("memory: %s, rows %s: %s; %s available", model, log_bytes(a, rows),
              log_bytes(b, p.total + rows), log_bytes(c, avail));
     free(model);
-    if (avail && p.total + rows > avail && !r->o->is_forced)
+    if (avail && strncmp(r->o->device, "cuda", 4) != 0 && p.total + rows > avail &&
+        !r->o->is_forced)
         return err_set(e, ERR_RANGE,
                        "needs %s of memory and %s are available: lower --batch-tokens or "
                        "--max-length (longest record: %" PRId64 " tokens), or --force",

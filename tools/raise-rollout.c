@@ -364,7 +364,7 @@ static int open_model(struct run *r, struct err *e)
     log_note("memory: %s, choice %s: %s; %s available", model, log_bytes(a, own),
              log_bytes(b, p.total + own), log_bytes(c, avail));
     free(model);
-    if (avail && p.total + own > avail && !o->is_forced)
+    if (avail && strncmp(o->device, "cuda", 4) != 0 && p.total + own > avail && !o->is_forced)
         return err_set(e, ERR_RANGE,
                        "needs %s of memory and %s are available: lower --micro-batch or "
                        "--max-length, or --force",

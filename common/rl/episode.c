@@ -77,10 +77,12 @@ int episode_set_loss(struct lm *m, const struct episode_set *s, double *loss, st
     return rc;
 }
 
-/* Records are in file order, so their numbers ascend. */
-static int64_t find_record(const struct dataset *d, int64_t source)
+/* Records are in file order, so their numbers ascend; `guess` is where it probably is. */
+static int64_t find_record(const struct dataset *d, int64_t source, int64_t guess)
 {
     int64_t lo = 0, hi = d->n_records;
+    if (guess < hi && d->records[guess].source == source)
+        return guess;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
         if (d->records[mid].source < source)
@@ -95,7 +97,7 @@ int64_t *episode_map_rows(const struct features *f, const struct dataset *d, str
 {
     int64_t *rows = mem_alloc((size_t)f->n, sizeof *rows);
     for (int64_t i = 0; i < f->n; i++) {
-        rows[i] = find_record(d, f->source[i]);
+        rows[i] = find_record(d, f->source[i], i ? rows[i - 1] + 1 : 0);
         if (rows[i] < 0) {
             err_set(e, ERR_MISMATCH,
                     "%s: has no usable record %" PRId64 ", which row %" PRId64

@@ -22,7 +22,7 @@ raise-embed -q -m "$model" -t 1 -d 8 --template none -o c.st.zst data.jsonl
 raise-embed -m "$model" -v -d 8 --template none -t 2 --resume -o d.st.zst data.jsonl 2>/dev/null
 cmp c.st.zst d.st.zst # the history keeps what can change the result
 [ "$(raise-view --meta raise.n_total a.st.zst)" = 2300 ]
-raise-view a.st.zst | grep -q '2 shards' || raise-view a.st.zst | grep -q '1 shard'
+raise-view a.st.zst | grep -q '1 shard'
 
 # a plain file holds the same tensors
 raise-embed "$@" -u -o a.safetensors data.jsonl
@@ -33,7 +33,6 @@ identity() { raise-view "$1" | sed -n 's/^ *identity //p'; }
 for i in 0 1 2; do raise-embed "$@" --shard $i/3 -o "part$i.st.zst" data.jsonl; done
 [ "$(raise-view --meta raise.first_row part1.st.zst)" = 766 ]
 raise-view --cat --no-provenance part0.st.zst part1.st.zst part2.st.zst >joined.st.zst
-cut -d, -f1 <(raise-view --table source,hash,len_x joined.st.zst) >sources
 [ "$(raise-view --table source,hash,len_x,len_y joined.st.zst | cksum)" = \
   "$(raise-view --table source,hash,len_x,len_y a.st.zst | cksum)" ]
 
@@ -61,10 +60,12 @@ fi
 cmp k.st.zst a.st.zst
 
 # records that give no row are counted and named
-head -n 20 data.jsonl >few.jsonl
-echo '{"prompt":"Z","completion":"one"}' >>few.jsonl
-echo '{"prompt":"no completion"}' >>few.jsonl
-printf '{"prompt":"%0300d","completion":"long"}\n' 1 >>few.jsonl
+{
+    head -n 20 data.jsonl
+    echo '{"prompt":"Z","completion":"one"}'
+    echo '{"prompt":"no completion"}'
+    printf '{"prompt":"%0300d","completion":"long"}\n' 1
+} >few.jsonl
 python3 - "$model" bad <<'PY'
 import json, os, shutil, struct, sys
 shutil.copytree(sys.argv[1], sys.argv[2])

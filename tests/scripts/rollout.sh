@@ -37,7 +37,7 @@ cmp 1f.st.zst 2f.st.zst
 go -p p.st.zst --steps 4 --episode 1 -o 3.st.zst
 raise-view --table pick 1.st.zst >1.picks
 [ "$(sort -u 1.picks | wc -l)" = 25 ] # no repeats, and the heading
-! raise-view --table pick 3.st.zst | cmp -s - 1.picks
+if raise-view --table pick 3.st.zst | cmp -s - 1.picks; then exit 1; fi
 go -p p.st.zst --steps 4 --greedy --deploy -o 4.st.zst
 [ "$(meta 4.st.zst raise.mode)" = greedy ]
 go -p p.st.zst --steps 4 --repeats -s 7 -o 5.st.zst
@@ -85,7 +85,7 @@ refused() { # pattern options...
     mkdir none
     (go "$@" -o none/x.st.zst --metrics none/m.csv --save-adapter none/adapter) 2>err || status=$?
     [ "$status" = 1 ] || { echo "exit status $status"; cat err; return 1; }
-    [ "$(wc -l <err)" = 1 ] && grep -q "$pattern" err || { cat err; return 1; }
+    if [ "$(wc -l <err)" != 1 ] || ! grep -q "$pattern" err; then cat err; return 1; fi
     [ -z "$(ls -A none)" ] || { ls -A none; return 1; }
     rmdir none
 }
