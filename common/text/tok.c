@@ -65,6 +65,7 @@ int tok_add_regex(struct tok *t, const char *pattern, enum tok_behavior b, bool 
                   struct err *e)
 {
     struct tok_pre *p = add_pre(t, PRE_REGEX, b, is_inverted, pattern, strlen(pattern));
+    p->scanner = b == SPLIT_ISOLATED && !is_inverted ? tok_scanner_of(pattern) : SCAN_NONE;
     return tok_regex_new(&p->regex, pattern, e);
 }
 

@@ -16,13 +16,6 @@
 /* llama.cpp's token types */
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|"
-#define WORDS_AND(digits)                                                                      \
-    CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                                       \
-                 "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-static const char REGEX_LLAMA3[] = WORDS_AND("\\p{N}{1,3}");
-static const char REGEX_QWEN2[] = WORDS_AND("\\p{N}");
 static const char REGEX_TEKKEN[] =
     "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
     "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
@@ -41,12 +34,12 @@ static const struct pre_name {
     {"olmo", TOK_REGEX_GPT2, false, false, false, false},
     {"smollm", TOK_REGEX_GPT2, true, false, false, false},
     {"starcoder", TOK_REGEX_GPT2, true, false, false, false},
-    {"llama-bpe", REGEX_LLAMA3, false, false, true, true},
-    {"llama3", REGEX_LLAMA3, false, false, true, true},
-    {"llama-v3", REGEX_LLAMA3, false, false, true, true},
-    {"smaug-bpe", REGEX_LLAMA3, false, false, false, false},
-    {"qwen2", REGEX_QWEN2, false, true, false, false},
-    {"deepseek-r1-qwen", REGEX_QWEN2, false, true, false, false},
+    {"llama-bpe", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"llama3", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"llama-v3", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"smaug-bpe", TOK_REGEX_LLAMA3, false, false, false, false},
+    {"qwen2", TOK_REGEX_QWEN2, false, true, false, false},
+    {"deepseek-r1-qwen", TOK_REGEX_QWEN2, false, true, false, false},
     {"tekken", REGEX_TEKKEN, false, false, true, true},
 };
 

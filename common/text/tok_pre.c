@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char TOK_REGEX_GPT2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-
 /* Where a step writes its spans. A span that is empty is never written. */
 struct cutter {
     struct tok_spans *out;
@@ -25,7 +22,8 @@ static void put_span(struct tok_spans *out, size_t start, size_t end)
 {
     if (start == end)
         return;
-    MEM_GROW(out->at, out->cap, out->n + 1);
+    if (out->n == out->cap)
+        MEM_GROW(out->at, out->cap, out->n + 1);
     out->at[out->n++] = (struct tok_span){start, end};
 }
 
@@ -35,7 +33,8 @@ static void put_flagged(struct cutter *c, size_t start, size_t end, bool is_matc
         return;
     size_t i = c->out->n;
     put_span(c->out, start, end);
-    MEM_GROW(c->x->is_match, c->x->is_match_cap, i + 1);
+    if (i >= c->x->is_match_cap)
+        MEM_GROW(c->x->is_match, c->x->is_match_cap, i + 1);
     c->x->is_match[i] = is_match != c->is_inverted;
 }
 
@@ -194,7 +193,9 @@ int tok_pretokenize(const struct tok *t, struct tok_scratch *x, bool is_first,
         }
         for (size_t i = 0; i < in->n; i++) {
             c.first = c.out->n;
-            if (p->kind == PRE_STRING)
+            if (p->scanner != SCAN_NONE)
+                tok_scan(p->scanner, *s, in->at[i], c.out);
+            else if (p->kind == PRE_STRING)
                 cut_string(&c, p->string.data, p->string.len, *s, in->at[i]);
             else if (p->kind == PRE_DIGITS)
                 cut_digits(&c, *s, in->at[i]);

@@ -105,6 +105,9 @@ struct tok_norm {
     struct buf from, to; /* REPLACE both, PREPEND `to` */
 };
 
+/* Regexes that tok_scan.c knows by heart. */
+enum tok_scanner { SCAN_NONE, SCAN_GPT2, SCAN_LLAMA3, SCAN_QWEN2 };
+
 enum tok_behavior {
     SPLIT_ISOLATED,
     SPLIT_REMOVED,
@@ -118,10 +121,11 @@ struct tok_pre {
     enum tok_pre_kind kind;
     enum tok_behavior behavior;
     bool is_inverted;
-    struct tok_regex *regex; /* REGEX */
-    struct buf string;       /* STRING; METASPACE: the replacement */
-    enum tok_scheme scheme;  /* METASPACE */
-    bool is_split;           /* METASPACE */
+    struct tok_regex *regex;  /* REGEX */
+    enum tok_scanner scanner; /* REGEX, ISOLATED: runs instead, when there is one */
+    struct buf string;        /* STRING; METASPACE: the replacement */
+    enum tok_scheme scheme;   /* METASPACE */
+    bool is_split;            /* METASPACE */
 };
 
 struct tok_added {
@@ -213,8 +217,14 @@ void tok_add_decode_replace(struct tok *t, const char *from, size_t from_len, co
                             size_t to_len);
 /* Puts the token into `names` as well, unless it is there. */
 int tok_add_token(struct tok *t, const struct tok_added *a, struct err *e) RAISE_MUST_CHECK;
-/* GPT-2's own pattern, and Llama 3's and Qwen's with at most `digits` digits a word. */
-extern const char TOK_REGEX_GPT2[];
+
+/* ---- tok_scan.c ---- */
+
+extern const char TOK_REGEX_GPT2[], TOK_REGEX_LLAMA3[], TOK_REGEX_QWEN2[];
+enum tok_scanner tok_scanner_of(const char *pattern);
+/* Appends the words of s[span) to out. */
+void tok_scan(enum tok_scanner scanner, const char *s, struct tok_span span,
+              struct tok_spans *out);
 
 /* ---- tok_norm.c ---- */
 

@@ -4,6 +4,7 @@
  * nothing. */
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/rng.h"
 #include "text/tok.h"
 #include "text/tok_priv.h"
 #include "text/tok_uni.h"
@@ -437,6 +438,84 @@ static void regexes_mean_what_oniguruma_means(void **state)
     tok_regex_state_free(x);
 }
 
+/* The hand-written scanners against the patterns that they stand for. */
+static void scanners_equal_their_regexes(void **state)
+{
+    (void)state;
+    static const char *const PARTS[] = {"a",
+                                        "Z",
+                                        "s",
+                                        "T",
+                                        "re",
+                                        "LL",
+                                        "'",
+                                        "'s",
+                                        "'VE",
+                                        "'\xc5\xbf",
+                                        "1",
+                                        "23",
+                                        " ",
+                                        "  ",
+                                        "\n",
+                                        "\r",
+                                        "\t",
+                                        "\v",
+                                        ".",
+                                        "-",
+                                        "_",
+                                        "\0",
+                                        "\x7f",
+                                        "\xc2\x85" /* U+0085 */,
+                                        "\xc2\xa0" /* no-break space */,
+                                        "\xe3\x80\x80" /* ideographic space */,
+                                        "\xe1\xa0\x8e" /* U+180E */,
+                                        "\xc3\xa9" /* e acute */,
+                                        "\xcc\x81" /* combining acute */,
+                                        "\xd9\xa3" /* Arabic three */,
+                                        "\xc2\xbd" /* one half */,
+                                        "\xe2\x85\xa7" /* Roman VIII */,
+                                        "\xe5\xa4\xa9",
+                                        "\xf0\x9f\x98\x80" /* emoji */,
+                                        "\xe2\x80\x8d" /* joiner */,
+                                        "\xf0\x91\xbc\x82" /* a letter of Unicode 15 */,
+                                        "\xee\x80\x80" /* private use */};
+    enum { N_PARTS = sizeof PARTS / sizeof PARTS[0] };
+    static const char *const PATTERNS[] = {TOK_REGEX_GPT2, TOK_REGEX_LLAMA3, TOK_REGEX_QWEN2};
+    struct tok_regex_state *x = tok_regex_state_new();
+    struct rng r;
+    rng_init(&r, 42, 0);
+    for (int k = 0; k < 3; k++) {
+        struct err e = ERR_INIT;
+        struct tok_regex *re = NULL;
+        assert_int_equal(tok_regex_new(&re, PATTERNS[k], &e), 0);
+        enum tok_scanner scanner = tok_scanner_of(PATTERNS[k]);
+        assert_int_not_equal(scanner, SCAN_NONE);
+        struct tok_spans got = {0};
+        struct buf s = {0};
+        for (int i = 0; i < 30000; i++) {
+            s.len = got.n = 0;
+            for (uint64_t n = 1 + rng_below(&r, 12); n > 0; n--) {
+                const char *part = PARTS[rng_below(&r, N_PARTS)];
+                buf_append(&s, part, *part ? strlen(part) : 1);
+            }
+            tok_scan(scanner, s.data, (struct tok_span){0, s.len}, &got);
+            size_t from = 0;
+            for (size_t w = 0; w < got.n; w++) {
+                struct tok_span m = {0, 0};
+                assert_int_equal(tok_regex_find(re, x, s.data, s.len, from, &m, &e), 1);
+                assert_int_equal(m.start, got.at[w].start);
+                assert_int_equal(m.end, got.at[w].end);
+                from = m.end;
+            }
+            assert_int_equal(from, s.len);
+        }
+        free(got.at);
+        buf_free(&s);
+        tok_regex_free(re);
+    }
+    tok_regex_state_free(x);
+}
+
 /* A run of two million spaces must neither overflow a stack nor take quadratic time. */
 static void long_runs_are_fine(void **state)
 {
@@ -525,6 +604,7 @@ int main(void)
         cmocka_unit_test(refuses_by_name),
         cmocka_unit_test(survives_damaged_files),
         cmocka_unit_test(regexes_mean_what_oniguruma_means),
+        cmocka_unit_test(scanners_equal_their_regexes),
         cmocka_unit_test(long_runs_are_fine),
         cmocka_unit_test(split_behaviors),
     };
