@@ -10,6 +10,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PYTHON ?= python3
 B ?= build
+JOBS ?= $(shell nproc)
 V ?= 0
 Q = $(if $(filter 1,$V),,@)
 
@@ -83,10 +84,10 @@ $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 .PHONY: units check demo deps lint format clean install uninstall cuda help
 units: $(UNITS)
 check: deps ## run every test, under five minutes
-	$Q$(MAKE) --no-print-directory all units
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
 demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
-	$Q$(MAKE) --no-print-directory all $(DEMO_TOOLS)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
 
 DEPS = gcc g++ make zstd libzstd-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
