@@ -51,7 +51,7 @@ define ceiling
 $(OUT)/target/s$(1)/plan.st.zst: $(OUT)/target.st.zst
 	@mkdir -p $$(@D)
 	$(BIN)raise-plan --steps $(STEPS) --batch $(BATCH) -f $$< -s $(1) -o $$@ random
-$(OUT)/target/s$(1)/final.st.zst: $(OUT)/target/s$(1)/plan.st.zst
+$(OUT)/target/s$(1)/final.st.zst: $(OUT)/target/s$(1)/plan.st.zst $(VAL) $(TEST)
 	$(subst $(OUT)/features.st.zst,$(OUT)/target.st.zst,$(subst $(POOL),$D/target.jsonl,$(FINAL))) --plan $$< -s $(1) -o $$@
 $(OUT)/table.csv: $(OUT)/target/s$(1)/final.st.zst
 FINALS += $(OUT)/target/s$(1)/final.st.zst

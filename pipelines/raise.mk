@@ -73,7 +73,7 @@ define learner
 $(OUT)/$(1)/s$(2)/policy.0.st.zst: $(OUT)/features.st.zst
 	@mkdir -p $$(@D)
 	$(BIN)raise-ppo --init --learner $(1) -s $(2) $(PPO_OPTS) -f $$< -o $$@
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(UPDATES).st.zst
+$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(UPDATES).st.zst $(VAL) $(TEST)
 	$(FINAL) -p $$< --deploy -s $(2) --save-adapter $$(@D)/adapter -o $$@
 $(OUT)/$(1)/s$(2)/subset.jsonl: $(OUT)/$(1)/s$(2)/final.st.zst
 	$(BIN)raise-export --with step$(comma)class$(comma)score -o $$@ $$< $(POOL)
@@ -81,7 +81,7 @@ FINALS += $(OUT)/$(1)/s$(2)/final.st.zst
 SUBSETS += $(OUT)/$(1)/s$(2)/subset.jsonl
 endef
 define episode
-$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(call prev,$(3)).st.zst
+$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(call prev,$(3)).st.zst $(VAL)
 	$(ROLLOUT) -p $$< --episode $(3) -s $(2) -o $$@
 endef
 define update
@@ -102,7 +102,7 @@ define baseline
 $(OUT)/$(1)/s$(2)/plan.st.zst: $(OUT)/features.st.zst $(if $(filter rds,$(1)),$(OUT)/val.st.zst)
 	@mkdir -p $$(@D)
 	$(PLAN) -s $(2) $(PLAN_OPTS_$(1)) -o $$@ $(1)
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst
+$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(VAL) $(TEST)
 	$(FINAL) --plan $$< -s $(2) -o $$@
 FINALS += $(OUT)/$(1)/s$(2)/final.st.zst
 endef
