@@ -3,13 +3,16 @@
  * dataset: instruction records from JSON arrays, JSONL and CSV, plain or zstd.
  *
  * A record is a list of turns (role, text) whatever its layout in the file:
- *   alpaca      instruction, input (may be "" or absent), output; optional system, history
+ *   alpaca      instruction, input (may be "" or absent), output; optional history
  *               [[q, a], ...]
  *   messages    messages: [{role: system|user|assistant|tool, content}]
  *   sharegpt    conversations: [{from: human|gpt|system|observation|function_call, value}]
- *   completion  prompt, completion
+ *   completion  prompt, completion (strings, or lists of messages)
  *   qa          question, answer (GSM8K)
  *   text        text alone: one assistant turn without a prompt
+ * Other names for the same: alpaca with context for input and response for output (Dolly);
+ * prompt, query or question with response; problem, solution. Every layout but text takes an
+ * optional `system` or `system_prompt`.
  * The layout is found per record from the field names, the first above whose fields are all
  * there (messages and sharegpt before the rest). What a layout reads must be a string, or "" or
  * null where it is optional; other fields may be anything and are kept: the record's own JSON
@@ -53,6 +56,15 @@ struct data_turn {
     size_t len;
 };
 
+/* Fields that a layout reads, by what they are for. */
+enum data_field {
+    DATA_FIELD_PROMPT, /* or the list of turns */
+    DATA_FIELD_RESPONSE,
+    DATA_FIELD_INPUT,
+    DATA_FIELD_SYSTEM,
+    DATA_N_FIELDS
+};
+
 struct data_record {
     int64_t source; /* number of the record in its file, from 0 */
     int64_t line;   /* of its first byte, from 1 */
@@ -61,6 +73,8 @@ struct data_record {
     struct data_turn *turns;
     /* DATA_ALPACA: the fields, for templates that treat them apart; else NULL. */
     const char *instruction, *input;
+    /* Names of the fields read, static; NULL: the layout has none such. */
+    const char *fields[DATA_N_FIELDS];
     const char *raw; /* JSON object text, as in the file */
     size_t raw_len;
     /* Identity of the content, whatever the layout: xxh64 (seed 0) over each turn's role (one

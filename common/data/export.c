@@ -71,12 +71,16 @@ void export_format_json(struct buf *b, const char *s, size_t len, int indent, in
     }
 }
 
+bool export_is_named(const struct data_member *m, const char *name)
+{
+    return name && strlen(name) == m->key_len && memcmp(name, m->key, m->key_len) == 0;
+}
+
 bool export_is_extra(const struct data_member *m, const struct export_extra *extras,
                      int n_extras)
 {
     for (int i = 0; i < n_extras; i++)
-        if (strlen(extras[i].name) == m->key_len &&
-            memcmp(extras[i].name, m->key, m->key_len) == 0)
+        if (export_is_named(m, extras[i].name))
             return true;
     return false;
 }
@@ -101,21 +105,12 @@ bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
     return true;
 }
 
-static const char *const fields_read[][6] = {
-    [DATA_ALPACA] = {"instruction", "input", "output", "system", "history", NULL},
-    [DATA_MESSAGES] = {"messages", "system", NULL},
-    [DATA_SHAREGPT] = {"conversations", "system", NULL},
-    [DATA_COMPLETION] = {"prompt", "completion", NULL},
-    [DATA_QA] = {"question", "answer", NULL},
-    [DATA_TEXT] = {"text", NULL},
-};
-
 bool export_is_read(const struct data_record *r, const struct data_member *m)
 {
-    for (const char *const *f = fields_read[r->layout]; *f; f++)
-        if (strlen(*f) == m->key_len && memcmp(*f, m->key, m->key_len) == 0)
+    for (int i = 0; i < DATA_N_FIELDS; i++)
+        if (export_is_named(m, r->fields[i]))
             return true;
-    return false;
+    return r->layout == DATA_ALPACA && export_is_named(m, "history");
 }
 
 /* ---- one record as JSON ---- */
@@ -248,92 +243,104 @@ int export_write(struct outfile *o, enum export_format f, const struct dataset *
 static bool any_has(const struct dataset *d, const int64_t *rows, int64_t n_rows,
                     const char *field)
 {
-    size_t n = strlen(field);
     struct data_member m;
     for (int64_t i = 0; i < n_rows; i++) {
         const struct data_record *r = &d->records[rows[i]];
         for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);)
-            if (m.key_len == n && memcmp(m.key, field, n) == 0)
+            if (export_is_named(&m, field))
                 return true;
     }
     return false;
 }
 
-/* Columns: LLaMA-Factory's name, ours. One that no record has must not be named. */
-static const struct {
-    enum data_layout layout;
-    const char *column, *field;
-} columns[] = {
-    {DATA_ALPACA, "prompt", "instruction"},
-    {DATA_ALPACA, "query", "input"},
-    {DATA_ALPACA, "response", "output"},
-    {DATA_ALPACA, "system", "system"},
-    {DATA_ALPACA, "history", "history"},
-    {DATA_MESSAGES, "messages", "messages"},
-    {DATA_SHAREGPT, "messages", "conversations"},
-    {DATA_SHAREGPT, "system", "system"},
-    {DATA_COMPLETION, "prompt", "prompt"},
-    {DATA_COMPLETION, "response", "completion"},
-    {DATA_QA, "prompt", "question"},
-    {DATA_QA, "response", "answer"},
-    {DATA_TEXT, "prompt", "text"},
-};
-
-static void add_columns(struct buf *b, enum data_layout layout, const struct dataset *d,
-                        const int64_t *rows, int64_t n_rows)
+/* LLaMA-Factory's names of columns, and what we call the field in each of our layouts. */
+static void add_column(struct buf *b, const char *column, const char *field)
 {
-    int n = 0;
-    buf_puts(b, "    \"columns\": {\n");
-    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
-        if (columns[i].layout != layout || (d && !any_has(d, rows, n_rows, columns[i].field)))
-            continue;
-        buf_printf(b, "%s      \"%s\": \"%s\"", n++ ? ",\n" : "", columns[i].column,
-                   columns[i].field);
-    }
-    buf_puts(b, "\n    }");
+    buf_printf(b, "%s      \"%s\": \"%s\"", b->data[b->len - 1] == '{' ? "\n" : ",\n", column,
+               field);
+}
+
+/* A column that no record has must not be named. */
+static void add_columns(struct buf *b, const struct dataset *d, const int64_t *rows,
+                        int64_t n_rows)
+{
+    const struct data_record *r = &d->records[rows[0]];
+    const char *const *f = r->fields, *system = NULL;
+    bool is_list = r->layout == DATA_MESSAGES || r->layout == DATA_SHAREGPT;
+    for (int64_t i = 0; i < n_rows && !system; i++)
+        system = d->records[rows[i]].fields[DATA_FIELD_SYSTEM];
+    if (r->layout == DATA_TEXT)
+        add_column(b, "prompt", f[DATA_FIELD_RESPONSE]); /* as it calls text to pre-train on */
+    else
+        add_column(b, is_list ? "messages" : "prompt", f[DATA_FIELD_PROMPT]);
+    if (f[DATA_FIELD_INPUT] && any_has(d, rows, n_rows, f[DATA_FIELD_INPUT]))
+        add_column(b, "query", f[DATA_FIELD_INPUT]);
+    if (f[DATA_FIELD_RESPONSE] && r->layout != DATA_TEXT)
+        add_column(b, "response", f[DATA_FIELD_RESPONSE]);
+    if (system)
+        add_column(b, "system", system);
+    if (r->layout == DATA_ALPACA && any_has(d, rows, n_rows, "history"))
+        add_column(b, "history", "history");
 }
 
 /* "out/subset.json" to "subset". */
-static void add_stem(struct buf *b, const char *file_name)
+static void add_stem(struct buf *b, const char *base)
 {
-    const char *slash = strrchr(file_name, '/'), *base = slash ? slash + 1 : file_name;
     const char *dot = strchr(base, '.');
-    size_t n = dot && dot > base ? (size_t)(dot - base) : strlen(base);
-    data_json_quote(b, base, n);
+    data_json_quote(b, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+}
+
+/* One entry describes all records: they must have the same fields. */
+static int check_layouts(const struct dataset *d, const int64_t *rows, int64_t n_rows,
+                         struct err *e)
+{
+    const struct data_record *a = &d->records[rows[0]];
+    for (int64_t i = 1; i < n_rows; i++) {
+        const struct data_record *r = &d->records[rows[i]];
+        if (r->layout != a->layout ||
+            r->fields[DATA_FIELD_PROMPT] != a->fields[DATA_FIELD_PROMPT] ||
+            r->fields[DATA_FIELD_RESPONSE] != a->fields[DATA_FIELD_RESPONSE])
+            return err_set(
+                e, ERR_UNSUPPORTED,
+                "records %lld and %lld have different layouts, which one stanza cannot "
+                "describe; the messages format can hold them all",
+                (long long)a->source, (long long)r->source);
+    }
+    return 0;
 }
 
 char *export_stanza(enum export_format f, const struct dataset *d, const int64_t *rows,
                     int64_t n_rows, const char *file_name, struct err *e)
 {
-    enum data_layout layout = f == EXPORT_MESSAGES ? DATA_MESSAGES : d->records[rows[0]].layout;
+    static const char tags[] = ",\n    \"tags\": {\n"
+                               "      \"role_tag\": \"role\",\n"
+                               "      \"content_tag\": \"content\",\n"
+                               "      \"user_tag\": \"user\",\n"
+                               "      \"assistant_tag\": \"assistant\",\n"
+                               "      \"system_tag\": \"system\",\n"
+                               "      \"observation_tag\": \"tool\"\n    }";
     struct buf b = {0};
     if (f == EXPORT_INDICES) {
         err_set(e, ERR_UNSUPPORTED, "indices are no dataset: there is no stanza for them");
         return NULL;
     }
-    for (int64_t i = 0; f != EXPORT_MESSAGES && i < n_rows; i++)
-        if (d->records[rows[i]].layout != layout) {
-            err_set(e, ERR_UNSUPPORTED,
-                    "records %lld and %lld have different layouts, which one stanza cannot "
-                    "describe; the messages format can hold them all",
-                    (long long)d->records[rows[0]].source,
-                    (long long)d->records[rows[i]].source);
-            return NULL;
-        }
+    if (f != EXPORT_MESSAGES && check_layouts(d, rows, n_rows, e) < 0)
+        return NULL;
+    enum data_layout layout = f == EXPORT_MESSAGES ? DATA_MESSAGES : d->records[rows[0]].layout;
+    const char *slash = strrchr(file_name, '/'), *base = slash ? slash + 1 : file_name;
     bool is_chat = layout == DATA_MESSAGES || layout == DATA_SHAREGPT;
     buf_puts(&b, "{\n  ");
-    add_stem(&b, file_name);
+    add_stem(&b, base);
     buf_puts(&b, ": {\n    \"file_name\": ");
-    const char *slash = strrchr(file_name, '/');
-    data_json_quote(&b, slash ? slash + 1 : file_name, strlen(slash ? slash + 1 : file_name));
-    buf_printf(&b, ",\n    \"formatting\": \"%s\",\n", is_chat ? "sharegpt" : "alpaca");
-    add_columns(&b, layout, f == EXPORT_MESSAGES ? NULL : d, rows, n_rows);
-    if (layout == DATA_MESSAGES)
-        buf_puts(&b, ",\n    \"tags\": {\n"
-                     "      \"role_tag\": \"role\",\n      \"content_tag\": \"content\",\n"
-                     "      \"user_tag\": \"user\",\n      \"assistant_tag\": \"assistant\",\n"
-                     "      \"system_tag\": \"system\",\n      \"observation_tag\": \"tool\"\n"
-                     "    }");
+    data_json_quote(&b, base, strlen(base));
+    buf_printf(&b, ",\n    \"formatting\": \"%s\",\n    \"columns\": {",
+               is_chat ? "sharegpt" : "alpaca");
+    if (f == EXPORT_MESSAGES)
+        add_column(&b, "messages", "messages");
+    else
+        add_columns(&b, d, rows, n_rows);
+    buf_puts(&b, "\n    }");
+    buf_puts(&b, layout == DATA_MESSAGES ? tags : "");
     buf_puts(&b, "\n  }\n}\n");
     return buf_str(&b);
 }

@@ -135,6 +135,28 @@ static void every_layout_becomes_turns(void **state)
     expect_record("{\"text\":\"a\"}", DATA_TEXT, alone, 1);
 }
 
+static void other_names_are_known(void **state)
+{
+    (void)state;
+    struct expected_turn plain[] = {{DATA_USER, "q"}, {DATA_ASSISTANT, "a"}};
+    struct expected_turn joined[] = {{DATA_USER, "q\ni"}, {DATA_ASSISTANT, "a"}};
+    struct expected_turn led[] = {{DATA_SYSTEM, "s"}, {DATA_USER, "q"}, {DATA_ASSISTANT, "a"}};
+    expect_record("{\"instruction\":\"q\",\"context\":\"i\",\"response\":\"a\",\"category\":1}",
+                  DATA_ALPACA, joined, 2);
+    expect_record("{\"prompt\":\"q\",\"response\":\"a\"}", DATA_COMPLETION, plain, 2);
+    expect_record("{\"query\":\"q\",\"response\":\"a\",\"type\":\"x\"}", DATA_COMPLETION, plain,
+                  2);
+    expect_record("{\"problem\":\"q\",\"solution\":\"a\"}", DATA_COMPLETION, plain, 2);
+    expect_record("{\"system_prompt\":\"s\",\"question\":\"q\",\"response\":\"a\"}", DATA_QA,
+                  led, 3);
+    expect_record("{\"system\":\"s\",\"question\":\"q\",\"answer\":\"a\",\"response\":9}",
+                  DATA_QA, led, 3);
+    expect_record(
+        "{\"system\":\"x\",\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":"
+        "\"user\",\"content\":\"q\"}],\"completion\":\"a\"}",
+        DATA_COMPLETION, led, 3);
+}
+
 static void a_system_turn_in_the_list_wins(void **state)
 {
     (void)state;
@@ -232,6 +254,7 @@ static const struct {
      "e.jsonl:1: record 0: \"completion\" has no assistant turn"},
     {"e.jsonl", "{\"question\":\"a\",\"answer\":3}\n",
      "e.jsonl:1: record 0: field \"answer\" is integer, expected string"},
+    {"e.jsonl", "{\"query\":\"a\"}\n", "e.jsonl:1: record 0: \"response\" is missing"},
     {"e.jsonl", "{\"text\":[]}\n",
      "e.jsonl:1: record 0: field \"text\" is array, expected string"},
     {"e.jsonl", "{\"messages\":\"a\"}\n",
@@ -523,6 +546,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_layout_becomes_turns),
+        cmocka_unit_test(other_names_are_known),
         cmocka_unit_test(a_system_turn_in_the_list_wins),
         cmocka_unit_test(fields_that_nothing_reads_may_be_anything),
         cmocka_unit_test(alpaca_fields_stand_apart),

@@ -162,7 +162,7 @@ static void stanzas_describe_the_columns(void **state)
 {
     (void)state;
     struct err e = ERR_INIT;
-    struct dataset d;
+    struct dataset d, back;
     int64_t rows[] = {0, 1};
     load(&d, "two.jsonl", two);
     char *s = export_stanza(EXPORT_JSON, &d, rows, 2, "out/sub.set.json", &e);
@@ -189,6 +189,21 @@ static void stanzas_describe_the_columns(void **state)
     assert_string_equal(e.msg,
                         "records 0 and 1 have different layouts, which one stanza cannot "
                         "describe; the messages format can hold them all");
+    load(&back, "dolly.jsonl",
+         "{\"instruction\":\"a\",\"context\":\"\",\"response\":\"b\",\"category\":\"c\"}\n"
+         "{\"instruction\":\"a\",\"response\":\"b\",\"system_prompt\":\"s\",\"input\":5}\n");
+    s = export_stanza(EXPORT_JSON, &back, rows, 2, "dolly.json", &e);
+    assert_string_equal(s, "{\n  \"dolly\": {\n    \"file_name\": \"dolly.json\",\n"
+                           "    \"formatting\": \"alpaca\",\n    \"columns\": {\n"
+                           "      \"prompt\": \"instruction\",\n      \"query\": \"context\",\n"
+                           "      \"response\": \"response\",\n"
+                           "      \"system\": \"system_prompt\"\n    }\n  }\n}\n");
+    free(s);
+    expect(
+        &back, EXPORT_MESSAGES, &rows[1], 1, NULL, 0,
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", "
+        "\"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"input\": 5}\n");
+    dataset_free(&back);
     s = export_stanza(EXPORT_JSON, &d, &rows[1], 1, "m.json", &e);
     assert_non_null(strstr(s, "\"response\": \"answer\""));
     free(s);

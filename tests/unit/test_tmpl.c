@@ -90,7 +90,7 @@ static void alpaca_is_stanfords(void **state)
     expect("alpaca", one, "^" STANFORD "Add.\n\n### Response:«3»$");
     expect("alpaca", with_input,
            "^" STANFORD_INPUT "Add.\n\n### Input:\n1 2\n\n### Response:«3»$");
-    expect("alpaca", with_system, "^" STANFORD "Q\n\n### Response:«A»$");
+    expect("alpaca", with_system, "^Be brief.\n\n" STANFORD "Q\n\n### Response:«A»$");
     expect("alpaca", talk,
            "^S\n\n" STANFORD " Q1\n\n### Response:«A1 »\n\n### Instruction:\nQ2\n\n"
            "### Response:«A2»$");
