@@ -10,6 +10,7 @@
 #   EPISODES PER_UPDATE   episodes in all, and between two updates
 #   LEARNERS SEEDS BASELINES                           LR LORA_RANK TEMPLATE MAX_LENGTH
 #   VAL_LIMIT             validation records that the reward is measured on
+#   PRECISION THREADS     arithmetic and threads of a program
 #   RUN                   prefix of every compute-heavy command: RUN='srun -n1 --gpus=1'
 #
 #   OUT/features.st.zst
@@ -39,10 +40,12 @@ EMBED_OPTS ?=
 ROLLOUT_OPTS ?=
 PPO_OPTS ?=
 THREADS ?= 0
+PRECISION ?= auto
 
 comma := ,
 numbers = $(shell seq 1 $(1))
-ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS)
+ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS) \
+  --precision $(PRECISION)
 EMBED = $(RUN) $(BIN)raise-embed -m $(MODEL) $(ENCODE) --dim $(DIM) --resume $(EMBED_OPTS)
 ROLLOUT = $(RUN) $(BIN)raise-rollout -f $(OUT)/features.st.zst -m $(MODEL) -d $(POOL) --val $(VAL) \
   --val-limit $(VAL_LIMIT) $(ENCODE) --steps $(STEPS) --batch $(BATCH) --lr $(LR) \
