@@ -31,8 +31,8 @@ same() { # two numbers, to a relative 1e-6
 go -p p.st.zst --steps 4 -o 1.st.zst
 go -p p.st.zst --steps 4 >2.st.zst
 cmp 1.st.zst 2.st.zst
-go -p p.st.zst --steps 2 --batch 30 --precision fp32 -o 1f.st.zst
-go -p p.st.zst --steps 2 --batch 30 --precision fp32 -t 3 -o 2f.st.zst
+go -p p.st.zst --steps 2 --batch 30 --full --precision fp32 -o 1f.st.zst
+go -p p.st.zst --steps 2 --batch 30 --full --precision fp32 -t 3 -o 2f.st.zst
 cmp 1f.st.zst 2f.st.zst
 go -p p.st.zst --steps 4 --episode 1 -o 3.st.zst
 raise-view --table pick 1.st.zst >1.picks
