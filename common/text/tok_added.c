@@ -97,20 +97,14 @@ static size_t next_place(const struct tok_matcher *m, const char *s, size_t len,
     return i;
 }
 
-/* \w, which is what a single word must not touch. */
-static bool is_word(uint32_t c)
-{
-    enum uni_class k = uni_class(c);
-    return k == UNI_LETTER || k == UNI_NUMBER || c == '_';
-}
-
+/* A single word must not touch another. */
 static bool stands_alone(const char *s, size_t len, struct tok_span m)
 {
     const unsigned char *u = (const unsigned char *)s;
     size_t n;
-    if (m.start > 0 && is_word(utf8_at(utf8_before(u + m.start), &n)))
+    if (m.start > 0 && uni_is_word(utf8_at(utf8_before(u + m.start), &n)))
         return false;
-    return m.end == len || !is_word(utf8_at(u + m.end, &n));
+    return m.end == len || !uni_is_word(utf8_at(u + m.end, &n));
 }
 
 static void take_spaces(const struct tok_added *a, const char *s, size_t len, size_t from,

@@ -328,7 +328,7 @@ static size_t part_len(const char *s, size_t len)
     while (len - i >= TOK_SPACE_LEN && !memcmp(s + i, TOK_SPACE, TOK_SPACE_LEN))
         i += TOK_SPACE_LEN;
     while (i < len) {
-        const char *p = memchr(s + i, TOK_SPACE[0], len - i);
+        const char *p = memchr(s + i, (unsigned char)TOK_SPACE[0], len - i);
         if (!p)
             return len;
         i = (size_t)(p - s);

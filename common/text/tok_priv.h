@@ -65,7 +65,7 @@ int tok_regex_find(const struct tok_regex *r, struct tok_regex_state *x, const c
 
 /* ---- what one encoding at a time works with ---- */
 
-enum { TOK_CACHE_BITS = 14, TOK_CACHE_KEY = 34, TOK_CACHE_IDS = 7 };
+enum { TOK_CACHE_BITS = 15, TOK_CACHE_KEY = 34, TOK_CACHE_IDS = 7 };
 
 struct tok_cached { /* one cache line */
     uint8_t len, n;

@@ -3,8 +3,8 @@
  *
  * `tokenizers` runs the patterns of tokenizer.json with Oniguruma in its Ruby syntax. PCRE2
  * reads nearly all of it alike; what it reads differently is translated (\s, which in PCRE2
- * takes U+180E; \d and general categories, which lack the newest characters; \u1234; ^ and $;
- * {1,3}+, which is possessive in PCRE2 and a plain repetition in Ruby) or, where that is not
+ * takes U+180E; \w; \d and general categories, which lack the newest characters; \u1234; ^ and
+ * $; {1,3}+, which is possessive in PCRE2 and a plain repetition in Ruby) or, where that is not
  * worth its while, refused by name. */
 #include "base/mem.h"
 #include "text/tok_priv.h"
@@ -79,6 +79,26 @@ static int property(struct translator *x, bool is_negated, struct err *e)
     return 0;
 }
 
+/* \d, \w and their opposites. */
+static int word_or_digit(struct translator *x, char c, struct err *e)
+{
+    static const char *const WORD[] = {"L", "M", "Nd", "Nl", "Pc"};
+    bool is_negated = c == 'D' || c == 'W', is_word = c == 'w' || c == 'W';
+    if (is_negated && x->is_in_class)
+        return refuse("\\D or \\W in a class", e);
+    struct buf set = {0};
+    for (size_t i = 0; i < sizeof WORD / sizeof WORD[0]; i++)
+        if (is_word || strcmp(WORD[i], "Nd") == 0) {
+            buf_printf(&set, "\\p{%s}", WORD[i]);
+            uni_append_new(&set, WORD[i], strlen(WORD[i]));
+        }
+    if (is_word)
+        buf_puts(&set, UNI_WORD_SYMBOLS);
+    put_set(x, is_negated, buf_str(&set));
+    buf_free(&set);
+    return 0;
+}
+
 /* \uXXXX */
 static int unicode_escape(struct translator *x, struct err *e)
 {
@@ -103,12 +123,8 @@ static int escape(struct translator *x, struct err *e)
         put_set(x, true, SPACES);
     } else if (c == 'p' || c == 'P') {
         return property(x, c == 'P', e);
-    } else if (c == 'd' || (c == 'D' && !x->is_in_class)) {
-        struct buf set = {0};
-        buf_puts(&set, "\\p{Nd}");
-        uni_append_new(&set, "Nd", 2);
-        put_set(x, c == 'D', buf_str(&set));
-        buf_free(&set);
+    } else if (tolower((unsigned char)c) == 'd' || tolower((unsigned char)c) == 'w') {
+        return word_or_digit(x, c, e);
     } else if (c == 'u') {
         return unicode_escape(x, e);
     } else if (strchr("nrtfaexAz", c) || ispunct((unsigned char)c)) {

@@ -144,6 +144,25 @@ enum uni_class uni_class(uint32_t c)
     return k == 'L' ? UNI_LETTER : k == 'N' ? UNI_NUMBER : UNI_OTHER;
 }
 
+static bool is_word_category(const char *k)
+{
+    return k[0] == 'L' || k[0] == 'M' || (k[0] == 'N' && k[1] != 'o') || !strcmp(k, "Pc");
+}
+
+bool uni_is_word(uint32_t c)
+{
+    static const uint32_t OTHERS[][2] = {{0x200c, 0x200d},
+                                         {0x24b6, 0x24e9},
+                                         {0x1f130, 0x1f149},
+                                         {0x1f150, 0x1f169},
+                                         {0x1f170, 0x1f189}};
+    for (size_t i = 0; i < sizeof OTHERS / sizeof OTHERS[0]; i++)
+        if (c >= OTHERS[i][0] && c <= OTHERS[i][1])
+            return true;
+    const char *k = utf8proc_category_string((utf8proc_int32_t)c);
+    return is_word_category(strcmp(k, "Cn") ? k : new_category(c));
+}
+
 bool uni_is_digit(uint32_t c)
 {
     return uni_class(c) == UNI_NUMBER || (c >= 0x11de0 && c <= 0x11de9) ||

@@ -56,6 +56,14 @@ enum uni_class { UNI_OTHER, UNI_LETTER, UNI_NUMBER, UNI_SPACE };
 /* \p{L}, \p{N}, White_Space (what \s means to `tokenizers`), or none of them. */
 enum uni_class uni_class(uint32_t c);
 
+/* \w to Rust's regexes, which look for whole words among added tokens: letters, marks, digits,
+ * letter-like numbers and symbols, connectors, joiners. */
+bool uni_is_word(uint32_t c);
+/* What \w is to Oniguruma besides the categories L, M, Nd, Nl and Pc: circled and squared
+ * letters, and Latin-1's superscripts and fractions. */
+#define UNI_WORD_SYMBOLS                                                                       \
+    "\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"       \
+    "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 /* What the pre-tokenizer Digits takes apart: Rust's char::is_numeric, of Unicode 17. */
 bool uni_is_digit(uint32_t c);
 

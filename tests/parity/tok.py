@@ -69,7 +69,8 @@ PIECES = [" ", "  ", "    ", "\n", "\n\n", "\r\n", "\t", " \n", "\u3000", "\u00a
           "\u200d", "\ufe0f", "'s", "'LL", "'\u017f", "'re", "don't", "123456", "\u0661\u0662",
           "e\u0301", "\u1100\u1161\u11a8", "\u05e9\u05dc\u05d5\u05dd", "\u202e", "<s>", "</s>",
           "<|im_start|>", "<|eot_id|>", "<unk>", "<0x41>", "\u2581", "\u2581\u2581", "Hello",
-          " world", "...", "://", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\0", "a" * 40]
+          " world", "...", "://", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\0", "a" * 40, "MASK",
+          "word", "wordy ", " left", "leftmost", "right ", " both ", "|", "zebra"]
 
 
 def random_texts(n, seed=42):

@@ -340,7 +340,7 @@ static void refuses_by_name(void **state)
         {"{\"added_tokens\":[{\"content\":\"x\"}]," SMALL "}", "\"x\" has no id"},
         {"[1]", "no model"},
         {"{\"model\":", "line 1"},
-        {SPLIT("\\\\w+"), "\\w"},
+        {SPLIT("\\\\bx"), "\\b"},
         {SPLIT("[a&&b]"), "&&"},
         {SPLIT("[a[b]]"), "class inside"},
         {SPLIT("(a"), "regex"},
@@ -411,6 +411,8 @@ static void regexes_mean_what_oniguruma_means(void **state)
         {"(ab){1,2}+", "ababababx", 0, 8},
         {"a{,2}b", "aaab", 1, 4},
         {"a{x", "a{x", 0, 3},
+        {"\\w+", ".a\xcc\x81_\xe2\x93\x90\xc2\xbd\xe2\x85\x93", 1, 10}, /* a half, no third */
+        {"\\W+", "a\xe2\x80\x8d-b", 1, 5},
         {"(?i:'s)", "x'\xc5\xbf", 1, 4}, /* long s */
         {"\\u0041+", "AA", 0, 2},
         {"^b", "a\nb", 2, 3},
