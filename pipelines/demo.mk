@@ -27,7 +27,7 @@ MAKEFLAGS += -j2 --no-print-directory
 export OMP_WAIT_POLICY = passive
 
 .PHONY: demo
-demo: $(OUT)/table.txt
+demo: run
 
 include pipelines/raise.mk
 

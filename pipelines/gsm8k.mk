@@ -33,6 +33,6 @@ STEPS ?= $(shell n=$(LIMIT); [ $$n -gt 0 ] || n=52002; t=$$((n * $(EPOCHS) * $(P
 ROLLOUT_OPTS ?= --test-limit $(TEST_LIMIT)
 
 .PHONY: gsm8k
-gsm8k: $(OUT)/table.txt
+gsm8k: run
 
 include $(dir $(lastword $(MAKEFILE_LIST)))raise.mk

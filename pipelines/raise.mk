@@ -17,6 +17,8 @@
 #   OUT/LEARNER/sSEED/policy.K.st.zst traj.K.st.zst final.st.zst subset.jsonl adapter/
 #   OUT/METHOD/sSEED/plan.st.zst final.st.zst
 #   OUT/table.csv  method,seed,steps,test_loss       OUT/table.txt  means and deviations
+#   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
+#   OUT/episodes.csv  learner,seed,episode,gain      OUT/episodes.png (with gnuplot installed)
 
 BUILD ?= build
 BIN ?= $(if $(wildcard $(BUILD)/raise-embed),$(BUILD)/)
@@ -43,6 +45,7 @@ THREADS ?= 0
 PRECISION ?= auto
 
 comma := ,
+HERE := $(dir $(lastword $(MAKEFILE_LIST)))
 numbers = $(shell seq 1 $(1))
 ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS) \
   --precision $(PRECISION)
@@ -54,7 +57,7 @@ FINAL = $(ROLLOUT) --test $(TEST)
 
 .DELETE_ON_ERROR:
 .PHONY: run table
-run: $(OUT)/table.txt
+run: $(OUT)/table.txt $(if $(shell command -v gnuplot),$(OUT)/loss.png $(OUT)/episodes.png)
 table: run
 
 $(OUT)/pool.st.zst: $(POOL)
@@ -120,4 +123,21 @@ $(OUT)/table.csv: $(FINALS)
 	  echo "$$m,$$s,$$($(BIN)raise-view --meta raise.n_steps $$f),$$($(BIN)raise-view --meta raise.test_loss $$f)"; \
 	done | sort -u; } >$@.tmp && mv $@.tmp $@
 $(OUT)/table.txt: $(OUT)/table.csv $(SUBSETS)
-	@awk -F, -f $(dir $(lastword $(MAKEFILE_LIST)))table.awk $< >$@.tmp && mv $@.tmp $@ && cat $@
+	@awk -F, -f $(HERE)table.awk $< >$@.tmp && mv $@.tmp $@ && cat $@
+
+# ---- pictures ----
+$(OUT)/loss.csv: $(FINALS)
+	@{ echo method,seed,step,validation_loss; \
+	for f in $(FINALS); do \
+	  m=$${f#$(OUT)/}; s=$${m#*/s}; s=$${s%%/*}; m=$${m%%/*}; \
+	  $(BIN)raise-view --table perf $$f | awk -v m=$$m -v s=$$s 'NR > 1 { printf "%s,%s,%d,%.17g\n", m, s, NR - 2, -$$NF }'; \
+	done; } >$@.tmp && mv $@.tmp $@
+# What an episode brought, by the number of episodes learned from: does the learner learn?
+$(OUT)/episodes.csv: $(FINALS)
+	@{ echo learner,seed,episode,gain; \
+	for l in $(LEARNERS); do for s in $(SEEDS); do for k in $(call numbers,$(EPISODES)); do \
+	  $(BIN)raise-view --table perf $(OUT)/$$l/s$$s/traj.$$k.st.zst | \
+	    awk -v l=$$l -v s=$$s -v k=$$k 'NR == 2 { first = $$NF } END { printf "%s,%s,%s,%.17g\n", l, s, k, $$NF - first }'; \
+	done; done; done; } >$@.tmp && mv $@.tmp $@
+$(OUT)/%.png: $(OUT)/%.csv
+	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)$*.gp && mv $@.tmp $@
