@@ -26,7 +26,8 @@ SEEDS ?= 1
 PERCENT ?= 1
 
 POOL = $(DATA)
-POOL_OPTS = $(if $(filter-out 0,$(LIMIT)),--limit $(LIMIT) --sample -s 1)
+# Records without an answer (Alpaca-52K has 28) are skipped, counted and listed.
+POOL_OPTS = --on-error skip $(if $(filter-out 0,$(LIMIT)),--limit $(LIMIT) --sample -s 1)
 # RDS needs embeddings of the validation records that the reward is measured on, not of all.
 VAL_EMBED_OPTS = --limit $(VAL_LIMIT) --sample -s 1
 STEPS ?= $(shell n=$(LIMIT); [ $$n -gt 0 ] || n=52002; t=$$((n * $(EPOCHS) * $(PERCENT) / 100 / $(BATCH))); echo $$((t > 5 ? t : 5)))
