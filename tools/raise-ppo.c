@@ -3,8 +3,8 @@
  *
  * `--init` writes policy 0 for a set of features. Otherwise: policy k and all trajectories so
  * far in, policy k + 1 out. Which of the trajectories are the policy's own is seen from the
- * policy's identity in them. */
-#include "base/cpu.h"
+ * policy's identity in them. Without trajectories, --weights alone says what a reward model
+ * has learned. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,14 +12,13 @@
 #include "rl/learn.h"
 #include "stream/prov.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct options {
     struct opt_common common;
-    const char *features, *policy, *metrics, *weights, *without;
+    const char *features, *policy, *metrics, *weights, *without, *start;
     bool is_init, is_paper;
     int learner, ratio;
     int64_t n_hidden, n_epochs, n_new;
@@ -48,6 +47,8 @@ static const struct opt table[] = {
     {0, "without", OPT_STRING, AT(without), "PARTS",
      "leave out of the state: stage, difficulty, semantic, availability (comma-separated)", 0,
      0, NULL},
+    {0, "start", OPT_STRING, AT(start), "POLICY",
+     "ppo: begin as the linear scorer that this reward model deploys", 0, 0, NULL},
     {0, "kappa", OPT_REAL, AT(kappa), "X", "reward model: sharpness of the choice", 1e-3, 100,
      NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Learning", 0, 0, NULL},
@@ -71,7 +72,8 @@ static const struct opt table[] = {
 static const struct opt_spec spec = {
     .program = "raise-ppo",
     .usage = "--init --learner NAME -f features [options]\n"
-             "       raise-ppo -f features -p policy [options] trajectory ...",
+             "       raise-ppo -f features -p policy [options] trajectory ...\n"
+             "       raise-ppo -p policy --weights FILE",
     .summary = "Makes a policy, and improves it from trajectories.",
     .common = "otusp",
     .common_offset = AT(common),
@@ -79,17 +81,19 @@ static const struct opt_spec spec = {
     .max_args = -1,
 };
 
-/* --paper sets what the user did not set: values are compared with the defaults. */
-static void apply_paper(struct options *o, const struct options *defaults)
+/* --paper changes defaults, so that options beside it, before or after, still hold. */
+static bool apply_paper(struct options *o, int argc, char **argv)
 {
-    if (!o->is_paper)
-        return;
-    if (o->lr == defaults->lr)
+    bool is_paper = false;
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+        is_paper = is_paper || !strcmp(argv[i], "--paper");
+    if (is_paper) {
         o->lr = 3e-4;
-    if (o->gamma == defaults->gamma)
         o->gamma = 0.99;
-    if (o->ratio == defaults->ratio)
+        o->lambda = 0.95;
         o->ratio = RATIO_CLASS;
+    }
+    return is_paper;
 }
 
 static unsigned parts_without(const char *list)
@@ -115,6 +119,8 @@ static unsigned parts_without(const char *list)
     }
     return parts;
 }
+
+static const char *const difficulty[] = {"len_x", "len_y", "logp_yx", "logp_y"};
 
 /* ---- output ---- */
 
@@ -161,7 +167,6 @@ static int write_metrics(const char *path, const struct learn_metrics *m, int64_
 
 static int write_weights(const char *path, const struct policy *p, struct err *e)
 {
-    static const char *const difficulty[] = {"len_x", "len_y", "logp_yx", "logp_y"};
     struct buf b = {0};
     buf_puts(&b, "feature,weight,standard_error\n");
     for (int64_t i = 0; i < policy_n_static(p); i++) {
@@ -178,6 +183,35 @@ static int write_weights(const char *path, const struct policy *p, struct err *e
 
 /* ---- work ---- */
 
+/* A difficulty that is the same for all tells nothing; it may mean that something went wrong.
+ */
+static void warn_constant(const struct features *f)
+{
+    bool is_constant[4] = {true, true, true, true};
+    for (int64_t i = 1; i < f->n; i++) {
+        is_constant[0] = is_constant[0] && f->len_x[i] == f->len_x[0];
+        is_constant[1] = is_constant[1] && f->len_y[i] == f->len_y[0];
+        is_constant[2] = is_constant[2] && f->logp_yx[i] == f->logp_yx[0];
+        is_constant[3] = is_constant[3] && f->logp_y[i] == f->logp_y[0];
+    }
+    for (int k = 0; k < 4; k++)
+        if (is_constant[k])
+            log_warn("%s is the same for all %lld rows", difficulty[k], (long long)f->n);
+}
+
+static int start_from(struct policy *p, const struct options *o, const struct features *f,
+                      struct prov *prov, struct err *e)
+{
+    struct policy *model = policy_read(o->start, e);
+    int rc = model ? policy_start(p, model, f, e) : e->code;
+    if (rc && model)
+        err_prefix(e, "%s", o->start);
+    if (!rc)
+        prov_add_input(prov, o->start, policy_id(model));
+    policy_free(model);
+    return rc;
+}
+
 static int init(const struct options *o, const struct features *f, struct prov *prov,
                 struct err *e)
 {
@@ -189,24 +223,105 @@ static int init(const struct options *o, const struct features *f, struct prov *
     struct policy *p = policy_new(f, &po, e);
     if (!p)
         return e->code;
-    int rc = write_policy(o, p, prov, e);
+    warn_constant(f);
+    int rc = o->start ? start_from(p, o, f, prov, e) : 0;
+    if (!rc)
+        rc = write_policy(o, p, prov, e);
     policy_free(p);
     return rc;
 }
 
-static int64_t count_own(const struct options *o, const struct policy *p, const struct traj *t)
+/* The trajectories so far, with the names and identities of their files. */
+struct episodes_read {
+    struct traj *t;
+    const char **name;
+    uint64_t *id;
+    int64_t n, n_own;
+};
+
+static int read_one(struct episodes_read *x, int64_t i, struct err *e)
+{
+    const char *name = file_name_in(x->name[i]);
+    struct st_msg *m = st_read(x->name[i], "trajectory", e);
+    if (!m)
+        return e->code;
+    int rc = traj_from_msg(&x->t[i], m, name, e);
+    x->id[i] = st_msg_hash(m);
+    st_msg_free(m);
+    for (int64_t k = 0; k < i && !rc; k++)
+        if (x->id[k] == x->id[i])
+            rc = err_set(e, ERR_MISMATCH, "%s and %s are the same trajectory", x->name[k],
+                         x->name[i]);
+    if (!rc && strcmp(x->t[i].status, "ok"))
+        log_warn("%s: left out: %s", name, x->t[i].status);
+    return rc;
+}
+
+/* Puts the policy's own trajectories last, in their order. --new: the last ones must be. */
+static int put_own_last(struct episodes_read *x, const struct options *o,
+                        const struct policy *p, struct err *e)
 {
     uint64_t id = policy_id(p);
+    struct traj *t = mem_alloc((size_t)x->n, sizeof *t);
+    const char **name = mem_alloc((size_t)x->n, sizeof *name);
     int64_t n = 0;
-    if (o->n_new)
-        return o->n_new < o->n_files ? o->n_new : o->n_files;
-    while (n < o->n_files && t[o->n_files - 1 - n].policy == id)
-        n++;
-    return n;
+    int rc = 0;
+    for (int own = 0; own < 2; own++)
+        for (int64_t i = 0; i < x->n; i++)
+            if ((o->n_new ? i >= x->n - o->n_new : x->t[i].policy == id) == own) {
+                t[n] = x->t[i];
+                name[n++] = x->name[i];
+                x->n_own += own;
+            }
+    memcpy(x->t, t, (size_t)n * sizeof *t);
+    memcpy(x->name, name, (size_t)n * sizeof *name);
+    free(t);
+    free(name);
+    if (policy_learner(p) == POLICY_REWARD_MODEL)
+        return 0;
+    for (int64_t i = x->n - x->n_own; i < x->n && !rc; i++)
+        if (x->t[i].policy != id)
+            rc = err_set(e, ERR_MISMATCH, "%s: was not drawn from %s", file_name_in(x->name[i]),
+                         o->policy);
+    if (!x->n_own)
+        rc = err_set(e, ERR_MISMATCH, "none of %lld trajectories was drawn from %s",
+                     (long long)x->n, o->policy);
+    return rc;
+}
+
+static int read_episodes(struct episodes_read *x, const struct options *o,
+                         const struct features *f, const struct policy *p, struct prov *prov,
+                         struct err *e)
+{
+    x->n = o->n_files;
+    x->t = mem_zalloc((size_t)x->n, sizeof *x->t);
+    x->id = mem_zalloc((size_t)x->n, sizeof *x->id);
+    x->name = mem_alloc((size_t)x->n, sizeof *x->name);
+    for (int64_t i = 0; i < x->n; i++)
+        x->name[i] = o->files[i];
+    for (int64_t i = 0; i < x->n; i++) {
+        int rc = read_one(x, i, e);
+        if (rc)
+            return rc;
+        if (x->t[i].features != f->id)
+            return err_set(e, ERR_MISMATCH, "%s: was made with other features than %s",
+                           file_name_in(x->name[i]), file_name_in(o->features));
+        prov_add_input(prov, x->name[i], x->id[i]);
+    }
+    return put_own_last(x, o, p, e);
+}
+
+static void episodes_close(struct episodes_read *x)
+{
+    for (int64_t i = 0; i < x->n; i++)
+        traj_free(&x->t[i]);
+    free(x->t);
+    free(x->id);
+    free(x->name);
 }
 
 static int improve(const struct options *o, const struct features *f, struct policy *p,
-                   const struct traj *t, struct prov *prov, struct err *e)
+                   const struct episodes_read *x, struct prov *prov, struct err *e)
 {
     const struct learn_options lo = {.n_epochs = o->n_epochs,
                                      .lr = o->lr,
@@ -218,83 +333,104 @@ static int improve(const struct options *o, const struct features *f, struct pol
                                      .grad_clip = o->grad_clip,
                                      .memory = o->memory};
     struct learn_metrics *m = mem_zalloc((size_t)o->n_epochs, sizeof *m);
-    int64_t n_dropped = 0, n_own = count_own(o, p, t);
-    if (!n_own && policy_learner(p) == POLICY_PPO) {
-        free(m);
-        return err_set(e, ERR_MISMATCH, "%s: no trajectory was drawn from this policy",
-                       o->policy);
-    }
-    int64_t n = learn_update(p, f, t, (const char *const *)o->files, o->n_files, n_own, &lo, m,
-                             &n_dropped, e);
+    int64_t n_dropped = 0;
+    int64_t n = learn_update(p, f, x->t, x->name, x->n, x->n_own, &lo, m, &n_dropped, e);
     int rc = n < 0 ? (int)n : 0;
-    if (!rc && n_dropped)
-        log_warn("%lld of %d episodes have no usable rewards and were left out",
-                 (long long)n_dropped, o->n_files);
     if (!rc && o->metrics)
         rc = write_metrics(o->metrics, m, n, e);
     if (!rc && o->weights)
-        rc = policy_learner(p) == POLICY_REWARD_MODEL
-                 ? write_weights(o->weights, p, e)
-                 : err_set(e, ERR_UNSUPPORTED, "--weights: only a reward model has them");
+        rc = write_weights(o->weights, p, e);
     if (!rc)
         rc = write_policy(o, p, prov, e);
     if (!rc)
-        log_summary("policy %lld from %d episodes (%lld its own), gain of its own %.6g nats",
-                    (long long)policy_iteration(p), o->n_files, (long long)n_own,
-                    m[0].mean_return);
+        log_summary("policy %lld from %lld episodes, %lld of them its own with a mean gain of "
+                    "%.6g nats, %lld left out",
+                    (long long)policy_iteration(p), (long long)x->n, (long long)x->n_own,
+                    m[0].mean_return, (long long)n_dropped);
     free(m);
     return rc;
 }
 
-static int update(const struct options *o, const struct features *f, struct prov *prov,
-                  struct err *e)
+static int update(const struct options *o, const struct features *f, struct policy *p,
+                  struct prov *prov, struct err *e)
 {
-    struct traj *t = mem_zalloc((size_t)o->n_files, sizeof *t);
-    struct policy *p = policy_read(o->policy, e);
-    int rc = p ? 0 : e->code;
-    if (!rc && policy_features(p) != f->id)
-        rc = err_set(e, ERR_MISMATCH, "%s: the policy was made for other features than %s",
-                     o->policy, file_name_in(o->features));
+    struct episodes_read x = {0};
+    if (policy_features(p) != f->id)
+        return err_set(e, ERR_MISMATCH, "%s: was made for other features than %s", o->policy,
+                       file_name_in(o->features));
+    prov_add_input(prov, o->policy, policy_id(p));
+    int rc = read_episodes(&x, o, f, p, prov, e);
     if (!rc)
-        prov_add_input(prov, o->policy, policy_id(p));
-    for (int i = 0; i < o->n_files && !rc; i++) {
-        uint64_t hash;
-        rc = traj_read(&t[i], o->files[i], e);
-        if (!rc)
-            rc = file_hash(o->files[i], &hash, e);
-        if (!rc)
-            prov_add_input(prov, o->files[i], hash);
-    }
-    if (!rc)
-        rc = improve(o, f, p, t, prov, e);
-    for (int i = 0; i < o->n_files; i++)
-        traj_free(&t[i]);
-    free(t);
-    policy_free(p);
+        rc = improve(o, f, p, &x, prov, e);
+    episodes_close(&x);
     return rc;
 }
 
 static int run(const struct options *o, struct err *e)
 {
     struct features f = {0};
-    int rc = file_refuse_tty(o->common.out, e);
+    struct policy *p = NULL;
+    int rc = o->is_init || o->n_files ? file_refuse_tty(o->common.out, e) : 0;
+    if (!rc && o->policy && !(p = policy_read(o->policy, e)))
+        rc = e->code;
+    if (!rc && o->weights && policy_learner(p) != POLICY_REWARD_MODEL)
+        rc = err_set(e, ERR_UNSUPPORTED, "%s: --weights: only a reward model has them",
+                     o->policy);
+    if (!rc && p && !o->n_files) {
+        rc = write_weights(o->weights, p, e);
+        policy_free(p);
+        return rc;
+    }
     if (!rc)
         rc = features_read(&f, o->features, e);
-    if (rc < 0)
-        return rc;
-    struct prov *prov = prov_new(spec.program, o->command_line, o->common.seed);
-    prov_add_input(prov, o->features, f.id);
-    if (!f.has_classes)
-        log_detail("%s has no classes: one class", file_name_in(o->features));
-    rc = o->is_init ? init(o, &f, prov, e) : update(o, &f, prov, e);
-    prov_free(prov);
+    if (!rc) {
+        struct prov *prov = prov_new(spec.program, o->command_line, o->common.seed);
+        prov_add_input(prov, o->features, f.id);
+        if (!f.has_classes)
+            log_detail("%s has no classes: one class", file_name_in(o->features));
+        if (!o->is_init)
+            prov_set_no_seed(prov);
+        rc = o->is_init ? init(o, &f, prov, e) : update(o, &f, p, prov, e);
+        prov_free(prov);
+    }
     features_free(&f);
+    policy_free(p);
     return rc;
+}
+
+/* What cannot be meant is refused before anything is read. */
+static void check_options(const struct options *o)
+{
+    int n_out = file_is_std(o->common.out) + (o->metrics && file_is_std(o->metrics)) +
+                (o->weights && file_is_std(o->weights));
+    int n_in = file_is_std(o->features) + (o->policy && file_is_std(o->policy));
+    if (o->is_init && (o->policy || o->n_files || o->metrics || o->weights))
+        opt_misuse("--init takes no policy, trajectories, --metrics or --weights");
+    if (o->is_init && o->start && o->learner != POLICY_PPO)
+        opt_misuse("--start is for --learner ppo");
+    if (!o->is_init && (o->start || o->without))
+        opt_misuse("--start and --without are for --init");
+    if (!o->is_init && !o->policy)
+        opt_misuse("--init, or -p POLICY to improve, is missing");
+    if (!o->is_init && !o->n_files && !o->weights)
+        opt_misuse("trajectories, or --weights, are missing");
+    if (!o->is_init && !o->n_files)
+        return;
+    if (!o->features)
+        opt_misuse("-f FEATURES is missing");
+    for (int i = 0; i < o->n_files; i++)
+        n_in += file_is_std(o->files[i]);
+    if (n_in > 1)
+        opt_misuse("standard input can be read only once");
+    if (n_out > 1)
+        opt_misuse("only one output can go to standard output: -o is missing");
+    if (o->n_new > o->n_files)
+        opt_misuse("--new %lld, but %d trajectories", (long long)o->n_new, o->n_files);
+    parts_without(o->without);
 }
 
 int main(int argc, char **argv)
 {
-    cpu_fix_blas(argv);
     struct options o = {.common = OPT_COMMON_DEFAULTS,
                         .n_hidden = 32,
                         .n_epochs = 4,
@@ -307,18 +443,15 @@ int main(int argc, char **argv)
                         .kappa = 3,
                         .memory = 0.5};
     struct err e = ERR_INIT;
-    const struct options defaults = o;
     char *line = opt_command_line(argc, argv);
+    bool is_paper = apply_paper(&o, argc, argv);
     int first = opt_parse(&spec, &o, argc, argv);
-    apply_paper(&o, &defaults);
     o.command_line = line;
     o.files = argv + first;
     o.n_files = argc - first;
-    if (!o.features)
-        opt_misuse("-f FEATURES is missing");
-    if (o.is_init ? o.policy || o.n_files : !o.policy || !o.n_files)
-        opt_misuse(o.is_init ? "--init takes neither a policy nor trajectories"
-                             : "-p POLICY and at least one trajectory are needed");
+    if (o.is_paper && !is_paper)
+        opt_misuse("--paper cannot be abbreviated");
+    check_options(&o);
     int rc = run(&o, &e);
     free(line);
     if (!rc)

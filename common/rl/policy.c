@@ -155,6 +155,38 @@ struct policy *policy_new(const struct features *f, const struct policy_options 
     return p;
 }
 
+int policy_start(struct policy *p, const struct policy *from, const struct features *f,
+                 struct err *e)
+{
+    const double gain =
+        0.05; /* scores of sd 3 enter tanh as 0.15: bent by less than a percent */
+    const unsigned statics = PART_DIFFICULTY | PART_SEMANTIC;
+    if (from->learner != POLICY_REWARD_MODEL)
+        return err_set(e, ERR_UNSUPPORTED, "is not a reward model");
+    if (from->features != p->features || f->id != p->features)
+        return err_set(e, ERR_MISMATCH, "was made for other features");
+    if ((from->parts & statics) != (p->parts & statics))
+        return err_set(e, ERR_MISMATCH, "was made with other parts of the state");
+    double square = 0;
+    float *phi = mem_alloc((size_t)p->n_static, sizeof *phi), *W = policy_W(p);
+    for (int64_t i = 0; i < f->n; i++) {
+        double y = 0;
+        policy_phi(p, f, i, phi);
+        for (int64_t k = 0; k < p->n_static; k++)
+            y += (double)phi[k] * from->mu[k];
+        square += y * y;
+    }
+    free(phi);
+    double sd = sqrt(square / (double)f->n);
+    int64_t first = p->parts & PART_STAGE ? 2 : 0;
+    for (int64_t k = 0; k < p->n_in; k++)
+        W[k] = 0;
+    for (int64_t k = 0; k < p->n_static && sd > 1e-12; k++)
+        W[first + k] = (float)(gain * from->kappa * from->mu[k] / sd);
+    policy_o(p)[0] = (float)(1 / gain);
+    return 0;
+}
+
 uint64_t policy_features(const struct policy *p)
 {
     return p->features;

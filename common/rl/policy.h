@@ -51,6 +51,11 @@ struct policy_options {
     }
 struct policy *policy_new(const struct features *f, const struct policy_options *o,
                           struct err *e) RAISE_MUST_CHECK;
+/* Makes a fresh ppo policy score as the reward model `from` deploys: one hidden unit carries
+ * kappa (phi.mu)/sd(phi.mu) in the nearly straight part of tanh. Both over the same features
+ * and static parts, else ERR_MISMATCH. */
+int policy_start(struct policy *p, const struct policy *from, const struct features *f,
+                 struct err *e) RAISE_MUST_CHECK;
 struct policy *policy_read(const char *path, struct err *e) RAISE_MUST_CHECK;
 int policy_write(const struct policy *p, const char *path, int flags, const struct prov *prov,
                  struct err *e) RAISE_MUST_CHECK;

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# raise-ppo: both learners over episodes of a tiny model; metrics and weights; the same bytes for
+# any number of threads and any place of the own episodes; settings; refusals that name the files.
+set -eu
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+export OMP_WAIT_POLICY=passive
+model=$RAISE_TESTS/fixtures/tiny-llama
+make_data() { # tag number
+    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
+        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
+}
+make_data pool 90 >pool.jsonl
+make_data val 12 >val.jsonl
+embed() { raise-embed -q -m "$model" --template plain -t 1 -d "$1" pool.jsonl; }
+embed 8 | raise-cluster -q -k 2 -t 1 - >f.st.zst
+embed 4 | raise-cluster -q -k 2 -t 1 - >g.st.zst
+go() { # options...
+    raise-rollout -q -t 1 -f f.st.zst -m "$model" -d pool.jsonl --val val.jsonl --template plain \
+        --batch 6 --steps 4 --lr 1e-2 --lora-rank 4 --precision fp32 "$@"
+}
+meta() { raise-view --meta "$2" "$1"; }
+ppo() { raise-ppo -q -f f.st.zst "$@"; }
+
+# policy 0: the seed makes it, and nothing else
+for learner in ppo reward-model; do
+    ppo --init --learner $learner --no-provenance -o $learner.0
+    ppo --init --learner $learner --no-provenance -t 1 | cmp - $learner.0
+    [ "$(meta $learner.0 raise.learner) $(meta $learner.0 raise.iteration)" = "$learner 0" ]
+done
+ppo --init -s 7 -o other.0
+cmp -s other.0 ppo.0 && exit 1
+ppo --init --without stage,semantic --hidden 5 -o small.0
+[ "$(meta small.0 raise.parts)" = 10 ]
+
+# two rounds of each: one update's own episodes are found by identity, wherever they stand
+for learner in ppo reward-model; do
+    go -p $learner.0 --episode 1 -o $learner.t1
+    go -p $learner.0 --episode 2 -o $learner.t2
+    ppo -p $learner.0 --metrics $learner.csv --no-provenance -o $learner.1 $learner.t1 $learner.t2
+    ppo -p $learner.0 --no-provenance -t 3 --new 2 $learner.t1 $learner.t2 | cmp - $learner.1
+    [ "$(meta $learner.1 raise.iteration)" = 1 ]
+    go -p $learner.1 --episode 3 -o $learner.t3
+    ppo -p $learner.1 --no-provenance -o $learner.2 $learner.t1 $learner.t2 $learner.t3
+    ppo -p $learner.1 --no-provenance $learner.t3 $learner.t1 $learner.t2 | cmp - $learner.2
+    raise-view --check $learner.2 >check
+done
+[ "$(wc -l <ppo.csv) $(wc -l <reward-model.csv)" = "5 2" ]
+[ "$(head -n 1 ppo.csv)" = iteration,epoch,loss,policy_loss,entropy,kl,clip_fraction,grad_norm,explained_variance,mean_return,reward_sd,s2,v,log_evidence ]
+# at the first epoch nothing has moved yet: entropy 1, divergence 0
+awk -F, 'NR == 2 { exit !($1 == 1 && $2 == 1 && $5 > 0.999 && $5 < 1.001 && $6 < 1e-9 && $7 == 0) }' ppo.csv
+awk -F, 'NR == 5 { exit !($2 == 4 && $6 > 0) }' ppo.csv
+cmp -s ppo.1 ppo.2 && exit 1
+
+# what the target likes: one row a feature, while learning or from a policy alone
+ppo -p reward-model.0 --weights w1.csv -o again.1 reward-model.t1 reward-model.t2
+raise-ppo -p reward-model.1 --weights - | cmp - w1.csv
+[ "$(wc -l <w1.csv)" = 13 ]
+[ "$(head -n 2 w1.csv | cut -d, -f1 | tr '\n' ' ')" = "feature len_x " ]
+awk -F, 'NR > 1 && !($3 > 0) { exit 1 }' w1.csv
+
+# the reward model learns from any choices, PPO from its own only; PPO may start from a model
+raise-plan -q --steps 4 --batch 6 -f f.st.zst -o plan.st.zst random
+go --plan plan.st.zst -o plan.t
+ppo -p reward-model.0 -o planned.1 plan.t ppo.t1 reward-model.t1
+ppo --init --start reward-model.1 -o started.0
+go -p started.0 --episode 1 -o started.t1
+ppo -p started.0 -o started.1 plan.t started.t1
+
+# settings: --paper changes defaults, options beside it hold
+for order in "--paper --gamma 0.5" "--gamma 0.5 --paper"; do
+    # shellcheck disable=SC2086
+    ppo -p ppo.0 --no-provenance -o paper.1 $order ppo.t1 ppo.t2
+    ppo -p ppo.0 --no-provenance --lr 3e-4 --gamma 0.5 --ratio class ppo.t1 ppo.t2 | cmp - paper.1
+done
+[ "$(raise-ppo --paper -h | grep -c -e '--lr .*0.0003' -e '--gamma .*0.99' -e '--ratio .*\[class\]')" = 3 ]
+
+# provenance: what went in, and no seed where nothing is random
+ppo -p ppo.0 -o history.1 ppo.t1 ppo.t2
+history=$(meta history.1 raise.history)
+[[ $history == *'"program":"raise-ppo"'*'"name":"f.st.zst"'*'"name":"ppo.t2"'* ]]
+
+refused() { # status pattern options...
+    local want=$1 pattern=$2 status=0
+    shift 2
+    mkdir none
+    raise-ppo "$@" -o none/x 2>err || status=$?
+    [ "$status" = "$want" ] || { echo "exit status $status, expected $want"; cat err; return 1; }
+    if [ "$(wc -l <err)" != 1 ] || ! grep -q -e "$pattern" err; then echo "$pattern"; cat err; return 1; fi
+    [ -z "$(ls -A none)" ] || { ls -A none; return 1; }
+    rmdir none
+}
+refused 1 '^raise-ppo: ppo.0: was made for other features than g.st.zst$' -f g.st.zst -p ppo.0 ppo.t1
+ppo --init -f g.st.zst -o g.0
+refused 1 '^raise-ppo: ppo.t1: was made with other features than g.st.zst$' -f g.st.zst -p g.0 ppo.t1
+refused 1 '^raise-ppo: none of 1 trajectories was drawn from ppo.1$' -f f.st.zst -p ppo.1 ppo.t1
+refused 1 '^raise-ppo: ppo.t2: was not drawn from ppo.1$' -f f.st.zst -p ppo.1 --new 1 ppo.t1 ppo.t2
+refused 1 '^raise-ppo: ppo.t1 and ppo.t1 are the same trajectory$' -f f.st.zst -p ppo.0 ppo.t1 ppo.t1
+refused 1 '^raise-ppo: f.st.zst: expected trajectory, found features$' -f f.st.zst -p ppo.0 f.st.zst
+refused 1 '^raise-ppo: ppo.0: expected features, found policy$' -f ppo.0 -p ppo.0 ppo.t1
+refused 1 '^raise-ppo: ppo.0: --weights: only a reward model has them$' -f f.st.zst -p ppo.0 --weights none/w ppo.t1
+refused 1 '^raise-ppo: ppo.0: is not a reward model$' -f f.st.zst --init --start ppo.0
+refused 1 '^raise-ppo: reward-model.1: was made with other parts of the state$' -f f.st.zst --init --start reward-model.1 --without semantic
+refused 1 '^raise-ppo: no part of the state is left to score by$' -f f.st.zst --init --without stage,difficulty,semantic,availability
+head -c 500 ppo.t1 >cut.t
+refused 1 '^raise-ppo: cut.t: ' -f f.st.zst -p ppo.0 cut.t
+refused 2 '^raise-ppo: --without: .moon. is not one of stage, difficulty, semantic, availability (try -h)$' -f f.st.zst --init --without stage,moon
+refused 2 'standard input can be read only once' -f - -p ppo.0 -
+refused 2 '^raise-ppo: --new 3, but 1 trajectories' -f f.st.zst -p ppo.0 --new 3 ppo.t1
+refused 2 'trajectories, or --weights, are missing' -f f.st.zst -p ppo.0
+refused 2 '--init takes no policy' -f f.st.zst --init -p ppo.0
+if ppo -p ppo.0 ppo.t1 >/dev/full 2>err; then exit 1; fi
+grep -q 'No space left on device' err
