@@ -623,7 +623,7 @@ int main(int argc, char **argv)
                         .clip = 1};
     opt_parse(&spec, &o, argc, argv);
     check_options(&o);
-    struct run r = {.o = &o, .test_before = NAN, .test_after = NAN};
+    struct run r = {.o = &o, .test_before = (double)NAN, .test_after = (double)NAN};
     int rc = rollout(&r, argc, argv, &e);
     if (!rc && !o.n_shown)
         report(&r);

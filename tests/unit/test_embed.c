@@ -89,7 +89,7 @@ static double logp_of(const int32_t *ids, int64_t n, int64_t from)
     assert_int_equal(lm_logits(model, &b, logits, &e), 0);
     for (int64_t t = from; t < n; t++) {
         const float *row = logits + (t - 1) * V;
-        double most = -INFINITY, z = 0;
+        double most = -(double)INFINITY, z = 0;
         for (int64_t v = 0; v < V; v++)
             most = fmax(most, (double)row[v]);
         for (int64_t v = 0; v < V; v++)
