@@ -81,11 +81,13 @@ $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 .SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o)
 
-.PHONY: units check demo deps lint format clean install uninstall cuda help
+.PHONY: units check parity demo deps lint format clean install uninstall cuda help
 units: $(UNITS)
 check: deps ## run every test, under five minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
+parity: $B/tests/test_lm_fixtures ## compare the engine with transformers and peft: GGUF=, DATA=, RAISE_PYTHON=
+	$Qtests/parity/run $B
 demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B

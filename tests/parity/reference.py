@@ -4,7 +4,9 @@
 
   reference.py tiny OUT            a folder a configuration: a small random model, its logits, losses,
                                    gradients and the losses of 20 AdamW steps, full and with LoRA
-  reference.py gguf OUT FILE DATA  the same for records of an Alpaca file under a real GGUF model
+  reference.py gguf OUT FILE DATA  scores of 200 records of an Alpaca file under a real GGUF model,
+                                   and a short LoRA run
+  reference.py roundtrip DIR OUT   loads what test_lm_fixtures --write DIR OUT saved
 
 Everything in fp32 on the CPU. Sequences are run one at a time, so no packing of the reference's is
 trusted: the loss of a batch is the sum over its sequences' targets divided by their number.
@@ -73,8 +75,7 @@ def train(model, batches, out, tag):
     (sums.sum() / n).backward()
     out[f"{tag}.logits"], out[f"{tag}.nll"] = logits.detach(), sums.detach()
     for name, p in params.items():
-        name = name.replace("base_model.model.", "").replace(".default.", ".")
-        out[f"{tag}.grad.{name}"] = p.grad.clone()
+        out[f"{tag}.grad.{strip(name)}"] = p.grad.clone()
     decay = [p for p in params.values() if p.dim() > 1]
     plain = [p for p in params.values() if p.dim() == 1]
     opt = torch.optim.AdamW([dict(params=decay, weight_decay=0.1),
@@ -183,7 +184,16 @@ def alpaca_batches(path, tokenizer, n_records, n_batch):
     return batches
 
 
+def relative(a, b):
+    return float(((a - b).abs() / b.abs().clamp(min=1)).max())
+
+
+def strip(name):
+    return name.replace("base_model.model.", "").replace(".default.", ".")
+
+
 def gguf(root, path, data, n_records=200):
+    """A real model's float32 is 1e-5 away from the truth, so float64 is written beside it."""
     folder, name = os.path.split(os.path.abspath(path))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name,
@@ -195,35 +205,43 @@ def gguf(root, path, data, n_records=200):
     del loaded
     os.makedirs(root, exist_ok=True)
     [scored] = alpaca_batches(data, tokenizer, n_records, n_records)
-    batches = alpaca_batches(data, tokenizer, 16, 4)
+    steps = alpaca_batches(data, tokenizer, 16, 4)
+    ids, mask, offsets = scored
+    few = (ids[:offsets[4]], mask[:offsets[4]], offsets[:5])  # 49152 logits a token
     out = {}
     put_batches([scored], out)
+    for i, batch in enumerate(steps):
+        put_batches([batch], own := {})
+        out.update({k.replace("batch0", f"step{i}"): v for k, v in own.items()})
     with torch.no_grad():
         out["scored.nll"] = forward(model, scored)[0]
-        # 49152 logits a token: the first records only
-        ids, mask, offsets = scored
-        few = (ids[:offsets[4]], mask[:offsets[4]], offsets[:5])
         out["scored.logits"] = forward(model, few, True)[1]
-    for i, (ids, mask, offsets) in enumerate(batches):
-        put_batches([batches[i]], tmp := {})
-        out.update({k.replace("batch0", f"step{i}"): v for k, v in tmp.items()})
-    gen = torch.Generator().manual_seed(7)
-    tuned = lora_of(model, ALL, gen)
+        model.double()
+        out["scored64.nll"] = forward(model, scored)[0]
+        out["scored64.logits"] = forward(model, few, True)[1]
+        model.float()
+    print(f"smol transformers' own float32 against float64: log P(y|x) "
+          f"{relative(out['scored.nll'], out['scored64.nll']):.2g}", file=sys.stderr)
+    tuned = lora_of(model, ALL, torch.Generator().manual_seed(7))
     tuned.save_pretrained(os.path.join(root, "adapter"))
-    opt = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=3e-4,
-                            betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    tuned.double()
+    loss = forward(tuned, steps[0])[0].sum() / steps[0][1].sum()
+    loss.backward()
+    out["step64.loss"] = loss.detach()[None]
+    for n, p in tuned.named_parameters():
+        if p.requires_grad:
+            out["step64.grad." + strip(n)] = p.grad.clone()
+            p.grad = None
+    tuned.float()
+    params = [p for p in tuned.parameters() if p.requires_grad]
+    opt = torch.optim.AdamW(params, lr=3e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     curve = []
     for step in range(8):
-        batch = batches[step % len(batches)]
+        batch = steps[step % len(steps)]
         opt.zero_grad()
         loss = forward(tuned, batch)[0].sum() / batch[1].sum()
         loss.backward()
-        if step == 0:
-            for n, p in tuned.named_parameters():
-                if p.requires_grad:
-                    n = n.replace("base_model.model.", "").replace(".default.", ".")
-                    out[f"step.grad.{n}"] = p.grad.clone()
-        torch.nn.utils.clip_grad_norm_(tuned.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
         opt.step()
         curve.append(loss.detach())
     out["step.curve"] = torch.stack(curve)
@@ -232,11 +250,37 @@ def gguf(root, path, data, n_records=200):
         f.write(os.path.abspath(path) + "\n")
 
 
+def roundtrip(folder, written):
+    """Loads what `test_lm_fixtures --write FOLDER WRITTEN` saved; prints rows for the table."""
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    want = load_file(os.path.join(written, "logits.safetensors"))
+    batch = load_file(os.path.join(folder, "expect.safetensors"))
+    batch = (batch["batch0.ids"].long(), batch["batch0.is_loss"].bool(),
+             batch["batch0.offsets"].tolist())
+    name = os.path.basename(folder)
+    load = lambda p: transformers.AutoModelForCausalLM.from_pretrained(
+        p, dtype=torch.float32, attn_implementation="eager").eval()
+    bad = 0
+    models = {"peft loads our adapter: logits":
+              PeftModel.from_pretrained(load(folder), os.path.join(written, "adapter")),
+              "transformers loads our merged model: logits": load(os.path.join(written, "model"))}
+    for what, model in models.items():
+        with torch.no_grad():
+            have = forward(model, batch, True)[1]
+        worst = float((have - want["logits"]).abs().max() / want["logits"].abs().max())
+        bad += not worst <= 1e-5
+        print(f"{name} {what},{worst:.3g},1e-05,{'ok' if worst <= 1e-5 else 'FAIL'}")
+    return bad
+
+
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     if len(sys.argv) == 3 and sys.argv[1] == "tiny":
         tiny(sys.argv[2])
     elif len(sys.argv) == 5 and sys.argv[1] == "gguf":
         gguf(*sys.argv[2:])
+    elif len(sys.argv) == 4 and sys.argv[1] == "roundtrip":
+        sys.exit(roundtrip(sys.argv[2], sys.argv[3]) > 0)
     else:
         sys.exit(__doc__)
