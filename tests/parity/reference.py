@@ -6,7 +6,7 @@
                                    gradients and the losses of 20 AdamW steps, full and with LoRA
   reference.py gguf OUT FILE DATA  scores of 200 records of an Alpaca file under a real GGUF model,
                                    and a short LoRA run
-  reference.py roundtrip DIR OUT   loads what test_lm_fixtures --write DIR OUT saved
+  reference.py roundtrip OUT DIR...  loads what test_lm_fixtures --write DIR OUT/DIR saved
 
 Everything in fp32 on the CPU. Sequences are run one at a time, so no packing of the reference's is
 trusted: the loss of a batch is the sum over its sequences' targets divided by their number.
@@ -280,7 +280,8 @@ if __name__ == "__main__":
         tiny(sys.argv[2])
     elif len(sys.argv) == 5 and sys.argv[1] == "gguf":
         gguf(*sys.argv[2:])
-    elif len(sys.argv) == 4 and sys.argv[1] == "roundtrip":
-        sys.exit(roundtrip(sys.argv[2], sys.argv[3]) > 0)
+    elif len(sys.argv) > 3 and sys.argv[1] == "roundtrip":
+        sys.exit(sum(roundtrip(d, os.path.join(sys.argv[2], os.path.basename(d)))
+                     for d in sys.argv[3:]) > 0)
     else:
         sys.exit(__doc__)
