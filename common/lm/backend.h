@@ -177,8 +177,8 @@ static inline size_t lm_act_size(const struct lm_dev *d)
 struct lm_dev *lm_dev_open_ref(void);
 struct lm_dev *lm_dev_open_cpu(enum lm_dtype act, struct err *e) RAISE_MUST_CHECK;
 void lm_dev_close(struct lm_dev *d);
-/* Whether `auto` precision should take bf16 on this CPU: it has AMX, or bf16 products that a
- * probe of a few milliseconds finds faster than fp32's. */
+/* Whether `auto` precision takes bf16 on this CPU: it has AMX, or is an AMD with AVX512-BF16. The
+ * same answer on every call. */
 bool lm_cpu_prefers_bf16(void);
 
 #endif

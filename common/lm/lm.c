@@ -44,13 +44,8 @@ static struct lm_dev *open_device(const struct lm_options *o, struct err *e)
     }
     if (o->precision == LM_PRECISION_BF16)
         return lm_dev_open_cpu(LM_BF16, e);
-    if (o->precision == LM_PRECISION_AUTO && lm_cpu_prefers_bf16()) {
-        struct err why = ERR_INIT; /* a build without bf16 products falls back to float */
-        struct lm_dev *d = lm_dev_open_cpu(LM_BF16, &why);
-        if (d)
-            return d;
-    }
-    return lm_dev_open_cpu(LM_F32, e);
+    bool is_bf16 = o->precision == LM_PRECISION_AUTO && lm_cpu_prefers_bf16();
+    return lm_dev_open_cpu(is_bf16 ? LM_BF16 : LM_F32, e);
 }
 
 /* Float copies of the frozen matrices are dropped when the packed ones are not float. */
@@ -157,7 +152,7 @@ static int64_t packed_bytes(const struct lm *m)
     for (int64_t l = 0; l < m->c.n_layers; l++)
         for (int g = 0; g < N_GROUPS; g++)
             n += m->layers[l].lin[g].n_out * m->layers[l].lin[g].n_in;
-    return 2 * n;
+    return 2 * n * (m->o.tuning == LM_TUNE_NONE ? 1 : 2); /* backward has its own layout */
 }
 
 int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan, struct err *e)

@@ -407,6 +407,47 @@ static void schedules_begin_and_end(void **state)
         assert_true(lm_schedule_factor(LM_COSINE, t, 3, 10) > 0);
 }
 
+/* ---- bf16 ---- */
+
+static void bf16_is_near_float(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    const struct lm_batch b = make_batch();
+    o.precision = LM_PRECISION_BF16;
+    o.tuning = LM_TUNE_LORA;
+    o.lora_rank = 3;
+    char *path = fixture("qwen3");
+    struct lm *half = lm_open(path, &o, &e), *whole;
+    free(path);
+    if (!half && e.code == ERR_UNSUPPORTED) {
+        print_message("%s\n", e.msg);
+        skip();
+    }
+    assert_non_null(half);
+    whole = open_tiny("qwen3", "cpu", LM_TUNE_LORA, 4096);
+    assert_true(lm_hash(half) == lm_hash(whole));
+    assert_non_null(strstr(lm_arith_path(half), "bf16"));
+    fill_adapters(half);
+    fill_adapters(whole);
+    double want = loss_of(whole, &b);
+    assert_true(fabs(loss_of(half, &b) - want) < 0.02 * want);
+    int64_t n = 0;
+    float *g = all_gradients(half, &b, &n), *w = all_gradients(whole, &b, &n);
+    double dot = 0, gg = 0, ww = 0;
+    for (int64_t i = 0; i < n; i++) {
+        dot += (double)g[i] * (double)w[i];
+        gg += (double)g[i] * (double)g[i];
+        ww += (double)w[i] * (double)w[i];
+    }
+    assert_true(dot / sqrt(gg * ww) > 0.999);
+    free(g);
+    free(w);
+    lm_close(half);
+    lm_close(whole);
+}
+
 /* ---- files ---- */
 
 static char *scratch_dir(void)
@@ -475,6 +516,30 @@ static void a_saved_model_is_the_merged_one(void **state)
     }
 }
 
+/* Frozen bf16 weights are kept packed only: saving reads the file again. */
+static void saving_from_bf16_keeps_the_weights(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    o.precision = LM_PRECISION_BF16;
+    char *path = fixture("llama"), *dir = scratch_dir();
+    struct lm *m = lm_open(path, &o, &e);
+    if (m) {
+        assert_int_equal(lm_save_model(m, dir, NULL, &e), 0);
+        uint64_t hash = lm_hash(m);
+        lm_close(m);
+        m = lm_open(dir, &o, &e);
+        assert_non_null(m);
+        assert_true(lm_hash(m) == hash);
+        lm_close(m);
+    } else {
+        assert_int_equal(e.code, ERR_UNSUPPORTED);
+    }
+    free(path);
+    remove_dir(dir);
+}
+
 static void content_is_hashed_not_the_path(void **state)
 {
     (void)state;
@@ -529,6 +594,8 @@ int main(void)
         cmocka_unit_test(schedules_begin_and_end),
         cmocka_unit_test(an_adapter_survives_its_files),
         cmocka_unit_test(a_saved_model_is_the_merged_one),
+        cmocka_unit_test(bf16_is_near_float),
+        cmocka_unit_test(saving_from_bf16_keeps_the_weights),
         cmocka_unit_test(content_is_hashed_not_the_path),
         cmocka_unit_test(a_plan_needs_no_weights),
     };
