@@ -45,8 +45,8 @@ struct run {
 };
 
 struct shape {
-    int64_t n[6];
-    double tol;
+    int64_t n[6]; /* sizes; n[5]: 1 / tolerance of bf16, 0 is 128: a rounding or two of 2^-9 */
+    double tol;   /* in fp32 */
 };
 
 typedef void op_case(struct run *r, const int64_t *n);
@@ -189,6 +189,7 @@ static void check_device(const char *name, enum cpu_isa isa, enum lm_dtype act, 
     char what[128];
     struct run got[2];
     bool is_bf16 = act == LM_BF16;
+    double bf16 = 1.0 / (s->n[5] ? (double)s->n[5] : 128);
     snprintf(what, sizeof what, "%s on %s%s, shape %lld %lld %lld %lld", name,
              cpu_isa_name(isa), is_bf16 ? " bf16" : "", (long long)s->n[0], (long long)s->n[1],
              (long long)s->n[2], (long long)s->n[3]);
@@ -196,7 +197,7 @@ static void check_device(const char *name, enum cpu_isa isa, enum lm_dtype act, 
         omp_set_num_threads(i + 1);
         got[i] = run_on(lm_dev_open_cpu(act, NULL), is_bf16, op, s->n);
     }
-    check_close(what, &got[0], ref, is_bf16 ? s->tol + 1.0 / 128 : s->tol);
+    check_close(what, &got[0], ref, is_bf16 ? s->tol + bf16 : s->tol);
     check_same(what, &got[0], &got[1]);
     run_free(&got[0]);
     run_free(&got[1]);
@@ -428,9 +429,10 @@ static void case_attention(struct run *r, const int64_t *n)
 }
 /* Backward subtracts do.o from do.v, sums of K terms that nearly cancel where one key has all
  * the weight (always for a sequence's first token): hence looser than the products. */
-OP_TEST(attention, {{1, 1, 1, 1, 1}, 2e-6}, {{10, 3, 2, 1, 5}, 4e-6}, {{37, 1, 9, 3, 64}, 1e-5},
-        {{131, 5, 6, 2, 64}, 1e-5}, {{109, 4, 4, 4, 128}, 1e-5}, {{350, 2, 3, 1, 32}, 2e-5},
-        {{45, 9, 3, 3, 80}, 1e-5})
+OP_TEST(attention, {{1, 1, 1, 1, 1, 32}, 2e-6}, {{10, 3, 2, 1, 5, 32}, 4e-6},
+        {{37, 1, 9, 3, 64, 32}, 1e-5}, {{131, 5, 6, 2, 64, 32}, 1e-5},
+        {{109, 4, 4, 4, 128, 32}, 1e-5}, {{350, 2, 3, 1, 32, 32}, 2e-5},
+        {{45, 9, 3, 3, 80, 32}, 1e-5})
 
 /* ---- activation, loss, optimiser ---- */
 

@@ -47,7 +47,7 @@ typedef vf vf_any __attribute__((aligned(4), may_alias)); /* anywhere in memory 
 
 static inline vf vf_all(float x)
 {
-    return (vf){0} + x;
+    return x - (vf){0}; /* not 0 + x, which the compiler must compute for the sake of -0 */
 }
 
 static inline vf vf_load(const float *p)

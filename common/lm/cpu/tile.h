@@ -6,6 +6,10 @@
  * B's rows are contiguous and A is read one number at a time and spread over a vector, so that
  * A may as well be stored transposed. N is a multiple of VL; whoever calls pads with zeros.
  *
+ * In bf16 a number is a pair of them, neighbours in k, that a 32-bit word holds: the
+ * multiplication adds both products. Kd counts words; panels of words are declared as float,
+ * whatever they hold.
+ *
  * MR x NR vectors of sums leave room for NR of B and one of A among 32 registers (AVX-512)
  * or 16.
  */
@@ -20,6 +24,20 @@ enum { NR = 4 };
 enum { NR = 2 };
 #endif
 enum { MR = 6 };
+
+#if CPU_ACT_BF16
+enum { PAIR = 2 };
+static inline vf tile_dot(vf a, vf b, vf sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+#else
+enum { PAIR = 1 };
+static inline vf tile_dot(vf a, vf b, vf sum)
+{
+    return vf_fma(a, b, sum);
+}
+#endif
 
 /* A's element (i, k) is at a[i * a_row + k * a_col]. */
 struct tile_a {
@@ -45,10 +63,10 @@ tile_product(float *c, int64_t ldc, struct tile_a a, const float *b, int64_t ldb
             row[j] = vf_load(b + k * ldb + j * VL);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) {
-            float x = a.p[i * a.a_row + k * a.a_col];
+            vf x = vf_all(a.p[i * a.a_row + k * a.a_col]);
 #pragma GCC unroll 8
             for (int j = 0; j < nr; j++)
-                sum[i][j] = vf_fma(vf_all(x), row[j], sum[i][j]);
+                sum[i][j] = tile_dot(x, row[j], sum[i][j]);
         }
     }
 #pragma GCC unroll 8
