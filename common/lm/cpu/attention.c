@@ -3,10 +3,15 @@
  * Causal attention within each sequence, as small matrix products that stay in the cache.
  *
  * A task is one sequence and one key head, with all the query heads that share it. Its keys and
- * values are copied to float panels once: K^T [K, n] and V [n, K] forward; K, K^T, V^T
- * backward. Queries go by blocks of BQ rows, scaled as they are copied. Forward keeps a block's
- * whole rows of scores [BQ, n]; backward, which knows their sums, goes by blocks of BK keys.
- * Blocks above the diagonal are never visited. All panels are padded with zeros to whole tiles.
+ * values are copied to panels once: K^T and V forward; K, K^T, V^T backward. Queries go by
+ * blocks of BQ rows. Forward keeps a block's whole rows of scores; backward, which knows their
+ * sums, goes by blocks of BK keys. What lies above the diagonal is not visited, but for the
+ * rest of a vector. A panel holds words (tile.h): as the left side of a product [rows, words
+ * along k], as the right side [words along k, columns], where in bf16 a word joins two rows.
+ *
+ * 2048 tokens in records of 110-200, H 9, G 3, K 64, one thread of a Zen 4, forward / backward:
+ * row by row 24 / 43 ms; tiles 7.5 / 14.5; keys cut to each strip, transposes in registers,
+ * exponentials in vectors 6.1 / 13.0; words of two bf16 instead of floats 4.0 / 8.8.
  */
 #include "lm/cpu/cpu.h"
 #include "lm/cpu/tile.h"
