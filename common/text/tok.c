@@ -6,6 +6,7 @@
 #include "text/tok_priv.h"
 #include "text/tok_uni.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -288,10 +289,14 @@ void tok_free(struct tok *t)
 
 /* ---- loading from a model ---- */
 
-static bool ends_with(const char *s, const char *end)
+static bool is_gguf(const char *path)
 {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
+    char magic[4] = "";
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(magic, 1, sizeof magic, f) : 0;
+    if (f)
+        fclose(f);
+    return n == sizeof magic && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
 static struct tok *load_gguf_file(const char *path, struct err *e)
@@ -304,15 +309,14 @@ static struct tok *load_gguf_file(const char *path, struct err *e)
 
 struct tok *tok_load(const char *model_path, struct err *e)
 {
-    if (ends_with(model_path, ".gguf"))
-        return load_gguf_file(model_path, e);
     struct stat st;
     if (stat(model_path, &st) != 0) {
         err_set_errno(e, "%s", model_path);
         return NULL;
     }
     if (!S_ISDIR(st.st_mode))
-        return tok_load_json(model_path, e);
+        return is_gguf(model_path) ? load_gguf_file(model_path, e)
+                                   : tok_load_json(model_path, e);
     static const char *const NAMES[] = {"tokenizer.json", "tokenizer.json.zst"};
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
         char *path = mem_printf("%s/%s", model_path, NAMES[i]);
