@@ -107,14 +107,16 @@ static unsigned parts_without(const char *list)
                  {"availability", PART_COUNT}};
     unsigned parts = PART_ALL;
     for (const char *p = list; p && *p;) {
-        size_t len = strcspn(p, ","), i = 0;
-        while (i < 4 && (strlen(known[i].name) != len || strncmp(p, known[i].name, len)))
-            i++;
-        if (i == 4)
+        size_t len = strcspn(p, ",");
+        unsigned part = 0;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (strlen(known[i].name) == len && !strncmp(p, known[i].name, len))
+                part = known[i].part;
+        if (!part)
             opt_misuse("--without: '%.*s' is not one of stage, difficulty, semantic, "
                        "availability",
                        (int)len, p);
-        parts &= ~known[i].part;
+        parts &= ~part;
         p += len + (p[len] == ',');
     }
     return parts;

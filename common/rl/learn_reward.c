@@ -78,7 +78,7 @@ static double fit(struct regression *g, double s2, double v)
         log_prior += log(prior_precision(i, v));
     }
     if (linalg_cholesky(g->A, q) < 0)
-        return NAN;
+        return (double)NAN;
     linalg_solve(g->A, q, g->mean);
     for (int64_t i = 0; i < q; i++)
         quad -= g->mean[i] * g->Xy[i] / s2;

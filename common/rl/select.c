@@ -172,11 +172,40 @@ struct pass {
     int64_t *bad;           /* [n_blocks]: first row whose score is not finite, or -1 */
 };
 
-static double gumbel_key(const struct select_options *o, float score, int64_t row)
+/* Uniform in (0, 1), so that its Gumbel -log(-log u) is finite: between -3.6 and 36.7. */
+static double gumbel_uniform(const struct select_options *o, int64_t row)
 {
-    double u = rng_hash_unit(o->seed, (uint64_t)o->step, (uint64_t)row, 0);
-    u = u < 1e-12 ? 1e-12 : u > 1 - 1e-7 ? 1 - 1e-7 : u;
-    return (double)score / o->tau - log(-log(u));
+    double u = rng_hash_unit(o->seed, (uint64_t)o->step, (uint64_t)row, 0) + 0x1p-54;
+    return u < 1 ? u : 1 - 0x1p-53;
+}
+
+/* No less than the Gumbel of u, without a logarithm: -log u >= 1 - u, and with 1 - u at least
+ * 2^-e, -log(1 - u) <= e log 2. Most rows are turned away by this. */
+static double gumbel_bound(double u)
+{
+    double rest = 1 - u;
+    uint64_t bits;
+    memcpy(&bits, &rest, sizeof bits);
+    return (double)(1023 - (int64_t)(bits >> 52)) * 0.6931471805599454;
+}
+
+/* The candidate of a row, false if it cannot be better than `worst` (NULL: room is left). */
+static bool make_cand(const struct select_options *o, float score, int64_t row,
+                      const struct cand *worst, struct cand *x)
+{
+    *x = (struct cand){.row = row};
+    if (o->is_greedy) {
+        x->key = (double)score;
+        if (worst && x->key < worst->key)
+            return false;
+        x->tie = rng_hash(o->seed, (uint64_t)o->step, (uint64_t)row, 1);
+        return true;
+    }
+    double z = (double)score / o->tau, u = gumbel_uniform(o, row);
+    if (worst && z + gumbel_bound(u) < worst->key)
+        return false;
+    x->key = z - log(-log(u));
+    return true;
 }
 
 static void scan_block(struct pass *p, int64_t block)
@@ -186,22 +215,17 @@ static void scan_block(struct pass *p, int64_t block)
     int64_t end = (block + 1) * BLOCK < s->n ? (block + 1) * BLOCK : s->n;
     p->bad[block] = -1;
     for (int64_t i = block * BLOCK; i < end; i++) {
-        int64_t c = s->class_of[i];
+        int64_t c = s->class_of[i], *n = &p->n_cands[block * C + c];
+        struct cand x, *heap = p->cands + block * total + p->start[c];
         if (!p->o->has_repeats && !selector_is_available(s, i))
             continue;
         if (!isfinite(p->scores[i])) {
             p->bad[block] = i;
             return;
         }
-        struct cand x = {.row = i};
-        if (p->o->is_greedy) {
-            x.key = (double)p->scores[i];
-            x.tie = rng_hash(p->o->seed, (uint64_t)p->o->step, (uint64_t)i, 1);
-        } else {
-            x.key = gumbel_key(p->o, p->scores[i], i);
-        }
-        heap_offer(p->cands + block * total + p->start[c], &p->n_cands[block * C + c],
-                   p->quota[c], x);
+        if (p->quota[c] &&
+            make_cand(p->o, p->scores[i], i, *n == p->quota[c] ? heap : NULL, &x))
+            heap_offer(heap, n, p->quota[c], x);
     }
 }
 
@@ -249,18 +273,18 @@ static double log_add(double a, double b)
     return isinf(lo) ? hi : hi + log1p(exp(lo - hi));
 }
 
-static bool is_picked(const struct cand *sorted, int64_t n, int64_t row)
+/* First of the chosen, sorted by row, at or after `row`. */
+static int64_t first_from(const struct cand *sorted, int64_t n, int64_t row)
 {
-    for (int64_t lo = 0, hi = n; lo < hi;) {
+    int64_t lo = 0, hi = n;
+    while (lo < hi) {
         int64_t mid = (lo + hi) / 2;
-        if (sorted[mid].row == row)
-            return true;
         if (sorted[mid].row < row)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return false;
+    return lo;
 }
 
 static int by_row(const void *a, const void *b)
@@ -285,10 +309,13 @@ static void list_logps(const struct pass *p, const struct cand *chosen,
         int64_t end = (b + 1) * BLOCK < s->n ? (b + 1) * BLOCK : s->n;
         for (int64_t c = 0; c < C; c++)
             l[c] = (struct lse){-(double)INFINITY, 0};
-        for (int64_t i = b * BLOCK; i < end; i++)
-            if ((p->o->has_repeats || selector_is_available(s, i)) &&
-                !is_picked(sorted, n_chosen, i))
+        int64_t next = first_from(sorted, n_chosen, b * BLOCK);
+        for (int64_t i = b * BLOCK; i < end; i++) {
+            bool is_picked = next < n_chosen && sorted[next].row == i;
+            next += is_picked;
+            if (!is_picked && (p->o->has_repeats || selector_is_available(s, i)))
                 lse_add(&l[s->class_of[i]], (double)p->scores[i] / p->o->tau);
+        }
     }
     for (int64_t c = 0; c < C; c++) {
         struct lse rest = {-(double)INFINITY, 0};

@@ -29,7 +29,7 @@ void traj_init(struct traj *t, int64_t n_steps, int64_t n_classes, int64_t max_p
     t->source = mem_zalloc(n, sizeof *t->source);
     t->record_hash = mem_zalloc(n, sizeof *t->record_hash);
     t->tau = 1;
-    t->test_loss_before = t->test_loss = NAN;
+    t->test_loss_before = t->test_loss = (double)NAN;
     snprintf(t->mode, sizeof t->mode, "sample");
     snprintf(t->status, sizeof t->status, "ok");
 }
@@ -189,8 +189,8 @@ static int get_meta(struct traj *t, const struct st_msg *m, struct err *e)
         get_int(m, "raise.episode", 0, INT32_MAX, &t->episode, e) < 0 ||
         get_int(m, "raise.repeats", 0, 1, &repeats, e) < 0 ||
         get_real(m, "raise.tau", 1, &t->tau, e) < 0 ||
-        get_real(m, "raise.test_loss_before", NAN, &t->test_loss_before, e) < 0 ||
-        get_real(m, "raise.test_loss", NAN, &t->test_loss, e) < 0)
+        get_real(m, "raise.test_loss_before", (double)NAN, &t->test_loss_before, e) < 0 ||
+        get_real(m, "raise.test_loss", (double)NAN, &t->test_loss, e) < 0)
         return e->code;
     const char *seed = st_msg_meta(m, "raise.seed"), *history = st_msg_meta(m, "raise.history");
     t->seed = seed ? strtoull(seed, NULL, 10) : 0;

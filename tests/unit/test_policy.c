@@ -218,6 +218,35 @@ static void reward_model_draws_from_its_posterior(void **state)
     pool_free(&pool);
 }
 
+/* A started policy scores as the model deploys, bent by tanh. */
+static void ppo_starts_from_a_reward_model(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    struct pool pool;
+    static uint16_t counts[N];
+    float a[N], b[N];
+    struct err e = ERR_INIT;
+    const struct policy_stage stage = {3, 10, -2, -1.5};
+    pool_make(&pool, N, 6, 2, 8);
+    struct policy *model = make(&pool.f, POLICY_REWARD_MODEL, PART_ALL, 1);
+    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 32);
+    struct policy *blind = make(&pool.f, POLICY_PPO, PART_STAGE | PART_SEMANTIC, 32);
+    shake(model, 1, 8);
+    counts[7] = 3;
+    assert_int_equal(policy_start(p, model, &pool.f, &e), 0);
+    assert_int_equal(policy_score(model, &pool.f, &stage, counts, true, 1, a, &e), 0);
+    assert_int_equal(policy_score(p, &pool.f, &stage, counts, true, 1, b, &e), 0);
+    for (int i = 0; i < N; i++)
+        assert_true(fabs((double)b[i] - tanh(0.15 * (double)a[i]) / 0.15) < 1e-4);
+    assert_int_equal(policy_start(blind, model, &pool.f, &e), ERR_MISMATCH);
+    assert_int_equal(policy_start(p, blind, &pool.f, &e), ERR_UNSUPPORTED);
+    policy_free(model);
+    policy_free(p);
+    policy_free(blind);
+    pool_free(&pool);
+}
+
 static void threads_do_not_change_scores(void **state)
 {
     (void)state;
@@ -412,6 +441,7 @@ int main(void)
         cmocka_unit_test(scores_are_the_equations),
         cmocka_unit_test(first_episode_is_uniform),
         cmocka_unit_test(reward_model_draws_from_its_posterior),
+        cmocka_unit_test(ppo_starts_from_a_reward_model),
         cmocka_unit_test(threads_do_not_change_scores),
         cmocka_unit_test(constant_columns_are_zero),
         cmocka_unit_test(files_come_back),
