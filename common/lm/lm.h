@@ -8,10 +8,10 @@
  *     lm_nll(m, &val, nll, count, &e);         // summed response NLL of each sequence
  *     lm_reset(m, seed, &e);                   // back to M_0
  *
- * Batches are padding-free: sequences end to end, attention never crosses a border. A batch with
- * more tokens than the plan's micro-batch is worked off in pieces, gradients summed and weighted
- * by tokens, so that the result is that of the whole batch. Loss counts tokens with is_loss; a
- * batch without any is ERR_EMPTY. Not thread-safe; it uses threads inside.
+ * Batches are padding-free: sequences end to end, attention never crosses a border. A batch
+ * with more tokens than the plan's micro-batch is worked off in pieces, gradients summed and
+ * weighted by tokens, so that the result is that of the whole batch. Loss counts tokens with
+ * is_loss; a batch without any is ERR_EMPTY. Not thread-safe; it uses threads inside.
  */
 #ifndef RAISE_LM_LM_H
 #define RAISE_LM_LM_H
@@ -61,7 +61,8 @@ int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan
             struct err *e) RAISE_MUST_CHECK;
 
 /* `path`: a Hugging Face folder or a .gguf file. */
-struct lm *lm_open(const char *path, const struct lm_options *o, struct err *e) RAISE_MUST_CHECK;
+struct lm *lm_open(const char *path, const struct lm_options *o,
+                   struct err *e) RAISE_MUST_CHECK;
 void lm_close(struct lm *m); /* NULL-safe */
 const struct lm_config *lm_get_config(const struct lm *m);
 /* Identity of the weights as loaded (content, not path). */
@@ -72,8 +73,10 @@ int64_t lm_n_trainable(const struct lm *m);
 
 struct lm_batch {
     const int32_t *ids;     /* [n_tokens] */
-    const uint8_t *is_loss; /* [n_tokens]; 1: this token is a target */
-    const int64_t *offsets; /* [n_seqs + 1], from 0 */
+    const uint8_t *is_loss; /* [n_tokens]; 1: this token is a target, never a sequence's
+                             * first (ERR_RANGE); NULL: none is */
+    const int64_t *offsets; /* [n_seqs + 1], from 0; a sequence may be empty, and none longer
+                             * than the model's context (ERR_RANGE) */
     int64_t n_seqs;
     int64_t n_tokens;
 };
@@ -97,15 +100,17 @@ struct lm_step_stats {
 int lm_step(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
             struct err *e) RAISE_MUST_CHECK;
 
-/* Back to M_0: adapters re-drawn from `seed` (B = 0), full weights restored, optimiser zeroed. */
+/* Back to M_0: adapters re-drawn from `seed` (B = 0), full weights restored, optimiser zeroed.
+ */
 int lm_reset(struct lm *m, uint64_t seed, struct err *e) RAISE_MUST_CHECK;
 
 /* Logits of every token, [n_tokens, V]: for tests and small inputs. */
 int lm_logits(struct lm *m, const struct lm_batch *b, float *logits,
               struct err *e) RAISE_MUST_CHECK;
 
-/* Trainable parameters by their published names ("model.layers.0.self_attn.q_proj.lora_A.weight",
- * "model.embed_tokens.weight"), for tests, saving and loading. Host copies, float. */
+/* Trainable parameters by their published names
+ * ("model.layers.0.self_attn.q_proj.lora_A.weight", "model.embed_tokens.weight"), for tests,
+ * saving and loading. Host copies, float. */
 struct lm_param {
     const char *name;
     int n_dims;
@@ -123,14 +128,19 @@ void lm_param_grad(struct lm *m, int64_t i, float *dst);
 /* PEFT layout: adapter_model.safetensors and adapter_config.json in `dir` (created). */
 int lm_save_adapter(struct lm *m, const char *dir, const char *base_name,
                     struct err *e) RAISE_MUST_CHECK;
+/* A model opened without tuning takes rank, alpha and projections from the file; one opened for
+ * LoRA must have the same (ERR_MISMATCH), and lm_reset draws a new one over it. What changes
+ * the arithmetic and is not plain LoRA (DoRA, rsLoRA, patterns, saved modules) is
+ * ERR_UNSUPPORTED. */
 int lm_load_adapter(struct lm *m, const char *dir, struct err *e) RAISE_MUST_CHECK;
 /* Hugging Face layout: config.json and model.safetensors (adapters merged). `like`: the model
  * that it came from, whose tokenizer files are copied; a GGUF has none to copy. */
 int lm_save_model(struct lm *m, const char *dir, const char *like,
                   struct err *e) RAISE_MUST_CHECK;
 
-/* Learning-rate schedules: factor in [0, 1] for step t of n_steps, both from 1. Warm-up is linear
- * over n_warmup steps: t / n_warmup... (t <= n_warmup), then constant, linear or cosine to 0. */
+/* Learning-rate schedules: factor in [0, 1] for step t of n_steps, both from 1. Warm-up is
+ * linear over n_warmup steps, t / n_warmup; then constant, or linear or cosine from 1 at the
+ * first step after it towards 0, which step n_steps + 1 would have (as transformers counts). */
 enum lm_schedule { LM_CONSTANT, LM_LINEAR, LM_COSINE };
 double lm_schedule_factor(enum lm_schedule s, int64_t t, int64_t n_warmup, int64_t n_steps);
 
