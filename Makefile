@@ -13,6 +13,7 @@ B ?= build
 JOBS ?= $(shell nproc)
 V ?= 0
 Q = $(if $(filter 1,$V),,@)
+SAY = @$(if $(findstring s,$(firstword -$(MAKEFLAGS)))$(filter 1,$V),:,echo)
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wcast-qual -Wwrite-strings -Wformat=2 \
   -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wswitch-enum $(WERROR)
@@ -62,22 +63,22 @@ endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$i)))
 $B/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  CC   $<")
+	$(SAY) "  CC   $<"
 	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 $B/%.o: %.cpp Makefile
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  CXX  $<")
+	$(SAY) "  CXX  $<"
 	$Q$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(PROGRAMS): $B/%: $B/tools/%.o $B/libraise.a
-	$(if $Q,@echo "  LINK $@")
+	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 $(UNITS): $B/tests/%: $B/tests/unit/%.o $B/libraise.a
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  LINK $@")
+	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a -lcmocka $(LIBS)
 $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
-	$(if $Q,@echo "  LINK $@")
+	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 .SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o)
 
