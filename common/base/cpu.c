@@ -128,7 +128,12 @@ void cpu_fix_blas(char **argv)
     if (spins)
         setenv("GOMP_SPINCOUNT", "5000", 1);
     setenv(reexec_mark, is_slow ? "blas" : "omp", 1);
-    execv("/proc/self/exe", argv);
+    char exe[4096]; /* by its own name, so that top and pkill know it */
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n > 0) {
+        exe[n] = '\0';
+        execv(exe, argv);
+    }
     if (is_slow)
         unsetenv("OPENBLAS_CORETYPE"); /* could not: go on as it is, -V shows the kernel */
 }
