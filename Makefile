@@ -47,6 +47,7 @@ OBJ = $(SRC:%.c=$B/%.o) $(CXX_SRC:%.cpp=$B/%.o) \
 DEMO_TOOLS = $B/demo-generate $B/demo-blank
 PROGRAMS = $(patsubst tools/%.c,$B/%,$(wildcard tools/raise-*.c))
 UNITS = $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
+BENCHES = $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/bench_*.c))
 
 .PHONY: all
 all: $(PROGRAMS) ## build the programs (CPU)
@@ -77,18 +78,26 @@ $(UNITS): $B/tests/%: $B/tests/unit/%.o $B/libraise.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a -lcmocka $(LIBS)
+$B/tests/bench/%.o: CPPFLAGS += -Itests
+$(BENCHES): $B/bench/%: $B/tests/bench/%.o $B/libraise.a
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  LINK $@")
+	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
-.SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o)
+.SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o) $(BENCHES:$B/bench/%=$B/tests/bench/%.o)
 
-.PHONY: units check parity demo deps lint format clean install uninstall cuda help
+.PHONY: units check parity bench demo deps lint format clean install uninstall cuda help
 units: $(UNITS)
 check: deps ## run every test, under five minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
 parity: $B/tests/test_lm_fixtures ## compare the engine with transformers and peft: GGUF=, DATA=, RAISE_PYTHON=
 	$Qtests/parity/run $B
+bench: ## speed beside PyTorch, tokenizers, FAISS and zstd, under eight minutes (ROWS=pattern)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
+	$Qtests/bench/run $B $(ROWS)
 demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
@@ -122,4 +131,5 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
--include $(OBJ:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d)
+-include $(OBJ:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d) \
+  $(BENCHES:$B/bench/%=$B/tests/bench/%.d)
