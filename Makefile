@@ -3,7 +3,7 @@
 
 CC ?= cc
 CXX ?= c++
-NVCC ?= nvcc
+NVCC ?= $(or $(shell command -v nvcc),/usr/local/cuda/bin/nvcc)
 CFLAGS ?= -O3 -g
 LDFLAGS ?=
 PREFIX ?= /usr/local
@@ -88,8 +88,33 @@ $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 .SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o) $(BENCHES:$B/bench/%=$B/tests/bench/%.o)
 
+# The CUDA plugin, which the programs load when it is there; and the same kernels run by the CPU,
+# for tests.
+CUDA_SRC = $(wildcard common/lm/cuda/*.cu)
+CUDA_ARCH ?= -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a \
+  -gencode=arch=compute_90,code=compute_90
+NVCCFLAGS = -std=c++20 -O3 -Icommon -Werror all-warnings -Xcompiler -fPIC,-Wall $(CUDA_ARCH)
+$B/%.cu.o: %.cu $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  NVCC $<")
+	$Q$(NVCC) $(NVCCFLAGS) -c -o $@ $<
+$B/raise-cuda.so: $(CUDA_SRC:%=$B/%.o)
+	$(if $Q,@echo "  LINK $@")
+	$Q$(NVCC) -shared -o $@ $^ -lcublasLt
+cuda: $B/raise-cuda.so ## build the plugin for NVIDIA GPUs (needs nvcc)
+HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so
+$B/tests/host-cuda.so: $(CUDA_SRC) $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
+	@mkdir -p $(@D)
+	$(if $Q,@echo "  CXX  $@")
+	$Qset -e; for f in $(CUDA_SRC); do $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST \
+	  -Icommon -x c++ -c -o $B/tests/host-$$(basename $$f).o $$f; done
+	$Q$(CXX) -shared -o $@ $(CUDA_SRC:common/lm/cuda/%=$B/tests/host-%.o)
+$B/tests/old-cuda.so: tests/fixtures/old_plugin.c
+	@mkdir -p $(@D)
+	$Q$(CC) -shared -fPIC -o $@ $<
+
 .PHONY: units check parity bench demo deps lint format clean install uninstall cuda help
-units: $(UNITS)
+units: $(UNITS) $(HOST_PLUGINS)
 check: deps ## run every test, under five minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)

@@ -64,7 +64,7 @@ static const struct opt table[] = {
     {0, "batch-tokens", OPT_INT, O(batch_tokens), "N",
      "tokens worked on at once; 0: 1024 on a CPU, 16384 on a GPU", 0, 1 << 24, NULL},
     {0, "precision", OPT_CHOICE, O(precision), "P", "arithmetic", 0, 0, precision_names},
-    {0, "device", OPT_STRING, O(device), "DEVICE", "cpu, or cuda[:N]", 0, 0, NULL},
+    {0, "device", OPT_STRING, O(device), "DEVICE", "auto, cpu or cuda[:N]", 0, 0, NULL},
     {0, "force", OPT_FLAG, O(is_forced), NULL, "start even if memory seems too small", 0, 0,
      NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},

@@ -85,7 +85,7 @@ static const struct opt table[] = {
     {0, "micro-batch", OPT_INT, O(micro_tokens), "N", "tokens worked on at once", 1, 1 << 24,
      NULL},
     {0, "precision", OPT_CHOICE, O(precision), "P", "arithmetic", 0, 0, precision_names},
-    {0, "device", OPT_STRING, O(device), "DEVICE", "cpu, or cuda[:N]", 0, 0, NULL},
+    {0, "device", OPT_STRING, O(device), "DEVICE", "auto, cpu or cuda[:N]", 0, 0, NULL},
     {0, "force", OPT_FLAG, O(is_forced), NULL, "start even if memory seems too small", 0, 0,
      NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Output", 0, 0, NULL},

@@ -176,6 +176,8 @@ static inline size_t lm_act_size(const struct lm_dev *d)
 /* Devices. NULL on error; lm_dev_close is NULL-safe. "ref" is for tests. */
 struct lm_dev *lm_dev_open_ref(void);
 struct lm_dev *lm_dev_open_cpu(enum lm_dtype act, struct err *e) RAISE_MUST_CHECK;
+/* GPU number `index` through the plugin raise-cuda.so (bf16 activations); see cuda_dispatch.c. */
+struct lm_dev *lm_dev_open_cuda(int index, struct err *e) RAISE_MUST_CHECK;
 void lm_dev_close(struct lm_dev *d);
 /* Whether `auto` precision takes bf16 on this CPU: it has AMX, or is an AMD with AVX512-BF16. The
  * same answer on every call. */

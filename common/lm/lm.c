@@ -33,19 +33,48 @@ static int check_options(const struct lm_options *o, struct err *e)
     return 0;
 }
 
+static struct lm_dev *open_cpu(const struct lm_options *o, struct err *e)
+{
+    if (o->precision == LM_PRECISION_BF16)
+        return lm_dev_open_cpu(LM_BF16, e);
+    bool is_bf16 = o->precision == LM_PRECISION_AUTO && lm_cpu_prefers_bf16();
+    return lm_dev_open_cpu(is_bf16 ? LM_BF16 : LM_F32, e);
+}
+
+/* "cuda" or "cuda:N" */
+static struct lm_dev *open_cuda(const struct lm_options *o, const char *name, struct err *e)
+{
+    long index = 0;
+    char *end = NULL;
+    if (name[4] == ':')
+        index = strtol(name + 5, &end, 10);
+    if (end && (end == name + 5 || *end || index < 0 || index > 1023 || name[5] == '+')) {
+        err_set(e, ERR_RANGE, "device \"%s\": no number from 0 to 1023 after cuda:", name);
+        return NULL;
+    }
+    if (o->precision == LM_PRECISION_FP32) {
+        err_set(e, ERR_UNSUPPORTED, "device \"%s\" works in bf16 only", name);
+        return NULL;
+    }
+    return lm_dev_open_cuda((int)index, e);
+}
+
 static struct lm_dev *open_device(const struct lm_options *o, struct err *e)
 {
     const char *name = o->device ? o->device : "cpu";
     if (!strcmp(name, "ref"))
         return lm_dev_open_ref();
-    if (strcmp(name, "cpu") != 0) {
-        err_set(e, ERR_UNSUPPORTED, "device \"%s\" is none of cpu, ref", name);
-        return NULL;
+    if (!strcmp(name, "cpu"))
+        return open_cpu(o, e);
+    if (!strcmp(name, "cuda") || !strncmp(name, "cuda:", 5))
+        return open_cuda(o, name, e);
+    if (!strcmp(name, "auto")) {
+        struct err why = ERR_INIT; /* no plugin or no GPU: the CPU, silently */
+        struct lm_dev *d = open_cuda(o, "cuda", &why);
+        return d ? d : open_cpu(o, e);
     }
-    if (o->precision == LM_PRECISION_BF16)
-        return lm_dev_open_cpu(LM_BF16, e);
-    bool is_bf16 = o->precision == LM_PRECISION_AUTO && lm_cpu_prefers_bf16();
-    return lm_dev_open_cpu(is_bf16 ? LM_BF16 : LM_F32, e);
+    err_set(e, ERR_UNSUPPORTED, "device \"%s\" is none of auto, cpu, cuda, cuda:N, ref", name);
+    return NULL;
 }
 
 /* Float copies of the frozen matrices are dropped when the packed ones are not float. */

@@ -34,7 +34,7 @@ enum lm_projection {
 
 struct lm_options {
     enum lm_precision precision;
-    const char *device; /* "cpu" (NULL) or "ref"; "cuda[:N]" through the plugin */
+    const char *device; /* "cpu" (NULL), "cuda[:N]", "auto" (cuda, else cpu) or "ref" */
     enum lm_tuning tuning;
     int64_t lora_rank;
     double lora_alpha;

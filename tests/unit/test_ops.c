@@ -6,7 +6,8 @@
  * (inputs, the gaps between strided rows, the guards around each buffer) is checked with what
  * it must write. What is only written holds NaN before. Each case runs on the reference, then
  * on every instruction set and precision that this machine has, with one and with two threads,
- * which must give the same bytes.
+ * which must give the same bytes, and on the CUDA plugin (its kernels run by the host, unless
+ * RAISE_CUDA_PLUGIN names one for a GPU).
  *
  * Tolerances are relative to |value| + the root mean square of the buffer, so they bound the
  * error of a sum by its terms. The reference sums in double; a float sum of n terms in lanes is
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -83,7 +85,8 @@ static void *buf(struct run *r, int64_t n, enum kind kind, enum fill fill)
     b->n = n;
     b->size = kind == ACT ? lm_act_size(r->dev) : sizeof(float);
     size_t bytes = (size_t)n * b->size;
-    b->block = mem_alloc(bytes + 2 * GUARD, 1);
+    b->block = r->dev->ops->alloc(r->dev, bytes + 2 * GUARD, NULL);
+    assert_non_null(b->block);
     memset(b->block, GUARD_BYTE, bytes + 2 * GUARD);
     for (int64_t i = 0; i < n; i++)
         put(r, b->block + GUARD, i, b->size, kind,
@@ -116,7 +119,7 @@ static float value(const struct buffer *b, int64_t i)
 static void run_free(struct run *r)
 {
     for (int i = 0; i < r->n_bufs; i++)
-        free(r->bufs[i].block);
+        r->dev->ops->free(r->dev, r->bufs[i].block);
     lm_dev_close(r->dev);
 }
 
@@ -170,7 +173,7 @@ static void check_same(const char *what, const struct run *a, const struct run *
     for (int k = 0; k < a->n_bufs; k++)
         if (memcmp(a->bufs[k].block, b->bufs[k].block,
                    (size_t)a->bufs[k].n * a->bufs[k].size + 2 * GUARD) != 0)
-            fail_msg("%s: buffer %d differs between one and two threads", what, k);
+            fail_msg("%s: buffer %d differs between two runs", what, k);
 }
 
 static struct run run_on(struct lm_dev *dev, bool is_bf16, op_case *op, const int64_t *n)
@@ -179,7 +182,24 @@ static struct run run_on(struct lm_dev *dev, bool is_bf16, op_case *op, const in
     assert_non_null(dev);
     rng_init(&r.rng, 7, (uint64_t)n[0]);
     op(&r, n);
+    dev->ops->sync(dev);
     return r;
+}
+
+/* The CUDA plugin, twice, which must give the same bytes. */
+static void check_cuda(const char *name, op_case *op, const struct shape *s,
+                       const struct run *ref)
+{
+    char what[128];
+    struct run got[2];
+    snprintf(what, sizeof what, "%s on cuda, shape %lld %lld %lld %lld", name,
+             (long long)s->n[0], (long long)s->n[1], (long long)s->n[2], (long long)s->n[3]);
+    for (int i = 0; i < 2; i++)
+        got[i] = run_on(lm_dev_open_cuda(0, NULL), true, op, s->n);
+    check_close(what, &got[0], ref, s->tol + 1.0 / 128);
+    check_same(what, &got[0], &got[1]);
+    run_free(&got[0]);
+    run_free(&got[1]);
 }
 
 /* One instruction set and precision, with one and with two threads. */
@@ -216,10 +236,10 @@ static void check_op(const char *name, op_case *op, const struct shape *shapes)
         }
         unsetenv("RAISE_ISA");
         run_free(&ref);
-        if (!bf16)
-            continue;
         ref = run_on(lm_dev_open_ref(), true, op, s->n);
-        check_device(name, best, LM_BF16, op, s, &ref);
+        if (bf16)
+            check_device(name, best, LM_BF16, op, s, &ref);
+        check_cuda(name, op, s, &ref);
         run_free(&ref);
     }
     lm_dev_close(bf16);
@@ -555,8 +575,22 @@ static void the_exponential_is_accurate(void **state)
     free(h);
 }
 
+/* Without RAISE_CUDA_PLUGIN: the kernels as the host runs them. Buffers are shared with the
+ * host, as the cases fill them there. */
+static void choose_cuda_plugin(void)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    path[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    strcpy(slash ? slash + 1 : path, "host-cuda.so");
+    setenv("RAISE_CUDA_PLUGIN", path, 0);
+    setenv("RAISE_CUDA_MANAGED", "1", 1);
+}
+
 int main(void)
 {
+    choose_cuda_plugin();
 #define UNIT(op) cmocka_unit_test(op##_matches_the_reference)
     const struct CMUnitTest tests[] = {
         UNIT(linear_fwd), UNIT(linear_bwd),   UNIT(weight_grad),
