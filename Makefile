@@ -151,8 +151,6 @@ lint: ## formatting, static analysis, shell scripts, man pages
 	$Qtests/lint
 format: ## clang-format every source file
 	clang-format -i $$(git ls-files '*.c' '*.h')
-cuda:
-	@echo 'make cuda: this version has no CUDA backend' >&2; exit 1
 clean: ## remove the build folder
 	rm -rf $B
 help: ## this list
