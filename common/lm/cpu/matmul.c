@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: MIT
  * Matrix products by OpenBLAS, fp32. The bf16 ones are in matmul_bf16.c.
  *
- * OpenBLAS cuts K into blocks of its own size (GEMM_Q, 320 to 384 for the kernels of AVX2 and
- * AVX-512), and where K lies between one and two blocks it rounds the cut differently with one
- * thread than with several: the sums, and so a whole training run, differ in the last bits.
- * Here K is cut beforehand, so that no call needs to. Measured for this model's shapes, one
- * thread: uncut 98-101 GFLOP/s, cut at 320 98-101, at 256 98-99. */
+ * The bytes must not depend on the number of threads, and OpenBLAS does not see to it:
+ * - It cuts K into blocks of its own size (GEMM_Q, 320 to 384 for the kernels of AVX2 and
+ *   AVX-512), and where K lies between one and two blocks it rounds the cut differently with one
+ *   thread than with several. Here K is cut beforehand, so that no call needs to.
+ * - The AVX2 kernels (Haswell, Zen) sum the edges of a thread's share in another order than its
+ *   middle. They go by groups of ROWS rows; so their rows are shared out here, in whole groups,
+ *   and each share is a call of one thread. The other kernels have no such edges.
+ * Measured for this model's shapes, one thread: uncut 98-101 GFLOP/s, cut at 320 98-101. */
 #include "lm/cpu/cpu.h"
 
 #if !CPU_ACT_BF16
 
+#include "base/cpu.h"
 #include "base/mem.h"
-#include "lm/cpu/cpu.h"
 
+#include <omp.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include <cblas.h>
 
@@ -43,6 +48,51 @@ void CPU_OP(matrix_free)(struct lm_dev *d, struct lm_matrix *m)
     free(m);
 }
 
+/* c [M, N] = alpha op(a) op(b) + beta c, row major. */
+struct product {
+    bool is_ta, is_tb;
+    int64_t M, N, K, lda, ldb, ldc;
+    float alpha, beta;
+    const float *a, *b;
+    float *c;
+};
+
+static void rows_by_blas(const struct product *p, int64_t from, int64_t to)
+{
+    const float *a = p->a + from * (p->is_ta ? 1 : p->lda);
+    cblas_sgemm(CblasRowMajor, p->is_ta ? CblasTrans : CblasNoTrans,
+                p->is_tb ? CblasTrans : CblasNoTrans, (int)(to - from), (int)p->N, (int)p->K,
+                p->alpha, a, (int)p->lda, p->b, (int)p->ldb, p->beta, p->c + from * p->ldc,
+                (int)p->ldc);
+}
+
+static bool has_uneven_edges(void)
+{
+    const char *kernel = cpu_blas_kernel();
+    return !strcasecmp(kernel, "Haswell") || !strcasecmp(kernel, "Zen");
+}
+
+/* Inside a parallel region OpenBLAS is single-threaded. */
+static void share_rows(const struct product *p)
+{
+    enum { ROWS = 12 };
+    int64_t n_groups = (p->M + ROWS - 1) / ROWS;
+    int64_t n = cpu_min(n_groups, omp_get_max_threads());
+    if (p->M * p->N * p->K < CPU_SERIAL)
+        n = 1;
+#pragma omp parallel for num_threads((int)n) schedule(static)
+    for (int64_t i = 0; i < n; i++)
+        rows_by_blas(p, n_groups * i / n * ROWS, cpu_min(n_groups * (i + 1) / n * ROWS, p->M));
+}
+
+static void multiply(const struct product *p)
+{
+    if (omp_get_max_threads() > 1 && has_uneven_edges())
+        share_rows(p);
+    else
+        rows_by_blas(p, 0, p->M);
+}
+
 void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N, int64_t K,
                   float alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
                   float beta, void *c, int64_t ldc)
@@ -56,10 +106,20 @@ void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N
         return;
     do {
         int64_t n = K - k < step ? K - k : step;
-        cblas_sgemm(CblasRowMajor, is_ta ? CblasTrans : CblasNoTrans,
-                    is_tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)n, alpha,
-                    pa + (is_ta ? k * lda : k), (int)lda, pb + (is_tb ? k : k * ldb), (int)ldb,
-                    k ? 1 : beta, c, (int)ldc);
+        const struct product p = {.is_ta = is_ta,
+                                  .is_tb = is_tb,
+                                  .M = M,
+                                  .N = N,
+                                  .K = n,
+                                  .lda = lda,
+                                  .ldb = ldb,
+                                  .ldc = ldc,
+                                  .alpha = alpha,
+                                  .beta = k ? 1 : beta,
+                                  .a = pa + (is_ta ? k * lda : k),
+                                  .b = pb + (is_tb ? k : k * ldb),
+                                  .c = c};
+        multiply(&p);
         k += n;
     } while (k < K);
 }
