@@ -1,29 +1,17 @@
 # SPDX-License-Identifier: MIT
 """`tokenizers` over texts, as bench_tok: peer_tok.py MODEL TEXTS; a pass for a line of input."""
 import os
-import subprocess
 import sys
 import time
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
-
-
-def load(path):
-    import tokenizers
-    if path.endswith(".gguf"):
-        import transformers
-        folder, name = os.path.split(os.path.abspath(path))
-        return transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name).backend_tokenizer
-    name = path + "/tokenizer.json"
-    if os.path.exists(name):
-        return tokenizers.Tokenizer.from_file(name)
-    text = subprocess.run(["zstd", "-dcq", name + ".zst"], check=True, capture_output=True).stdout
-    return tokenizers.Tokenizer.from_str(text.decode())
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "parity"))
+from tok import reference  # transformers' own reading of a GGUF file gives other ids
 
 
 def main():
-    tok = load(sys.argv[1])
+    tok = reference(sys.argv[1])
     with open(sys.argv[2], "rb") as f:
         texts = f.read().decode().split("\0")[:-1]
     n_bytes = sum(len(t.encode()) for t in texts)
