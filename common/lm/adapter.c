@@ -3,8 +3,9 @@
  *
  * adapter_model.safetensors holds "base_model.model.<published name>.lora_A.weight" [r, n_in]
  * and lora_B.weight [n_out, r]; adapter_config.json rank, alpha and the projections. What
- * changes the arithmetic (rank patterns, rsLoRA, DoRA, biases, saved modules) is refused by
- * name. */
+ * changes the arithmetic (rank patterns, DoRA, biases, saved modules) is refused by name.
+ * rsLoRA scales by alpha / sqrt(r): the same as alpha sqrt(r), and that is what it becomes
+ * here. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "lm/model.h"
@@ -96,9 +97,9 @@ static bool is_on(const json_t *o, const char *key)
 static int check_config(const json_t *o, const char *path, struct err *e)
 {
     static const char *const refused[] = {
-        "use_rslora",        "use_dora",  "rank_pattern",   "alpha_pattern",
-        "modules_to_save",   "lora_bias", "fan_in_fan_out", "trainable_token_indices",
-        "target_parameters", "use_qalora"};
+        "use_dora",  "rank_pattern",   "alpha_pattern",     "modules_to_save",
+        "lora_bias", "fan_in_fan_out", "target_parameters", "trainable_token_indices",
+        "use_qalora"};
     const char *type = json_string_value(json_object_get(o, "peft_type"));
     const char *bias = json_string_value(json_object_get(o, "bias"));
     if (!type || strcmp(type, "LORA") != 0)
@@ -137,7 +138,7 @@ static int read_config(const char *dir, int64_t *rank, double *alpha, struct err
         goto out;
     }
     *rank = (int64_t)json_integer_value(r);
-    *alpha = json_number_value(a);
+    *alpha = json_number_value(a) * (is_on(o, "use_rslora") ? sqrt((double)*rank) : 1);
 out:
     json_decref(o);
     free(text);
