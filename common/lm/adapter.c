@@ -94,12 +94,27 @@ static bool is_on(const json_t *o, const char *key)
     return true;
 }
 
+/* Initialisations that also change the base model's weights, which the adapter then needs. */
+static bool is_init_of_base(const char *init)
+{
+    static const char *const names[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+    for (size_t i = 0; init && i < sizeof names / sizeof *names; i++)
+        if (!strncmp(init, names[i], strlen(names[i])))
+            return true;
+    return false;
+}
+
 static int check_config(const json_t *o, const char *path, struct err *e)
 {
-    static const char *const refused[] = {
-        "use_dora",  "rank_pattern",   "alpha_pattern",     "modules_to_save",
-        "lora_bias", "fan_in_fan_out", "target_parameters", "trainable_token_indices",
-        "use_qalora"};
+    static const char *const refused[] = {"use_dora",          "rank_pattern",
+                                          "alpha_pattern",     "modules_to_save",
+                                          "lora_bias",         "fan_in_fan_out",
+                                          "target_parameters", "trainable_token_indices",
+                                          "layer_replication", "alora_invocation_tokens",
+                                          "use_qalora",        "use_bdlora",
+                                          "arrow_config",      "kasa_config",
+                                          "velora_config",     "monteclora_config"};
+    const char *init = json_string_value(json_object_get(o, "init_lora_weights"));
     const char *type = json_string_value(json_object_get(o, "peft_type"));
     const char *bias = json_string_value(json_object_get(o, "bias"));
     if (!type || strcmp(type, "LORA") != 0)
@@ -107,6 +122,10 @@ static int check_config(const json_t *o, const char *path, struct err *e)
                        type ? type : "(none)");
     if (bias && strcmp(bias, "none") != 0)
         return err_set(e, ERR_UNSUPPORTED, "%s: bias \"%s\" is not none", path, bias);
+    if (is_init_of_base(init))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s: init_lora_weights \"%s\" changes the base model's weights", path,
+                       init);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (is_on(o, refused[i]))
             return err_set(e, ERR_UNSUPPORTED, "%s: %s is set, which is not supported", path,

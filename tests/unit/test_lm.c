@@ -508,6 +508,75 @@ static void an_adapter_survives_its_files(void **state)
     remove_dir(dir);
 }
 
+/* An adapter in `dir` with `option` in its configuration, put on a model opened without one. */
+static int load_with(const char *dir, const char *option, struct lm *m, struct err *e)
+{
+    char *path = mem_printf("%s/adapter_config.json", dir);
+    char *text = mem_printf("{\"peft_type\": \"LORA\", \"r\": 3, %s\"lora_alpha\": 6}", option);
+    assert_int_equal(file_write_all(path, text, strlen(text), NULL), 0);
+    free(path);
+    free(text);
+    return lm_load_adapter(m, dir, e);
+}
+
+static void adapters_that_are_more_than_lora_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "\"use_dora\": true,",
+        "\"rank_pattern\": {\"q_proj\": 8},",
+        "\"alpha_pattern\": {\"q_proj\": 8},",
+        "\"modules_to_save\": [\"lm_head\"],",
+        "\"lora_bias\": true,",
+        "\"bias\": \"all\",",
+        "\"fan_in_fan_out\": true,",
+        "\"layer_replication\": [[0, 2], [1, 2]],",
+        "\"alora_invocation_tokens\": [1],",
+        "\"kasa_config\": {\"beta\": 1},",
+        "\"init_lora_weights\": \"pissa_niter_4\",",
+    };
+    struct err e = ERR_INIT;
+    char *dir = scratch_dir(), key[32];
+    struct lm *m = open_tiny("llama", "cpu", LM_TUNE_LORA, 4096);
+    assert_int_equal(lm_save_adapter(m, dir, NULL, &e), 0);
+    lm_close(m);
+    m = open_tiny("llama", "cpu", LM_TUNE_NONE, 4096);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        sscanf(bad[i], "\"%31[^\"]", key);
+        if (load_with(dir, bad[i], m, &e) != ERR_UNSUPPORTED || !strstr(e.msg, key))
+            fail_msg("%s: %s", bad[i], e.msg);
+    }
+    lm_close(m);
+    remove_dir(dir);
+}
+
+/* alpha / sqrt(3) is sqrt(3) alpha / 3. */
+static void rank_stabilised_lora_is_lora_of_a_larger_alpha(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    const struct lm_batch b = make_batch();
+    char *dir = scratch_dir();
+    struct lm *m = open_tiny("llama", "cpu", LM_TUNE_LORA, 4096);
+    fill_adapters(m);
+    assert_int_equal(lm_save_adapter(m, dir, NULL, &e), 0);
+    lm_close(m);
+    m = open_tiny("llama", "cpu", LM_TUNE_NONE, 4096);
+    assert_int_equal(load_with(dir, "", m, &e), 0);
+    double plain = loss_of(m, &b);
+    assert_int_equal(load_with(dir, "\"use_rslora\": true,", m, &e), 0);
+    double stable = loss_of(m, &b);
+    char *path = mem_printf("%s/adapter_config.json", dir);
+    static const char text[] =
+        "{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 10.392304845413264}";
+    assert_int_equal(file_write_all(path, text, sizeof text - 1, NULL), 0);
+    assert_int_equal(lm_load_adapter(m, dir, &e), 0);
+    assert_true(stable == loss_of(m, &b) && stable != plain);
+    free(path);
+    lm_close(m);
+    remove_dir(dir);
+}
+
 static void a_saved_model_is_the_merged_one(void **state)
 {
     (void)state;
@@ -610,6 +679,8 @@ int main(void)
         cmocka_unit_test(bad_batches_are_refused),
         cmocka_unit_test(schedules_begin_and_end),
         cmocka_unit_test(an_adapter_survives_its_files),
+        cmocka_unit_test(adapters_that_are_more_than_lora_are_refused),
+        cmocka_unit_test(rank_stabilised_lora_is_lora_of_a_larger_alpha),
         cmocka_unit_test(a_saved_model_is_the_merged_one),
         cmocka_unit_test(bf16_is_near_float),
         cmocka_unit_test(saving_from_bf16_keeps_the_weights),
