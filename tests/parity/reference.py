@@ -64,11 +64,12 @@ def forward(model, batch, with_logits=False):
     ids, mask, offsets = batch
     sums, logits = [], []
     for a, b in zip(offsets, offsets[1:]):
-        out = model(input_ids=ids[a:b][None], use_cache=False).logits[0]
+        rows = mask[a + 1:b].nonzero()[:, 0]  # that predict a target
+        kept = torch.arange(b - a) if with_logits else rows
+        out = model(input_ids=ids[a:b][None], use_cache=False, logits_to_keep=kept).logits[0]
         # torch's own in float32 is 4e-6 off over 49152 columns, and its gradient 4e-4
-        logp = torch.log_softmax(out.double(), -1)
-        nll = -logp[:-1].gather(1, ids[a + 1:b, None])[:, 0]
-        sums.append((nll * mask[a + 1:b]).sum())
+        logp = torch.log_softmax((out[rows] if with_logits else out).double(), -1)
+        sums.append(-logp.gather(1, ids[a + 1:b][rows, None]).sum())
         if with_logits:
             logits.append(out)
     return torch.stack(sums), (torch.cat(logits) if with_logits else None)
