@@ -35,7 +35,7 @@ static void verdict(const char *dir, const char *check, double worst, double bou
     bool is_ok = worst <= bound; /* false for NaN */
     n_checks++;
     n_failed += !is_ok;
-    printf("%s %s,%.3g,%.0e,%s\n", name, check, worst, bound, is_ok ? "ok" : "FAIL");
+    printf("%s %s,%.3g,%.2g,%s\n", name, check, worst, bound, is_ok ? "ok" : "FAIL");
 }
 
 static void die(const char *what, const struct err *e)
