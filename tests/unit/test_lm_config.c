@@ -245,6 +245,26 @@ static void weights_must_fit_exactly(void **state)
     assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), 0);
 }
 
+static void pickles_are_refused(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    char *weights = mem_printf("%s/model.safetensors", dir);
+    char *pickle = mem_printf("%s/pytorch_model.bin", dir);
+    put_config("llama", "LlamaForCausalLM", "");
+    unlink(weights);
+    put_file("pytorch_model.bin", "pickle");
+    assert_null(lm_open(dir, &o, &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "pytorch_model.bin"));
+    unlink(pickle);
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "model.safetensors: No such file"));
+    free(weights);
+    free(pickle);
+}
+
 static void an_index_must_be_true(void **state)
 {
     (void)state;
@@ -278,6 +298,7 @@ int main(void)
         cmocka_unit_test(a_written_configuration_reads_the_same),
         cmocka_unit_test(others_are_refused_by_name),
         cmocka_unit_test(weights_must_fit_exactly),
+        cmocka_unit_test(pickles_are_refused),
         cmocka_unit_test(an_index_must_be_true),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
