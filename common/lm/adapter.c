@@ -3,8 +3,9 @@
  *
  * adapter_model.safetensors holds "base_model.model.<published name>.lora_A.weight" [r, n_in]
  * and lora_B.weight [n_out, r]; adapter_config.json rank, alpha and the projections. What
- * changes the arithmetic (rank patterns, rsLoRA, DoRA, biases, saved modules) is refused by
- * name. */
+ * changes the arithmetic (rank patterns, DoRA, biases, saved modules) is refused by name.
+ * rsLoRA scales by alpha / sqrt(r): the same as alpha sqrt(r), and that is what it becomes
+ * here. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "lm/model.h"
@@ -93,12 +94,27 @@ static bool is_on(const json_t *o, const char *key)
     return true;
 }
 
+/* Initialisations that also change the base model's weights, which the adapter then needs. */
+static bool is_init_of_base(const char *init)
+{
+    static const char *const names[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+    for (size_t i = 0; init && i < sizeof names / sizeof *names; i++)
+        if (!strncmp(init, names[i], strlen(names[i])))
+            return true;
+    return false;
+}
+
 static int check_config(const json_t *o, const char *path, struct err *e)
 {
-    static const char *const refused[] = {
-        "use_rslora",        "use_dora",  "rank_pattern",   "alpha_pattern",
-        "modules_to_save",   "lora_bias", "fan_in_fan_out", "trainable_token_indices",
-        "target_parameters", "use_qalora"};
+    static const char *const refused[] = {"use_dora",          "rank_pattern",
+                                          "alpha_pattern",     "modules_to_save",
+                                          "lora_bias",         "fan_in_fan_out",
+                                          "target_parameters", "trainable_token_indices",
+                                          "layer_replication", "alora_invocation_tokens",
+                                          "use_qalora",        "use_bdlora",
+                                          "arrow_config",      "kasa_config",
+                                          "velora_config",     "monteclora_config"};
+    const char *init = json_string_value(json_object_get(o, "init_lora_weights"));
     const char *type = json_string_value(json_object_get(o, "peft_type"));
     const char *bias = json_string_value(json_object_get(o, "bias"));
     if (!type || strcmp(type, "LORA") != 0)
@@ -106,6 +122,10 @@ static int check_config(const json_t *o, const char *path, struct err *e)
                        type ? type : "(none)");
     if (bias && strcmp(bias, "none") != 0)
         return err_set(e, ERR_UNSUPPORTED, "%s: bias \"%s\" is not none", path, bias);
+    if (is_init_of_base(init))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s: init_lora_weights \"%s\" changes the base model's weights", path,
+                       init);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (is_on(o, refused[i]))
             return err_set(e, ERR_UNSUPPORTED, "%s: %s is set, which is not supported", path,
@@ -137,7 +157,7 @@ static int read_config(const char *dir, int64_t *rank, double *alpha, struct err
         goto out;
     }
     *rank = (int64_t)json_integer_value(r);
-    *alpha = json_number_value(a);
+    *alpha = json_number_value(a) * (is_on(o, "use_rslora") ? sqrt((double)*rank) : 1);
 out:
     json_decref(o);
     free(text);

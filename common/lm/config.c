@@ -135,12 +135,13 @@ static int read_rope(struct reader *r, struct lm_config *c)
     return 0;
 }
 
-/* Mistral applies a window whenever one is given; the Qwens only with use_sliding_window, or by
- * layer_types in newer files. */
+/* Mistral applies a window unless it is null; the Qwens only with use_sliding_window, or by
+ * layer_types in newer files. A file that does not name it means transformers' default: 4096.
+ */
 static int check_window(struct reader *r, const struct lm_config *c)
 {
     bool is_used = c->family == LM_MISTRAL;
-    int64_t window = 0;
+    int64_t window = 4096;
     json_t *types = json_object_get(r->root, "layer_types"), *type;
     size_t i;
     if (!is_used && get_bool(r, "use_sliding_window", false, &is_used) < 0)
@@ -154,9 +155,9 @@ static int check_window(struct reader *r, const struct lm_config *c)
             return err_set(r->e, ERR_UNSUPPORTED, "%s: attention of type \"%s\"", r->place,
                            s ? s : "?");
     }
-    if (!is_used || is_absent(r->root, "sliding_window"))
+    if (!is_used || json_is_null(json_object_get(r->root, "sliding_window")))
         return 0;
-    if (get_int(r, r->root, "sliding_window", -1, &window) < 0)
+    if (get_int(r, r->root, "sliding_window", 4096, &window) < 0)
         return r->e->code;
     if (window < c->max_positions)
         return err_set(r->e, ERR_UNSUPPORTED,
@@ -192,8 +193,10 @@ static int check_unsupported(struct reader *r)
         return r->e->code;
     if (has_mlp_bias)
         return err_set(r->e, ERR_UNSUPPORTED, "%s: mlp_bias is true", r->place);
+    json_t *rope = json_object_get(r->root, "rope_parameters");
+    bool is_inside = rope && !is_absent(rope, "partial_rotary_factor"); /* transformers >= 5 */
     double part;
-    if (get_real(r, r->root, "partial_rotary_factor", 1, &part) < 0)
+    if (get_real(r, is_inside ? rope : r->root, "partial_rotary_factor", 1, &part) < 0)
         return r->e->code;
     if (part != 1)
         return err_set(r->e, ERR_UNSUPPORTED, "%s: partial_rotary_factor is %g, not 1",
@@ -213,11 +216,12 @@ static int read_shape(struct reader *r, struct lm_config *c)
         get_int(r, o, "num_key_value_heads", c->n_heads, &c->n_kv_heads) < 0)
         return r->e->code;
     int64_t K = c->n_heads > 0 ? c->d_model / c->n_heads : 0;
-    if (get_int(r, o, "head_dim", K, &c->d_head) < 0 ||
+    bool is_default = c->family == LM_QWEN3 && !json_object_get(o, "head_dim");
+    if (get_int(r, o, "head_dim", is_default ? 128 : K, &c->d_head) < 0 ||
         get_real(r, o, "rms_norm_eps", 1e-6, &c->norm_eps) < 0 ||
         get_bool(r, "tie_word_embeddings", false, &c->is_tied) < 0)
         return r->e->code;
-    if (is_absent(o, "head_dim") && K * c->n_heads != c->d_model)
+    if (is_absent(o, "head_dim") && !is_default && K * c->n_heads != c->d_model)
         return err_set(r->e, ERR_FORMAT,
                        "%s: hidden_size %lld is not a multiple of num_attention_heads %lld",
                        r->place, (long long)c->d_model, (long long)c->n_heads);

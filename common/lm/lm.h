@@ -130,8 +130,8 @@ int lm_save_adapter(struct lm *m, const char *dir, const char *base_name,
                     struct err *e) RAISE_MUST_CHECK;
 /* A model opened without tuning takes rank, alpha and projections from the file; one opened for
  * LoRA must have the same (ERR_MISMATCH), and lm_reset draws a new one over it. What changes
- * the arithmetic and is not plain LoRA (DoRA, rsLoRA, patterns, saved modules) is
- * ERR_UNSUPPORTED. */
+ * the arithmetic and is not plain LoRA (DoRA, patterns, saved modules) is ERR_UNSUPPORTED;
+ * rsLoRA is read as the plain LoRA that it equals. */
 int lm_load_adapter(struct lm *m, const char *dir, struct err *e) RAISE_MUST_CHECK;
 /* Hugging Face layout: config.json and model.safetensors (adapters merged). `like`: the model
  * that it came from, whose tokenizer files are copied; a GGUF has none to copy. */

@@ -143,6 +143,24 @@ static int open_sharded(struct lm_source *s, const char *index, struct err *e)
     return code;
 }
 
+/* Older models have their weights in pickles. */
+static int refuse_pickle(const struct lm_source *s, struct err *e)
+{
+    static const char *const names[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+    bool has_pickle = false;
+    for (size_t i = 0; i < 2; i++) {
+        char *path = mem_printf("%s/%s", s->path, names[i]);
+        has_pickle |= file_exists(path);
+        free(path);
+    }
+    if (!has_pickle)
+        return 0;
+    return err_set(e, ERR_UNSUPPORTED,
+                   "%s: has pytorch_model.bin, no model.safetensors: save it as safetensors "
+                   "with transformers",
+                   s->path);
+}
+
 static int open_hf(struct lm_source *s, struct err *e)
 {
     int code = lm_config_read_hf(&s->config, s->path, e);
@@ -150,11 +168,14 @@ static int open_hf(struct lm_source *s, struct err *e)
         return code;
     char *index = mem_printf("%s/model.safetensors.index.json", s->path);
     char *one = mem_printf("%s/model.safetensors", s->path);
-    if (file_exists(one) || !file_exists(index)) {
+    bool is_one = file_exists(one), is_sharded = !is_one && file_exists(index);
+    if (!is_one && !is_sharded)
+        code = refuse_pickle(s, e);
+    if (code >= 0 && is_sharded) {
+        code = open_sharded(s, index, e);
+    } else if (code >= 0) {
         code = open_shard(s, one, e);
         one = NULL;
-    } else {
-        code = open_sharded(s, index, e);
     }
     free(index);
     free(one);

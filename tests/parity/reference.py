@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: MIT
 """What transformers and peft compute, written as safetensors for test_lm_fixtures to compare.
 
-  reference.py tiny OUT            a folder a configuration: a small random model, its logits, losses,
-                                   gradients and the losses of 20 AdamW steps, full and with LoRA
+  reference.py tiny OUT [MORE]     a folder a configuration: a small random model, its logits, losses,
+                                   gradients and the losses of 20 AdamW steps, full and with LoRA;
+                                   in MORE the same as GGUF files, and LoRA on single projections
   reference.py gguf OUT FILE DATA  scores of 200 records of an Alpaca file under a real GGUF model,
                                    and a short LoRA run
   reference.py roundtrip OUT DIR...  loads what test_lm_fixtures --write DIR OUT/DIR saved
 
-Everything in fp32 on the CPU. Sequences are run one at a time, so no packing of the reference's is
-trusted: the loss of a batch is the sum over its sequences' targets divided by their number.
+In fp32 on the CPU, and in float64 where a name ends in 64. Sequences are run one at a time, so no
+packing of the reference's is trusted: the loss of a batch is the sum over its sequences' targets
+divided by their number.
 """
-import json, os, shutil, sys
+import contextlib, copy, json, os, shutil, sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
@@ -38,6 +40,10 @@ CASES = {  # name: (class of configuration, changes, adapted projections)
     "qwen3": ("Qwen3", dict(head_dim=12, rope_parameters=dict(
         rope_type="default", rope_theta=1000000.0)), ALL),
 }
+HALVES = {  # weights that are stored in half precision; not among the committed fixtures
+    "llama-f16": ("Llama", dict(dtype=torch.float16), ALL),
+    "qwen2-bf16": ("Qwen2", dict(dtype=torch.bfloat16), ALL),
+}
 
 
 def batch_of(lengths, vocab, gen):
@@ -58,11 +64,12 @@ def forward(model, batch, with_logits=False):
     ids, mask, offsets = batch
     sums, logits = [], []
     for a, b in zip(offsets, offsets[1:]):
-        out = model(input_ids=ids[a:b][None], use_cache=False).logits[0]
+        rows = mask[a + 1:b].nonzero()[:, 0]  # that predict a target
+        kept = torch.arange(b - a) if with_logits else rows
+        out = model(input_ids=ids[a:b][None], use_cache=False, logits_to_keep=kept).logits[0]
         # torch's own in float32 is 4e-6 off over 49152 columns, and its gradient 4e-4
-        logp = torch.log_softmax(out.double(), -1)
-        nll = -logp[:-1].gather(1, ids[a + 1:b, None])[:, 0]
-        sums.append((nll * mask[a + 1:b]).sum())
+        logp = torch.log_softmax((out[rows] if with_logits else out).double(), -1)
+        sums.append(-logp.gather(1, ids[a + 1:b][rows, None]).sum())
         if with_logits:
             logits.append(out)
     return torch.stack(sums), (torch.cat(logits) if with_logits else None)
@@ -109,10 +116,26 @@ def perturb(model, gen):
                 p.add_(0.2 * torch.randn(p.shape, generator=gen))
 
 
-def lora_of(model, targets, gen):
+@contextlib.contextmanager
+def doubled(model):
+    """The model in float64 *throughout*: transformers takes softmax and norms in float32 even then,
+    which alone is 7e-7 nats a token (standard deviation, SmolLM2-135M)."""
+    kind = type(next(m for m in model.modules() if type(m).__name__.endswith("RMSNorm")))
+    softmax, norm = torch.nn.functional.softmax, kind.forward
+    torch.nn.functional.softmax = lambda x, dim=None, dtype=None: softmax(x, dim=dim)
+    kind.forward = lambda self, x: self.weight * x * torch.rsqrt(
+        x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+    try:
+        yield model.double()
+    finally:
+        torch.nn.functional.softmax, kind.forward = softmax, norm
+        model.float()
+
+
+def lora_of(model, targets, gen, **more):
     model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets,
                                              lora_dropout=0.0, bias="none",
-                                             task_type="CAUSAL_LM"))
+                                             task_type="CAUSAL_LM", **more))
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "lora_" in name:
@@ -128,20 +151,43 @@ def finish(out, path):
     save_file(out, path)
 
 
-def tiny(root):
-    for i, (name, (kind, changes, targets)) in enumerate(CASES.items()):
-        gen = torch.Generator().manual_seed(100 + i)
-        torch.manual_seed(200 + i)
-        config = getattr(transformers, kind + "Config")(**{**COMMON, **changes})
-        config._attn_implementation = "eager"
-        model = getattr(transformers, kind + "ForCausalLM")(config).float().eval()
-        perturb(model, gen)
-        folder = os.path.join(root, name)
-        shutil.rmtree(folder, ignore_errors=True)
-        model.save_pretrained(folder, max_shard_size="24KB" if name == "qwen3" else "50GB")
-        for junk in ("generation_config.json", "README.md"):
-            if os.path.exists(os.path.join(folder, junk)):
-                os.remove(os.path.join(folder, junk))
+def model_of(kind, changes, seed):
+    """A random model whose weights are exact in the dtype that it is stored in. Weights only: .to()
+    would round the rotary frequencies, too."""
+    gen = torch.Generator().manual_seed(100 + seed)
+    torch.manual_seed(200 + seed)
+    config = getattr(transformers, kind + "Config")(**{**COMMON, **changes, "dtype": "float32"})
+    config._attn_implementation = "eager"
+    model = getattr(transformers, kind + "ForCausalLM")(config).float().eval()
+    perturb(model, gen)
+    dtype = changes.get("dtype", torch.float32)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(p.to(dtype))
+    return model, dtype, gen
+
+
+def remove(folder, *names):
+    for name in names:
+        if os.path.exists(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
+
+
+def fresh(*parts):
+    folder = os.path.join(*parts)
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def tiny(root, more=None):
+    torch.set_num_threads(1)  # faster, at this size
+    cases = {**CASES, **HALVES} if more else CASES
+    for i, (name, (kind, changes, targets)) in enumerate(cases.items()):
+        model, dtype, gen = model_of(kind, changes, i)
+        folder = fresh(root, name)
+        stored = copy.deepcopy(model).to(dtype)
+        stored.save_pretrained(folder, max_shard_size="24KB" if name == "qwen3" else "50GB")
+        remove(folder, "generation_config.json", "README.md")
         batches = [batch_of(lengths, 83, gen)
                    for lengths in ([9, 1, 14, 7, 3], [12, 5, 2], [4, 11, 6, 2])]
         out = {}
@@ -149,14 +195,91 @@ def tiny(root):
         state = {k: v.clone() for k, v in model.state_dict().items()}
         train(model, batches, out, "full")
         model.load_state_dict(state)
+        if more and name in GGUF_ARCH:
+            as_gguf(stored, fresh(more, name + "-gguf"), GGUF_ARCH[name], folder)
         tuned = lora_of(model, targets, gen)
         tuned.save_pretrained(os.path.join(folder, "adapter"))
-        for junk in ("README.md",):
-            os.remove(os.path.join(folder, "adapter", junk))
+        remove(os.path.join(folder, "adapter"), "README.md")
         train(tuned, batches, out, "lora")
         finish(out, os.path.join(folder, "expect.safetensors"))
         print(name, "loss", float(out["full.curve"][0]), "->", float(out["full.curve"][-1]),
               "lora ->", float(out["lora.curve"][-1]), file=sys.stderr)
+    if more:
+        single_adapters(root, more)
+
+
+def single_adapters(root, more):
+    """LoRA on each projection alone, and rank-stabilised LoRA, on the models of tiny()."""
+    cases = {f"only-{t}": ([t], {}) for t in ALL} | {"rslora": (ALL, dict(use_rslora=True))}
+    for i, (name, (targets, options)) in enumerate(cases.items()):
+        base = ("llama", "qwen3")[i % 2]
+        gen = torch.Generator().manual_seed(300 + i)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            os.path.join(root, base), dtype=torch.float32, attn_implementation="eager").eval()
+        folder = fresh(more, f"{base}-{name}")
+        out, batches = {}, [batch_of(n, 83, gen) for n in ([9, 1, 7], [5, 8], [11, 2])]
+        put_batches(batches, out)
+        tuned = lora_of(model, targets, gen, **options)
+        tuned.save_pretrained(os.path.join(folder, "adapter"))
+        train(tuned, batches, out, "lora")
+        finish(out, os.path.join(folder, "expect.safetensors"))
+        point_to(folder, os.path.join(root, base))
+
+
+def point_to(folder, model):
+    with open(os.path.join(folder, "model"), "w") as f:
+        f.write(os.path.abspath(model) + "\n")
+
+
+GGUF_ARCH = {"llama": "llama", "llama-mha-linear": "llama", "mistral": "llama",
+             "llama-f16": "llama", "qwen2": "qwen2", "qwen2-bf16": "qwen2", "qwen3": "qwen3"}
+GGUF_NAMES = [("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"),
+              ("lm_head", "output"), ("model.layers.", "blk."), ("input_layernorm", "attn_norm"),
+              ("post_attention_layernorm", "ffn_norm"), ("self_attn.o_proj", "attn_output"),
+              ("self_attn.", "attn_"), ("mlp.", "ffn_"), ("_proj", "")]
+
+
+def as_gguf(model, folder, arch, published):
+    """The model as llama.cpp's converter lays it out: in Llama's q and k, rotary pairs adjoin.
+    `published` gets what is expected later; the folder borrows it."""
+    import gguf
+    os.makedirs(folder)
+    c, path = model.config, os.path.join(folder, "model.gguf")
+    w = gguf.GGUFWriter(path, arch)
+    w.add_block_count(c.num_hidden_layers)
+    w.add_context_length(c.max_position_embeddings)
+    w.add_embedding_length(c.hidden_size)
+    w.add_feed_forward_length(c.intermediate_size)
+    w.add_head_count(c.num_attention_heads)
+    w.add_head_count_kv(c.num_key_value_heads)
+    w.add_layer_norm_rms_eps(c.rms_norm_eps)
+    w.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    if c.rope_parameters["rope_type"] == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(c.rope_parameters["factor"])
+    K = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    w.add_key_length(K)
+    w.add_value_length(K)
+    w.add_rope_dimension_count(K)
+    for name, x in model.state_dict().items():
+        if name == "lm_head.weight" and c.tie_word_embeddings:
+            continue
+        if arch == "llama" and ("q_proj" in name or "k_proj" in name):
+            x = x.reshape(-1, 2, K // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+        for a, b in GGUF_NAMES:
+            name = name.replace(a, b)
+        if x.dtype == torch.bfloat16:
+            w.add_tensor(name, x.contiguous().view(torch.uint8).numpy().copy(),
+                         raw_dtype=gguf.GGMLQuantizationType.BF16)
+        else:
+            w.add_tensor(name, x.contiguous().numpy().copy())
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    point_to(folder, path)
+    for what in ("expect.safetensors", "adapter"):
+        os.symlink(os.path.abspath(os.path.join(published, what)), os.path.join(folder, what))
 
 
 def alpaca_batches(path, tokenizer, n_records, n_batch):
@@ -194,7 +317,7 @@ def strip(name):
 
 
 def gguf(root, path, data, n_records=200):
-    """Losses in float32, and of 40 records and for the gradient in float64 beside it."""
+    """Losses and logits in float32 and in float64, a gradient in float64, a run in float32."""
     folder, name = os.path.split(os.path.abspath(path))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name,
@@ -217,24 +340,25 @@ def gguf(root, path, data, n_records=200):
     with torch.no_grad():
         out["scored.nll"] = forward(model, scored)[0]
         out["scored.logits"] = forward(model, few, True)[1]
-        model.double()
-        some = (ids[:offsets[40]], mask[:offsets[40]], offsets[:41])
-        out["scored64.nll"] = forward(model, some)[0]
-        out["scored64.logits"] = forward(model, few, True)[1]
-        model.float()
+        with doubled(model):
+            out["scored64.nll"] = forward(model, scored)[0]
+            out["scored64.logits"] = forward(model, few, True)[1]
+    own = out["scored.nll"] - out["scored64.nll"]
+    n = torch.tensor([mask[a:b].sum() for a, b in zip(offsets, offsets[1:])])
     print(f"the reference's own float32 against float64: log P(y|x) "
-          f"{relative(out['scored.nll'][:40], out['scored64.nll']):.2g}", file=sys.stderr)
+          f"{relative(out['scored.nll'], out['scored64.nll']):.2g} relative, "
+          f"{float((own / n.sqrt()).pow(2).mean().sqrt()):.2g} nats a token (root mean square), "
+          f"mean loss {abs(float(own.sum() / out['scored64.nll'].sum())):.2g}", file=sys.stderr)
     tuned = lora_of(model, ALL, torch.Generator().manual_seed(7))
     tuned.save_pretrained(os.path.join(root, "adapter"))
-    tuned.double()
-    loss = forward(tuned, steps[0])[0].sum() / steps[0][1].sum()
-    loss.backward()
-    out["step64.loss"] = loss.detach()[None]
-    for n, p in tuned.named_parameters():
-        if p.requires_grad:
-            out["step64.grad." + strip(n)] = p.grad.clone()
-            p.grad = None
-    tuned.float()
+    with doubled(tuned):
+        loss = forward(tuned, steps[0])[0].sum() / steps[0][1].sum()
+        loss.backward()
+        out["step64.loss"] = loss.detach()[None]
+        for name, p in tuned.named_parameters():
+            if p.requires_grad:
+                out["step64.grad." + strip(name)] = p.grad.clone()
+                p.grad = None
     params = [p for p in tuned.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(params, lr=3e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     curve = []
@@ -248,8 +372,7 @@ def gguf(root, path, data, n_records=200):
         curve.append(loss.detach())
     out["step.curve"] = torch.stack(curve)
     finish(out, os.path.join(root, "expect.safetensors"))
-    with open(os.path.join(root, "model"), "w") as f:
-        f.write(os.path.abspath(path) + "\n")
+    point_to(root, path)
 
 
 def roundtrip(folder, written):
@@ -278,8 +401,8 @@ def roundtrip(folder, written):
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    if len(sys.argv) == 3 and sys.argv[1] == "tiny":
-        tiny(sys.argv[2])
+    if len(sys.argv) in (3, 4) and sys.argv[1] == "tiny":
+        tiny(*sys.argv[2:])
     elif len(sys.argv) == 5 and sys.argv[1] == "gguf":
         gguf(*sys.argv[2:])
     elif len(sys.argv) > 3 and sys.argv[1] == "roundtrip":

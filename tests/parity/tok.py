@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Compares our tokenizers with Hugging Face's `tokenizers`, text by text.
 
-    tok.py --build DIR [--random N] [--chars] [--time] --tokenizer MODEL... --data FILE...
+    tok.py --build DIR [--random N] [--chars] [--time] [--rows] --tokenizer MODEL... --data FILE...
 
 MODEL is a folder or file with a tokenizer.json (plain or .zst), or a GGUF file. FILE is a JSON
 array, JSON lines or a tar of CSV files (plain or .zst): every string in it is a text. Prints a
 line for each tokenizer and check: texts, bytes, number that differ; with --time, CPU time on one
-thread (median of five turns). Exit status 1 when one
-differs, 77 when tokenizers or zstandard cannot be imported.
+thread (median of five turns). --rows prints all of it as check,worst,bound,verdict. Exit status 1
+when one differs, 77 when tokenizers or zstandard cannot be imported.
 """
 import argparse, array, csv, io, json, os, random, statistics, struct, subprocess, sys, tarfile
 import tempfile, time
@@ -166,7 +166,26 @@ def run(exe, *args, data):
     return subprocess.run([exe, *args], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
-def compare(exe, path, ref, what, texts, flags):
+def name_of(path):
+    return os.path.basename(os.path.normpath(path))
+
+
+def show(kind, n, text, *answers):
+    """The first three differences of a kind, to standard error."""
+    if n <= 3:
+        print(f"  {kind}: {text!r}", *answers, sep="\n    ", file=sys.stderr)
+
+
+def comes_back(text, want_text, original, normalize):
+    """Decoding gives the text again, normalised as the tokenizer does, or what the reference's
+    decoder gives."""
+    expected = normalize(original)
+    if "\u2581" in expected:  # the decoder makes spaces of these
+        expected = expected.replace("\u2581", " ")[1:]
+    return text in (want_text, expected)
+
+
+def compare(exe, path, ref, what, texts, flags, is_rows):
     """Number of texts whose ids differ, and of those that do not come back."""
     ref.encode_special_tokens = not flags & SPECIAL
     packed = pack(texts)
@@ -176,28 +195,33 @@ def compare(exe, path, ref, what, texts, flags):
     back = unpack(run(exe, "-d", path, data=ids), 1) if flags == 0 else None
     for i, got in enumerate(unpack(ids, 4)):
         want = ref.encode(texts[i], add_special_tokens=bool(flags & ADD)).ids
-        if array.array("i", got).tolist() != want:
+        have = array.array("i", got).tolist()
+        if have != want:
             n_ids += 1
-            if n_ids <= 3:
-                print(f"  {texts[i]!r}\n  ours {array.array('i', got).tolist()}\n  want {want}")
+            show("ids", n_ids, texts[i], f"ours {have}", f"want {want}")
         if back is not None:
-            text = next(back).decode()
-            want_text = ref.decode(want, skip_special_tokens=False)
-            expected = normalize(texts[i])
-            if "\u2581" in expected:  # the decoder makes spaces of these
-                expected = expected.replace("\u2581", " ")[1:]
-            if text not in (want_text, expected):
+            text, want_text = next(back).decode(), ref.decode(want, skip_special_tokens=False)
+            if not comes_back(text, want_text, texts[i], normalize):
                 n_text += 1
-                if n_text <= 3:
-                    print(f"  {expected!r}\n  back {text!r}\n  want {want_text!r}")
-    name = os.path.basename(os.path.normpath(path))
-    verdict = "ok" if n_ids + n_text == 0 else "DIFFER"
-    print(f"{name:24.24} {what:10} flags {flags}: {len(texts)} texts, {len(packed)} bytes, "
-          f"{n_ids} differ, {n_text} do not come back: {verdict}", flush=True)
+                show("text", n_text, texts[i], f"back {text!r}", f"want {want_text!r}")
+    report(name_of(path), what, flags, len(texts), len(packed), n_ids, n_text, is_rows)
     return n_ids + n_text
 
 
-def measure(exe, path, ref, texts, rounds=5):
+def report(name, what, flags, n, n_bytes, n_ids, n_text, is_rows):
+    verdict = lambda bad: "FAIL" if bad else "ok"
+    if not is_rows:
+        print(f"{name:24.24} {what:10} flags {flags}: {n} texts, {n_bytes} bytes, "
+              f"{n_ids} differ, {n_text} do not come back: {verdict(n_ids + n_text)}", flush=True)
+        return
+    how = " with special tokens" if flags else ""
+    print(f"tokenizer {name}: ids of {n} {what} texts{how},{n_ids},0,{verdict(n_ids)}", flush=True)
+    if not flags:
+        print(f"tokenizer {name}: decoding {n} {what} texts,{n_text},0,{verdict(n_text)}", flush=True)
+
+
+def measure(exe, path, ref, texts, is_rows, rounds=5):
+    """True when ours takes longer."""
     n = sum(len(s.encode()) for s in texts)
     packed = pack(texts)
     ours, theirs = [], []
@@ -208,8 +232,13 @@ def measure(exe, path, ref, texts, rounds=5):
             ref.encode(s, add_special_tokens=False)
         theirs.append(time.process_time() - start)
     a, b = n / statistics.median(ours) / 1e6, n / statistics.median(theirs) / 1e6
-    name = os.path.basename(os.path.normpath(path))
-    print(f"{name:24.24} ours {a:.1f} MB/s, tokenizers {b:.1f} MB/s, ratio {a / b:.1f}", flush=True)
+    if is_rows:
+        print(f"tokenizer {name_of(path)}: time beside tokenizers ({a:.0f} and {b:.1f} MB/s),"
+              f"{b / a:.3f},1,{'ok' if b <= a else 'FAIL'}", flush=True)
+    else:
+        print(f"{name_of(path):24.24} ours {a:.1f} MB/s, tokenizers {b:.1f} MB/s, ratio {a / b:.1f}",
+              flush=True)
+    return b > a
 
 
 def main():
@@ -220,6 +249,7 @@ def main():
     ap.add_argument("--random", type=int, default=0)
     ap.add_argument("--chars", action="store_true")
     ap.add_argument("--time", action="store_true")
+    ap.add_argument("--rows", action="store_true")
     args = ap.parse_args()
     exe = compile_dump(args.build)
     sets = [(os.path.basename(p).split(".")[0], texts_of(p)) for p in args.data]
@@ -230,12 +260,14 @@ def main():
     n_bad = 0
     for path in args.tokenizer:
         ref = reference(path)
+        if args.time:
+            ref.encode_special_tokens = False
+            n_bad += measure(exe, path, ref, [s for _, texts in sets for s in texts][:20000],
+                             args.rows)
+            continue
         for what, texts in sets:
-            if args.time:
-                measure(exe, path, ref, texts)
-                continue
             for flags in (0, SPECIAL | ADD):
-                n_bad += compare(exe, path, ref, what, texts, flags)
+                n_bad += compare(exe, path, ref, what, texts, flags, args.rows)
     return 1 if n_bad else 0
 
 

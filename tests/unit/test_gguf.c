@@ -8,6 +8,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -389,8 +390,31 @@ static void unread_types_are_named(void **state)
     assert_int_equal(e.code, ERR_IO);
 }
 
-int main(void)
+/* All values of a file, tensor after tensor, for tests/parity/quant.py. */
+static int dump(const char *file)
 {
+    struct err e = ERR_INIT;
+    struct gguf *g = gguf_open(file, &e);
+    int code = g ? 0 : e.code;
+    for (int64_t i = 0; code >= 0 && i < gguf_n_tensors(g); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(g, i);
+        size_t n = (size_t)t->n_values;
+        float *y = mem_alloc(n, sizeof *y);
+        code = gguf_dequantize(y, t, &e);
+        if (code >= 0 && fwrite(y, sizeof *y, n, stdout) != n)
+            code = err_set(&e, ERR_IO, "standard output is closed");
+        free(y);
+    }
+    gguf_close(g);
+    if (code < 0)
+        fprintf(stderr, "%s\n", e.msg);
+    return code < 0 || fclose(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "--dump"))
+        return dump(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metadata_has_its_types),
         cmocka_unit_test(every_type_equals_the_reference),

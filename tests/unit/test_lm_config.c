@@ -43,14 +43,15 @@ static void put_file(const char *name, const char *text)
 
 /* ---- config.json ---- */
 
-/* A small llama; `more` goes before its last field. */
+/* A small llama; `more` goes before its last fields, and may give the context's length. */
 static void put_config(const char *type, const char *arch, const char *more)
 {
-    char *text = mem_printf(
-        "{\"architectures\": [\"%s\"], \"model_type\": \"%s\", %s\n"
-        "\"num_hidden_layers\": 1, \"hidden_size\": 8, \"num_attention_heads\": 2,\n"
-        "\"intermediate_size\": 12, \"vocab_size\": 11, \"max_position_embeddings\": 4096}\n",
-        arch, type, more);
+    char *text =
+        mem_printf("{\"architectures\": [\"%s\"], \"model_type\": \"%s\", %s\n"
+                   "\"num_hidden_layers\": 1, \"hidden_size\": 8, \"num_attention_heads\": 2,\n"
+                   "\"intermediate_size\": 12, \"vocab_size\": 11%s}\n",
+                   arch, type, more,
+                   strstr(more, "\"max_position") ? "" : ", \"max_position_embeddings\": 4096");
     put_file("config.json", text);
     free(text);
 }
@@ -76,6 +77,12 @@ static void configurations_are_read(void **state)
                "\"rope_parameters\": {\"rope_theta\": 1000000, \"rope_type\": \"default\"},");
     assert_int_equal(lm_config_read_hf(&c, dir, &e), 0);
     assert_true(c.has_qkv_bias && !c.has_o_bias && c.rope_theta == 1e6 && c.n_kv_heads == 2);
+    put_config("mistral", "MistralForCausalLM",
+               "\"sliding_window\": null, \"max_position_embeddings\": 32768,");
+    assert_int_equal(lm_config_read_hf(&c, dir, &e), 0);
+    put_config("qwen3", "Qwen3ForCausalLM", "\"num_key_value_heads\": 1,");
+    assert_int_equal(lm_config_read_hf(&c, dir, &e), 0);
+    assert_true(c.d_head == 128); /* Qwen3's default */
 }
 
 static void a_written_configuration_reads_the_same(void **state)
@@ -120,6 +127,14 @@ static void others_are_refused_by_name(void **state)
          "sliding window of 1024"},
         {"qwen2", "Qwen2ForCausalLM", "\"use_sliding_window\": true, \"sliding_window\": 64,",
          ERR_UNSUPPORTED, "sliding window of 64"},
+        {"mistral", "MistralForCausalLM", "\"max_position_embeddings\": 8192,", ERR_UNSUPPORTED,
+         "sliding window of 4096"}, /* not named: the default */
+        {"qwen2", "Qwen2ForCausalLM",
+         "\"use_sliding_window\": true, \"max_position_embeddings\": 8192,", ERR_UNSUPPORTED,
+         "sliding window of 4096"},
+        {"llama", "LlamaForCausalLM",
+         "\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5},",
+         ERR_UNSUPPORTED, "partial_rotary_factor is 0.5"},
         {"qwen3", "Qwen3ForCausalLM",
          "\"layer_types\": [\"sliding_attention\"], \"sliding_window\": 64,", ERR_UNSUPPORTED,
          "sliding window of 64"},
@@ -230,6 +245,26 @@ static void weights_must_fit_exactly(void **state)
     assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), 0);
 }
 
+static void pickles_are_refused(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    char *weights = mem_printf("%s/model.safetensors", dir);
+    char *pickle = mem_printf("%s/pytorch_model.bin", dir);
+    put_config("llama", "LlamaForCausalLM", "");
+    unlink(weights);
+    put_file("pytorch_model.bin", "pickle");
+    assert_null(lm_open(dir, &o, &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "pytorch_model.bin"));
+    unlink(pickle);
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "model.safetensors: No such file"));
+    free(weights);
+    free(pickle);
+}
+
 static void an_index_must_be_true(void **state)
 {
     (void)state;
@@ -263,6 +298,7 @@ int main(void)
         cmocka_unit_test(a_written_configuration_reads_the_same),
         cmocka_unit_test(others_are_refused_by_name),
         cmocka_unit_test(weights_must_fit_exactly),
+        cmocka_unit_test(pickles_are_refused),
         cmocka_unit_test(an_index_must_be_true),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
