@@ -118,7 +118,7 @@ units: $(UNITS) $(HOST_PLUGINS)
 check: deps ## run every test, under five minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
-parity: $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
+parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
 	$Qtests/parity/run $B
 bench: ## speed beside PyTorch, tokenizers, FAISS and zstd, under eight minutes (ROWS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
