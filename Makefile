@@ -103,12 +103,12 @@ $B/raise-cuda.so: $(CUDA_SRC:%=$B/%.o)
 	$Q$(NVCC) -shared -o $@ $^ -lcublasLt
 cuda: $B/raise-cuda.so ## build the plugin for NVIDIA GPUs (needs nvcc)
 HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so
-$B/tests/host-cuda.so: $(CUDA_SRC) $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
+$B/tests/host-cuda.so: $(CUDA_SRC) common/lm/cuda/host.cpp $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	@mkdir -p $(@D)
 	$(if $Q,@echo "  CXX  $@")
-	$Qset -e; for f in $(CUDA_SRC); do $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST \
+	$Qset -e; for f in $(CUDA_SRC) common/lm/cuda/host.cpp; do $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST \
 	  -Icommon -x c++ -c -o $B/tests/host-$$(basename $$f).o $$f; done
-	$Q$(CXX) -shared -o $@ $(CUDA_SRC:common/lm/cuda/%=$B/tests/host-%.o)
+	$Q$(CXX) -shared -o $@ $(CUDA_SRC:common/lm/cuda/%=$B/tests/host-%.o) $B/tests/host-host.cpp.o
 $B/tests/old-cuda.so: tests/fixtures/old_plugin.c
 	@mkdir -p $(@D)
 	$Q$(CC) -shared -fPIC -o $@ $<

@@ -2,9 +2,9 @@
  *
  * cuda: what the files of the CUDA plugin share.
  *
- * Every kernel works for any number of threads a block, one included: values are shared out in
- * strides of blockDim.x, and sums over a block go through the helpers below. So host.h can run
- * the same kernels on the CPU, one thread a block, which is how they are tested without a GPU.
+ * Values are shared out in strides of blockDim.x, and sums over a block go through the helpers
+ * below. host.h runs the same kernels on the CPU, thread by thread, which is how they are tested
+ * without a GPU.
  *
  * Sums have a fixed order, and nothing is added by atomic operations: the same GPU gives the
  * same bytes. */
@@ -21,11 +21,19 @@ extern "C" {
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
-#define LAUNCH(state, kernel, grid, block, ...)                                                \
+/* `bytes` of dynamic shared memory: above 48 KB a kernel must be allowed to have it. */
+#define LAUNCH_SHARED(state, kernel, grid, block, bytes, ...)                                  \
     do {                                                                                       \
-        kernel<<<dim3 grid, (unsigned)(block), 0, (state)->stream>>>(__VA_ARGS__);             \
+        if ((bytes) > 48 << 10)                                                                \
+            cuda_note((state),                                                                 \
+                      cudaFuncSetAttribute(                                                    \
+                          kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)),  \
+                      #kernel);                                                                \
+        kernel<<<dim3 grid, (unsigned)(block), (bytes), (state)->stream>>>(__VA_ARGS__);       \
         cuda_note((state), cudaGetLastError(), #kernel);                                       \
     } while (0)
+#define LAUNCH(state, kernel, grid, block, ...)                                                \
+    LAUNCH_SHARED(state, kernel, grid, block, 0, __VA_ARGS__)
 #endif
 
 #include <math.h>
@@ -126,10 +134,9 @@ struct op_max {
 };
 
 /* `x` of every thread of the block combined in a fixed order; every thread gets the result.
- * `zero` is neutral. Blocks are whole warps on a GPU. */
+ * `zero` is neutral. Blocks are whole warps. */
 template <class F, class Op> __device__ static F block_reduce(F x, F zero, Op op)
 {
-#ifdef __CUDA_ARCH__
     __shared__ F part[WARP];
     int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
     for (int k = WARP / 2; k > 0; k /= 2)
@@ -141,9 +148,6 @@ template <class F, class Op> __device__ static F block_reduce(F x, F zero, Op op
     x = lane < (int)blockDim.x / WARP ? part[lane] : zero;
     for (int k = WARP / 2; k > 0; k /= 2)
         x = op(x, __shfl_xor_sync(0xffffffffu, x, k));
-#else
-    (void)zero, (void)op;
-#endif
     return x;
 }
 
