@@ -327,6 +327,46 @@ static void case_gemm(struct run *r, const int64_t *n)
 OP_TEST(gemm, {{1, 1, 1, 0, 0}, 1e-6}, {{67, 16, 576, 2, 0}, 2e-6}, {{67, 576, 16, 2, 1}, 1e-6},
         {{67, 13, 31, 0, 2}, 1e-6}, {{16, 61, 131, 1, 1}, 2e-6}, {{5, 7, 3, 3, 1}, 1e-6})
 
+/* Several products of one shape; where the device has no such op, one after the other. */
+static void case_gemms(struct run *r, const int64_t *n)
+{
+    const struct lm_ops *f = r->dev->ops;
+    bool is_float = n[4];
+    struct lm_gemms g = {.n = n[0],
+                         .M = n[1],
+                         .N = n[2],
+                         .K = n[3],
+                         .alpha = is_float ? 1 : 0.5f,
+                         .beta = is_float,
+                         .is_ta = is_float,
+                         .is_tb = !is_float,
+                         .is_float = is_float};
+    g.lda = (g.is_ta ? g.M : g.K) + GAP;
+    g.ldb = (g.is_tb ? g.K : g.N) + GAP;
+    g.ldc = g.N;
+    g.step_a = (g.is_ta ? g.K : g.M) * g.lda;
+    g.step_b = (g.is_tb ? g.N : g.K) * g.ldb + GAP;
+    g.step_c = g.M * g.N;
+    size_t size = lm_act_size(r->dev), size_c = is_float ? 4 : size;
+    char *a = random_act(r, g.n * g.step_a), *b = random_act(r, g.n * g.step_b);
+    char *c =
+        is_float ? (void *)random_float(r, g.n * g.step_c) : written(r, g.n * g.step_c, ACT);
+    if (f->gemms) {
+        f->gemms(r->dev, &g, a, b, c);
+        return;
+    }
+    for (int64_t i = 0; i < g.n; i++) {
+        char *ai = a + (size_t)(i * g.step_a) * size, *bi = b + (size_t)(i * g.step_b) * size;
+        void *ci = c + (size_t)(i * g.step_c) * size_c;
+        if (is_float)
+            f->weight_grad(r->dev, ci, ai, g.lda, bi, g.ldb, g.K, g.M, g.N);
+        else
+            f->gemm(r->dev, g.is_ta, g.is_tb, g.M, g.N, g.K, g.alpha, ai, g.lda, bi, g.ldb, 0,
+                    ci, g.ldc);
+    }
+}
+OP_TEST(gemms, {{1, 5, 3, 7, 0}, 1e-6}, {{3, 33, 48, 16, 0}, 2e-6}, {{2, 48, 16, 67, 1}, 2e-6})
+
 static void case_bias(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], N = n[1], ld = N + GAP;
@@ -335,7 +375,8 @@ static void case_bias(struct run *r, const int64_t *n)
     r->dev->ops->bias_fwd(r->dev, y, ld, bias, T, N);
     r->dev->ops->bias_bwd(r->dev, dbias, dy, ld, T, N);
 }
-OP_TEST(bias, {{0, 5}, 1e-6}, {{1, 1}, 1e-6}, {{17, 131}, 1e-6}, {{301, 192}, 4e-6})
+OP_TEST(bias, {{0, 5}, 1e-6}, {{1, 1}, 1e-6}, {{17, 131}, 1e-6}, {{301, 192}, 4e-6},
+        {{9, 2565}, 2e-6})
 
 /* ---- embedding and rows ---- */
 
@@ -349,6 +390,17 @@ static int32_t *indices(struct run *r, int64_t n, int64_t limit, bool is_distinc
     return ids;
 }
 
+/* Tokens by id, then by place. */
+static int32_t *order_of(struct run *r, const int32_t *ids, int64_t T, int64_t V)
+{
+    int32_t *order = buf(r, T, FLOAT, RANDOM), at = 0;
+    for (int32_t id = 0; id < V; id++)
+        for (int32_t t = 0; t < T; t++)
+            if (ids[t] == id)
+                order[at++] = t;
+    return order;
+}
+
 static void case_embed(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], D = n[1], V = n[2];
@@ -357,7 +409,8 @@ static void case_embed(struct run *r, const int64_t *n)
     float *dtable = random_float(r, V * D);
     r->dev->ops->embed_fwd(r->dev, x, random_float(r, V * D), false, ids, T, D);
     r->dev->ops->embed_fwd(r->dev, x2, random_act(r, V * D), true, ids, T, D);
-    r->dev->ops->embed_bwd(r->dev, dtable, random_float(r, T * D), ids, T, D, V);
+    r->dev->ops->embed_bwd(r->dev, dtable, random_float(r, T * D), ids, order_of(r, ids, T, V),
+                           T, D, V);
 }
 OP_TEST(embed, {{1, 1, 1}, 1e-6}, {{300, 131, 7}, 2e-6}, {{97, 576, 41}, 1e-6})
 
@@ -398,16 +451,21 @@ static void case_rmsnorm(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], D = n[1];
     bool has_all = n[2];
+    const struct lm_ops *f = r->dev->ops;
     float *x = random_float(r, T * D), *rstd = written(r, T, FLOAT), *w = random_float(r, D);
     float *dx = random_float(r, T * D), *dw = random_float(r, D);
     void *y = written(r, T * D, ACT), *dy = random_act(r, T * D);
     void *delta = random_act(r, T * D), *copy = written(r, T * D, ACT);
-    r->dev->ops->rmsnorm_fwd(r->dev, y, rstd, x, has_all ? delta : NULL, w, T, D, 1e-5f);
-    r->dev->ops->rmsnorm_bwd(r->dev, dx, has_all ? copy : NULL, has_all ? dw : NULL, dy, x, w,
-                             rstd, T, D);
+    float *sum = written(r, T * D, FLOAT);
+    void *again = written(r, T * D, ACT);
+    f->rmsnorm_fwd(r->dev, y, rstd, x, x, has_all ? delta : NULL, w, T, D, 1e-5f);
+    f->rmsnorm_bwd(r->dev, dx, has_all ? copy : NULL, has_all ? dw : NULL,
+                   has_all ? again : NULL, dy, x, w, rstd, T, D);
+    f->rmsnorm_fwd(r->dev, y, NULL, sum, x, delta, w, T, D, 1e-5f);
 }
 OP_TEST(rmsnorm, {{0, 4, 1}, 1e-6}, {{1, 1, 1}, 1e-6}, {{2, 17, 0}, 2e-6}, {{67, 576, 1}, 2e-6},
-        {{131, 131, 1}, 4e-6}, {{3, 2048, 0}, 2e-6})
+        {{131, 131, 1}, 4e-6}, {{3, 2048, 0}, 2e-6}, {{5, 4096, 1}, 2e-6}, {{2, 8200, 1}, 2e-6},
+        {{2, 17000, 1}, 2e-6})
 
 static void case_headnorm(struct run *r, const int64_t *n)
 {
@@ -489,7 +547,7 @@ static void case_xent(struct run *r, const int64_t *n)
         r->dev->ops->xent(r->dev, loss2, z, z, targets, T, V, 0.25f); /* in place */
 }
 OP_TEST(xent, {{1, 1, 1}, 1e-6}, {{5, 13, 4}, 2e-6}, {{3, 5003, 1}, 1e-6},
-        {{7, 1024, 40}, 4e-6})
+        {{7, 1024, 40}, 4e-6}, {{3, 8200, 4}, 4e-6})
 
 static void case_adamw(struct run *r, const int64_t *n)
 {
@@ -502,7 +560,7 @@ static void case_adamw(struct run *r, const int64_t *n)
     h.step++;
     r->dev->ops->adamw(r->dev, p, m, v, g, n[0], &h);
 }
-OP_TEST(adamw, {{1, 1}, 2e-6}, {{1000, 7}, 2e-6}, {{40001, 1000}, 2e-6})
+OP_TEST(adamw, {{1, 1}, 2e-6}, {{1000, 7}, 2e-6}, {{40001, 1000}, 2e-6}, {{4096, 3}, 2e-6})
 
 static void case_memory(struct run *r, const int64_t *n)
 {
@@ -522,7 +580,7 @@ static void case_memory(struct run *r, const int64_t *n)
     if (n[1])
         *(float *)(void *)sum = 0; /* the low half of a double is noise as a float */
 }
-OP_TEST(memory, {{1, 1}, 1e-6}, {{33, 1}, 1e-6}, {{700001, 1}, 1e-6})
+OP_TEST(memory, {{1, 1}, 1e-6}, {{33, 1}, 1e-6}, {{700001, 1}, 1e-6}, {{4096, 1}, 1e-6})
 
 /* ---- values that are hard ---- */
 
@@ -599,12 +657,25 @@ int main(void)
     choose_cuda_plugin();
 #define UNIT(op) cmocka_unit_test(op##_matches_the_reference)
     const struct CMUnitTest tests[] = {
-        UNIT(linear_fwd), UNIT(linear_bwd),   UNIT(weight_grad),
-        UNIT(gemm),       UNIT(bias),         UNIT(embed),
-        UNIT(rows),       UNIT(segment_mean), UNIT(rmsnorm),
-        UNIT(headnorm),   UNIT(rope),         UNIT(attention),
-        UNIT(swiglu),     UNIT(xent),         UNIT(adamw),
-        UNIT(memory),     UNIT(extremes),     cmocka_unit_test(the_exponential_is_accurate),
+        UNIT(linear_fwd),
+        UNIT(linear_bwd),
+        UNIT(weight_grad),
+        UNIT(gemm),
+        UNIT(gemms),
+        UNIT(bias),
+        UNIT(embed),
+        UNIT(rows),
+        UNIT(segment_mean),
+        UNIT(rmsnorm),
+        UNIT(headnorm),
+        UNIT(rope),
+        UNIT(attention),
+        UNIT(swiglu),
+        UNIT(xent),
+        UNIT(adamw),
+        UNIT(memory),
+        UNIT(extremes),
+        cmocka_unit_test(the_exponential_is_accurate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
