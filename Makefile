@@ -137,15 +137,16 @@ deps: ## install the Debian packages that are missing (root, or sudo)
 	  --no-install-recommends $$missing >/dev/null; }
 
 MAN = $(wildcard man/*.1 man/*.5 man/*.7)
-install: all ## install to DESTDIR and PREFIX
+install: all ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk) $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	for m in $(MAN); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
 	  install -d $$d && install -m 644 $$m $$d || exit 1; done
+	! [ -e $B/raise-cuda.so ] || install -D -m 755 $B/raise-cuda.so $(DESTDIR)$(PREFIX)/lib/raise/raise-cuda.so
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$B/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -rf $(DESTDIR)$(PREFIX)/share/raise
+	rm -rf $(DESTDIR)$(PREFIX)/share/raise $(DESTDIR)$(PREFIX)/lib/raise
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 lint: ## formatting, static analysis, shell scripts, man pages
 	$Qtests/lint
