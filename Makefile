@@ -100,7 +100,7 @@ $B/%.cu.o: %.cu $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	$Q$(NVCC) $(NVCCFLAGS) -c -o $@ $<
 $B/raise-cuda.so: $(CUDA_SRC:%=$B/%.o)
 	$(if $Q,@echo "  LINK $@")
-	$Q$(NVCC) -shared -o $@ $^ -lcublasLt
+	$Q$(NVCC) -shared -o $@ $^ -lcublasLt -Xlinker -rpath=$(dir $(realpath $(NVCC)))../lib64
 cuda: $B/raise-cuda.so ## build the plugin for NVIDIA GPUs (needs nvcc)
 HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so
 $B/tests/host-cuda.so: $(CUDA_SRC) common/lm/cuda/host.cpp $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
@@ -113,7 +113,7 @@ $B/tests/old-cuda.so: tests/fixtures/old_plugin.c
 	@mkdir -p $(@D)
 	$Q$(CC) -shared -fPIC -o $@ $<
 
-.PHONY: units check parity bench demo deps lint format clean install uninstall cuda help
+.PHONY: units check parity bench bench-cuda demo deps lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS)
 check: deps ## run every test, under five minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -123,6 +123,9 @@ parity: $B/tests/test_lm_fixtures ## compare the engine with transformers and pe
 bench: ## speed beside PyTorch, tokenizers, FAISS and zstd, under eight minutes (ROWS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
 	$Qtests/bench/run $B $(ROWS)
+bench-cuda: ## every check and timing that needs a GPU, beside PyTorch, under ten minutes
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all units cuda $B/bench/bench_cuda $B/demo-generate
+	$Qtests/bench/bench-cuda $B
 demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B

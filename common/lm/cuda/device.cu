@@ -278,11 +278,13 @@ void cuda_from_act(struct lm_dev *d, float *dst, const void *src, size_t n)
 static void close_device(struct lm_dev *d)
 {
     struct cuda_state *s = state_of(d);
-    cuda_sync(d);
-    gemm_close(s);
-    stage_close(s);
-    mem_release(s->workspace);
-    mem_release(s->sum);
+    if (s->workspace) { /* else there is no device: it could not be opened */
+        cuda_sync(d);
+        gemm_close(s);
+        stage_close(s);
+        mem_release(s->workspace);
+        mem_release(s->sum);
+    }
 #ifndef RAISE_CUDA_HOST
     if (s->stream)
         (void)cudaStreamDestroy(s->stream);
