@@ -192,6 +192,10 @@ struct lm_dev {
     const char *model;       /* "NVIDIA-H100-80GB-HBM3-sm90"; owned by priv */
 };
 
+/* What a plugin and the programs must have in common beside the version: raise the first number
+ * when an op or a structure above changes its meaning. */
+#define LM_ABI ((int64_t)2 << 32 | sizeof(struct lm_ops) << 16 | sizeof(struct lm_dev))
+
 /* A device with memory of its own. */
 static inline bool lm_dev_is_gpu(const struct lm_dev *d)
 {

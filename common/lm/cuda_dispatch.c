@@ -3,8 +3,9 @@
  * need no CUDA library.
  *
  * The plugin is $RAISE_CUDA_PLUGIN if that is set, else raise-cuda.so beside the executable or
- * in ../lib/raise from there. It exports raise_cuda_version, which must be this program's, as
- * struct lm_ops is shared, and raise_cuda_open. It stays loaded until the program ends. */
+ * in ../lib/raise from there. It exports raise_cuda_version and raise_cuda_abi, which must be
+ * this program's, as struct lm_ops is shared, and raise_cuda_open. It stays loaded until the
+ * program ends. */
 #include "base/mem.h"
 #include "base/version.h"
 #include "lm/backend.h"
@@ -57,6 +58,7 @@ static struct lm_dev *open_plugin(const char *path, int index, struct err *e)
         return NULL;
     }
     const char *version = dlsym(so, "raise_cuda_version");
+    const int64_t *abi = dlsym(so, "raise_cuda_abi");
     struct lm_dev *(*open)(int, struct err *);
     void *entry = dlsym(so, "raise_cuda_open");
     memcpy(&open, &entry, sizeof open); /* ISO C has no cast from object to function */
@@ -66,6 +68,9 @@ static struct lm_dev *open_plugin(const char *path, int index, struct err *e)
     else if (strcmp(version, RAISE_VERSION) != 0)
         err_set(e, ERR_MISMATCH, "cuda: plugin %s is of version %.32s, this program of %s",
                 path, version, RAISE_VERSION);
+    else if (!abi || *abi != (int64_t)LM_ABI)
+        err_set(e, ERR_MISMATCH, "cuda: plugin %s is of another build of %s: make cuda", path,
+                RAISE_VERSION);
     else
         d = open(index, e);
     if (!d)

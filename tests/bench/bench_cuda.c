@@ -13,8 +13,10 @@
  *     open DIR WORK B          lora, full, lora-recompute...: batches of B records; says how
  *     step K                   seconds, tokens, targets, loss, floating-point operations
  *     memory                   bytes that the model takes on the device, as planned and as seen
- *     close                    gives the device's memory back
- *     compare DIR B STEPS      cpu in fp32 and the GPU: how far loss, gradient, curve are apart
+ *     counts                   launches of the last step (attention's left out), and of those
+ * the products that cuBLASLt had no kernel for close                    gives the device's
+ * memory back compare DIR B STEPS      cpu in fp32 and the GPU: how far loss, gradient, curve
+ * are apart
  *
  * Floating-point operations are those that the step needs: 2 a weight and token forward, 2 for
  * the gradient of inputs, 2 more for that of weights when they are tuned; the classifier for
@@ -30,6 +32,7 @@
 #include "lm/model.h"
 #include "stream/st.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +123,7 @@ struct bench {
     struct lm_pack batches[MAX_BATCHES];
     int n_batches;
     int64_t used_before;
+    int64_t counts[2]; /* of the last step */
 };
 
 static void fail(const char *what, const struct err *e)
@@ -388,14 +392,35 @@ static double operations(const struct lm *m, const struct lm_batch *batch, int64
     return (linear + head) * passes + attention * 3;
 }
 
+/* The plugin's own counters, which RAISE_CUDA_PLUGIN names. */
+static void read_counts(const struct bench *b, int64_t counts[2])
+{
+    const char *path = getenv("RAISE_CUDA_PLUGIN");
+    void *so = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *symbol = so ? dlsym(so, "raise_cuda_counts") : NULL;
+    void (*read)(struct lm_dev *, int64_t *, int64_t *);
+    memcpy(&read, &symbol, sizeof read);
+    counts[0] = counts[1] = 0;
+    if (symbol)
+        read(b->m->d, &counts[0], &counts[1]);
+    if (so)
+        dlclose(so);
+}
+
 static void one_step(struct bench *b, int k)
 {
+    int64_t before[2];
     const struct lm_batch batch = lm_pack_batch(&b->batches[k % b->n_batches]);
+    read_counts(b, before);
     double start = log_seconds();
     struct lm_step_stats s = step(b->m, &batch, 1e-5);
     b->m->d->ops->sync(b->m->d);
-    printf("%.6f %lld %lld %.6f %.6e\n", log_seconds() - start, (long long)s.n_tokens,
-           (long long)s.n_targets, s.loss, operations(b->m, &batch, s.n_targets));
+    double seconds = log_seconds() - start;
+    read_counts(b, b->counts);
+    for (int i = 0; i < 2; i++)
+        b->counts[i] -= before[i];
+    printf("%.6f %lld %lld %.6f %.6e\n", seconds, (long long)s.n_tokens, (long long)s.n_targets,
+           s.loss, operations(b->m, &batch, s.n_targets));
 }
 
 /* ---- the device ---- */
@@ -545,6 +570,8 @@ static void obey(struct bench *b, char *line)
     } else if (sscanf(line, "step %ld", &n1) == 1) {
         need_model(b);
         one_step(b, (int)n1);
+    } else if (!strcmp(word, "counts")) {
+        printf("%lld %lld\n", (long long)b->counts[0], (long long)b->counts[1]);
     } else if (!strcmp(word, "close")) {
         lm_close(b->m);
         b->m = NULL;

@@ -7,7 +7,8 @@
  * tested without a GPU.
  *
  * Sums have a fixed order, and nothing is added by atomic operations: the same GPU gives the
- * same bytes. */
+ * same bytes. There are no CUDA graphs: each batch has another number of tokens, so a graph
+ * would be captured for every step, which costs more than the few launches it has. */
 #ifndef RAISE_LM_CUDA_H
 #define RAISE_LM_CUDA_H
 
@@ -68,7 +69,7 @@ struct cuda_state {
     bool is_managed; /* buffers that the host may touch too: for tests */
     cudaError_t first_error;
     struct gemm_cache *gemm;
-    int64_t n_launches; /* so far, attention's and copies left out */
+    int64_t n_launches, n_plain; /* so far; see raise_cuda_counts */
     char model[80];
     /* Small uploads go through page-locked memory, so that nobody waits for them. */
     char *stage[N_STAGES];

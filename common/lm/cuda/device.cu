@@ -10,8 +10,9 @@
 extern "C" {
 #include "base/version.h"
 extern const char raise_cuda_version[] = RAISE_VERSION;
+extern const int64_t raise_cuda_abi = LM_ABI;
 struct lm_dev *raise_cuda_open(int index, struct err *e);
-int64_t raise_cuda_launches(struct lm_dev *d);
+void raise_cuda_counts(struct lm_dev *d, int64_t *n_launches, int64_t *n_plain);
 }
 
 static const char *error_name(cudaError_t code)
@@ -399,8 +400,10 @@ struct lm_dev *raise_cuda_open(int index, struct err *e)
     return d;
 }
 
-/* Kernels and products launched since the device was opened; attention's are left out. */
-int64_t raise_cuda_launches(struct lm_dev *d)
+/* Since the device was opened: kernels and products launched, attention's left out; and
+ * products that cuBLASLt had no kernel for. For tests. */
+void raise_cuda_counts(struct lm_dev *d, int64_t *n_launches, int64_t *n_plain)
 {
-    return state_of(d)->n_launches;
+    *n_launches = state_of(d)->n_launches;
+    *n_plain = state_of(d)->n_plain;
 }

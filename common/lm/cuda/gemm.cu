@@ -268,6 +268,7 @@ static void multiply(struct lm_dev *d, struct product p, float alpha, const void
         s->n_launches++;
         return;
     }
+    s->n_plain++;
     unsigned n = blocks(p.M * p.N, BLOCK), n_batch = (unsigned)p.n_batch;
     if (p.is_float)
         RUN(s, plain_kernel<float>, (n, n_batch), BLOCK, (float *)c, (const act_t *)a,
