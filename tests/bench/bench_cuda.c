@@ -330,6 +330,15 @@ static int64_t longest_of(const struct bench *b)
     return longest;
 }
 
+static int64_t largest_batch(const struct bench *b)
+{
+    int64_t largest = 1;
+    for (int k = 0; k < b->n_batches; k++)
+        if (b->batches[k].n_tokens > largest)
+            largest = b->batches[k].n_tokens;
+    return largest;
+}
+
 static struct lm_step_stats step(struct lm *m, const struct lm_batch *batch, double lr)
 {
     struct err e = ERR_INIT;
@@ -343,9 +352,11 @@ static void open_work(struct bench *b, const char *dir, const char *work, int64_
 {
     struct err e = ERR_INIT;
     struct lm_options o = options_of(work, "cuda");
-    o.longest = longest_of(b);
     lm_close(b->m);
     b->m = NULL;
+    make_batches(b, size, INT32_MAX);
+    o.micro_tokens = largest_batch(b);
+    o.longest = longest_of(b);
     struct lm_dev *d =
         lm_dev_open_cuda(0, &e); /* the context's own memory is not the model's */
     if (!d)

@@ -259,6 +259,14 @@ template <class F, class Op> __device__ static F block_reduce(F x, F zero, Op op
     return x;
 }
 
+/* As block_sum, of a warp. */
+__device__ static inline float warp_sum(float x)
+{
+    for (int k = WARP / 2; k > 0; k /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, k);
+    return x;
+}
+
 template <class F> __device__ static F block_sum(F x)
 {
     return block_reduce(x, (F)0, op_add());

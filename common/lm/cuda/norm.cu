@@ -212,19 +212,29 @@ void cuda_rmsnorm_bwd(struct lm_dev *d, float *dx, void *dx_act, float *dw, void
 
 /* ---- heads ---- */
 
-/* A block a head of a token. */
+/* A warp a head of a token. */
+__device__ static inline int64_t first_head(void)
+{
+    return (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+}
+
+__device__ static inline int64_t head_stride(void)
+{
+    return (int64_t)gridDim.x * (blockDim.x / WARP);
+}
+
 __global__ static void headnorm_fwd_kernel(act_t *x, int64_t ldx, float *rstd, const float *w,
                                            int64_t T, int64_t n_heads, int64_t K, float eps)
 {
-    for (int64_t b = blockIdx.x; b < T * n_heads; b += gridDim.x) {
+    for (int64_t b = first_head(); b < T * n_heads; b += head_stride()) {
         act_t *row = x + b / n_heads * ldx + b % n_heads * K;
         float sum = 0;
-        for (int64_t i = threadIdx.x; i < K; i += blockDim.x)
+        for (int64_t i = threadIdx.x % WARP; i < K; i += WARP)
             sum += act_to_float(row[i]) * act_to_float(row[i]);
-        float r = 1 / sqrtf(block_sum(sum) / (float)K + eps);
-        for (int64_t i = threadIdx.x; i < K; i += blockDim.x)
+        float r = 1 / sqrtf(warp_sum(sum) / (float)K + eps);
+        for (int64_t i = threadIdx.x % WARP; i < K; i += WARP)
             row[i] = float_to_act(act_to_float(row[i]) * r * w[i]);
-        if (threadIdx.x == 0)
+        if (threadIdx.x % WARP == 0)
             rstd[b] = r;
     }
 }
@@ -233,22 +243,22 @@ void cuda_headnorm_fwd(struct lm_dev *d, void *x, int64_t ldx, float *rstd, cons
                        int64_t T, int64_t n_heads, int64_t K, float eps)
 {
     if (T)
-        RUN(state_of(d), headnorm_fwd_kernel, (blocks(T * n_heads, 1)), WARP, (act_t *)x, ldx,
-            rstd, w, T, n_heads, K, eps);
+        RUN(state_of(d), headnorm_fwd_kernel, (blocks(T * n_heads, BLOCK / WARP)), BLOCK,
+            (act_t *)x, ldx, rstd, w, T, n_heads, K, eps);
 }
 
 __global__ static void headnorm_bwd_kernel(act_t *dx, int64_t lddx, const act_t *x, int64_t ldx,
                                            const float *w, const float *rstd, int64_t T,
                                            int64_t n_heads, int64_t K)
 {
-    for (int64_t b = blockIdx.x; b < T * n_heads; b += gridDim.x) {
+    for (int64_t b = first_head(); b < T * n_heads; b += head_stride()) {
         act_t *g = dx + b / n_heads * lddx + b % n_heads * K;
         const act_t *row = x + b / n_heads * ldx + b % n_heads * K;
         float r = rstd[b], dot = 0;
-        for (int64_t i = threadIdx.x; i < K; i += blockDim.x)
+        for (int64_t i = threadIdx.x % WARP; i < K; i += WARP)
             dot += act_to_float(g[i]) * w[i] * act_to_float(row[i]);
-        float k = block_sum(dot) * r * r * r / (float)K;
-        for (int64_t i = threadIdx.x; i < K; i += blockDim.x)
+        float k = warp_sum(dot) * r * r * r / (float)K;
+        for (int64_t i = threadIdx.x % WARP; i < K; i += WARP)
             g[i] = float_to_act(r * act_to_float(g[i]) * w[i] - act_to_float(row[i]) * k);
     }
 }
@@ -275,6 +285,6 @@ void cuda_headnorm_bwd(struct lm_dev *d, void *dx, int64_t lddx, float *dw, cons
     if (dw) /* first: dx still holds dy */
         COLUMN_SUMS(state_of(d), headnorm_dw_kernel, dw, K, (const act_t *)dx, lddx,
                     (const act_t *)x_in, ldx, rstd, T, n_heads, K);
-    RUN(state_of(d), headnorm_bwd_kernel, (blocks(T * n_heads, 1)), WARP, (act_t *)dx, lddx,
-        (const act_t *)x_in, ldx, w, rstd, T, n_heads, K);
+    RUN(state_of(d), headnorm_bwd_kernel, (blocks(T * n_heads, BLOCK / WARP)), BLOCK,
+        (act_t *)dx, lddx, (const act_t *)x_in, ldx, w, rstd, T, n_heads, K);
 }
