@@ -18,14 +18,22 @@ static struct lm_dev *open_cpu(const struct lm_options *o, struct err *e)
     return lm_dev_open_cpu(is_bf16 ? LM_BF16 : LM_F32, e);
 }
 
-/* "cuda" or "cuda:N" */
+/* N of "cuda:N", 0 of "cuda"; -1: no number from 0 to 1023. */
+static int index_of(const char *name)
+{
+    const char *digits = strchr(name, ':');
+    char *end;
+    if (!digits)
+        return 0;
+    long n = strtol(++digits, &end, 10);
+    bool is_number = *digits >= '0' && *digits <= '9' && !*end;
+    return is_number && n <= 1023 ? (int)n : -1;
+}
+
 static struct lm_dev *open_cuda(const struct lm_options *o, const char *name, struct err *e)
 {
-    long index = 0;
-    char *end = NULL;
-    if (name[4] == ':')
-        index = strtol(name + 5, &end, 10);
-    if (end && (end == name + 5 || *end || index < 0 || index > 1023 || name[5] == '+')) {
+    int index = index_of(name);
+    if (index < 0) {
         err_set(e, ERR_RANGE, "device \"%s\": no number from 0 to 1023 after cuda:", name);
         return NULL;
     }
@@ -33,7 +41,7 @@ static struct lm_dev *open_cuda(const struct lm_options *o, const char *name, st
         err_set(e, ERR_UNSUPPORTED, "device \"%s\" works in bf16 only", name);
         return NULL;
     }
-    return lm_dev_open_cuda((int)index, e);
+    return lm_dev_open_cuda(index, e);
 }
 
 /* The GPU if plugin and device are there, else the CPU. A plugin that is there but not this

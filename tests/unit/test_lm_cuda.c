@@ -277,6 +277,27 @@ static void auto_takes_the_gpu_else_the_cpu(void **state)
     assert_true(!p.is_gpu && p.is_warning && strstr(p.device_note, "version 0.0.1"));
 }
 
+static void bad_numbers_of_devices_are_refused(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"cuda:",
+                                        "cuda:+1",
+                                        "cuda:-1",
+                                        "cuda:1x",
+                                        "cuda: 1",
+                                        "cuda:1024",
+                                        "cuda:99999999999999999999"};
+    char *path = fixture("llama");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct lm_options o = options_for(names[i], LM_TUNE_NONE);
+        struct lm_memory p;
+        struct err e = ERR_INIT;
+        assert_int_equal(lm_plan(path, &o, &p, &e), ERR_RANGE);
+        assert_non_null(strstr(e.msg, "no number from 0 to 1023"));
+    }
+    free(path);
+}
+
 /* ---- memory ---- */
 
 static void limit_memory(int64_t bytes)
@@ -375,6 +396,7 @@ int main(void)
         cmocka_unit_test(the_same_bytes_twice),
         cmocka_unit_test(recomputation_changes_no_byte),
         cmocka_unit_test(auto_takes_the_gpu_else_the_cpu),
+        cmocka_unit_test(bad_numbers_of_devices_are_refused),
         cmocka_unit_test(a_micro_batch_that_does_not_fit_is_halved),
         cmocka_unit_test(memory_that_runs_out_makes_the_micro_batch_smaller),
         cmocka_unit_test(a_layer_takes_few_launches),
