@@ -102,13 +102,17 @@ $B/raise-cuda.so: $(CUDA_SRC:%=$B/%.o)
 	$(if $Q,@echo "  LINK $@")
 	$Q$(NVCC) -shared -o $@ $^ -lcublasLt -Xlinker -rpath=$(dir $(realpath $(NVCC)))../lib64
 cuda: $B/raise-cuda.so ## build the plugin for NVIDIA GPUs (needs nvcc)
-HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so $B/tests/stale-cuda.so
-$B/tests/host-cuda.so: $(CUDA_SRC) common/lm/cuda/host.cpp $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
+HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so $B/tests/stale-cuda.so $B/tests/sim-kernels.so
+HOST_CXX = $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST -Icommon
+HOST_SRC = $(CUDA_SRC) common/lm/cuda/host.cpp
+$B/tests/host/%.o: % $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  CXX  $@")
-	$Qset -e; for f in $(CUDA_SRC) common/lm/cuda/host.cpp; do $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST \
-	  -Icommon -x c++ -c -o $B/tests/host-$$(basename $$f).o $$f; done
-	$Q$(CXX) -shared -o $@ $(CUDA_SRC:common/lm/cuda/%=$B/tests/host-%.o) $B/tests/host-host.cpp.o
+	$(if $Q,@echo "  CXX  $< (host)")
+	$Q$(HOST_CXX) -x c++ -c -o $@ $<
+$B/tests/host-cuda.so: $(HOST_SRC:%=$B/tests/host/%.o)
+	$Q$(CXX) -shared -o $@ $^
+$B/tests/sim-kernels.so: $(patsubst %,$B/tests/host/%.o,tests/fixtures/sim_kernels.cu common/lm/cuda/host.cpp)
+	$Q$(CXX) -shared -o $@ $^
 $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	@mkdir -p $(@D)
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<

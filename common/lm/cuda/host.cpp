@@ -199,7 +199,8 @@ static int find_fixed(struct dl_phdr_info *info, size_t, void *)
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *p = &info->dlpi_phdr[i];
         char *start = (char *)info->dlpi_tls_data;
-        if (p->p_type == PT_TLS && start && &toucher >= start && &toucher < start + p->p_memsz) {
+        if (p->p_type == PT_TLS && start && &toucher >= start &&
+            &toucher < start + p->p_memsz) {
             sim.fixed = start;
             sim.fixed_bytes = p->p_memsz;
             return 1;
@@ -299,6 +300,17 @@ static void run_warp(unsigned w)
     }
 }
 
+/* Thread i waits for lanes of its warp that do not come: dies with one of them. */
+static void die_alone(unsigned i)
+{
+    unsigned base = i / SIM_WARP * SIM_WARP;
+    uint32_t missing = sim.warps[i / SIM_WARP].mask & ~sim.warps[i / SIM_WARP].here;
+    unsigned lane = (unsigned)__builtin_ctz(missing);
+    if (base + lane < sim.n_threads)
+        die_apart(i, base + lane);
+    die_at(i, "waits for a lane that the block does not have");
+}
+
 /* All threads stand still. Opens the barrier; false: all have ended. */
 static bool open_barrier()
 {
@@ -306,6 +318,8 @@ static bool open_barrier()
     int votes = 0;
     unsigned n_ended = 0, waiting = 0;
     for (unsigned i = 0; i < sim.n_threads; i++) {
+        if (f[i].state == AT_WARP)
+            die_alone(i);
         if (f[i].state == ENDED)
             n_ended++;
         else
@@ -315,9 +329,9 @@ static bool open_barrier()
     if (n_ended == sim.n_threads)
         return false;
     for (unsigned i = 0; i < sim.n_threads; i++)
-        if (f[i].state != AT_BLOCK || f[i].place != f[waiting].place ||
+        if (f[i].state == ENDED || f[i].place != f[waiting].place ||
             f[i].line != f[waiting].line)
-            die_apart(waiting == i ? (i + 1) % sim.n_threads : waiting, i);
+            die_apart(waiting, i);
     for (unsigned i = 0; i < sim.n_threads; i++) {
         sim.fibers[i].vote = votes;
         sim.fibers[i].state = READY;

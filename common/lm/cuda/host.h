@@ -45,7 +45,8 @@ void sim_launch(const char *kernel, struct sim_dim3 grid, unsigned block, size_t
 template <class F>
 static void sim_run(const char *kernel, struct sim_dim3 grid, unsigned block, size_t bytes, F f)
 {
-    sim_launch(kernel, grid, block, bytes, [](void *arg) { (*(F *)arg)(); }, &f);
+    sim_launch(
+        kernel, grid, block, bytes, [](void *arg) { (*(F *)arg)(); }, &f);
 }
 
 #define LAUNCH_SHARED(state, kernel, grid, block, bytes, ...)                                  \
@@ -94,7 +95,8 @@ static inline int __syncthreads_count(int x, int line = __builtin_LINE())
 
 static inline void __syncwarp(uint32_t mask = 0xffffffffu, int line = __builtin_LINE())
 {
-    sim_warp("__syncwarp", line, mask, [](void **) {}, &mask);
+    sim_warp(
+        "__syncwarp", line, mask, [](void **) {}, &mask);
 }
 
 template <class F> struct sim_shuffle {
@@ -106,7 +108,9 @@ template <class F> struct sim_shuffle {
 template <class F>
 static F sim_shuffle_from(const char *name, int line, uint32_t mask, F x, unsigned from)
 {
-    struct sim_shuffle<F> s = {x, from, x};
+    struct sim_shuffle<F> s = {
+        x, from, x
+    };
     sim_warp(
         name, line, mask,
         [](void **lanes) {
@@ -151,6 +155,21 @@ template <class F>
 static F __shfl_sync(uint32_t mask, F x, int lane, int line = __builtin_LINE())
 {
     return sim_shuffle_from("__shfl_sync", line, mask, x, (unsigned)lane % SIM_WARP);
+}
+
+static inline int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static inline int max(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
 }
 
 struct sim_vote {
