@@ -100,20 +100,24 @@ $B/%.cu.o: %.cu $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	$Q$(NVCC) $(NVCCFLAGS) -c -o $@ $<
 $B/raise-cuda.so: $(CUDA_SRC:%=$B/%.o)
 	$(if $Q,@echo "  LINK $@")
-	$Q$(NVCC) -shared -o $@ $^ -lcublasLt
+	$Q$(NVCC) -shared -o $@ $^ -lcublasLt -Xlinker -rpath=$(dir $(realpath $(NVCC)))../lib64
 cuda: $B/raise-cuda.so ## build the plugin for NVIDIA GPUs (needs nvcc)
-HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so
-$B/tests/host-cuda.so: $(CUDA_SRC) $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
+HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so $B/tests/stale-cuda.so $B/tests/sim-kernels.so
+HOST_CXX = $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST -Icommon
+HOST_SRC = $(CUDA_SRC) common/lm/cuda/host.cpp
+$B/tests/host/%.o: % $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  CXX  $@")
-	$Qset -e; for f in $(CUDA_SRC); do $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST \
-	  -Icommon -x c++ -c -o $B/tests/host-$$(basename $$f).o $$f; done
-	$Q$(CXX) -shared -o $@ $(CUDA_SRC:common/lm/cuda/%=$B/tests/host-%.o)
-$B/tests/old-cuda.so: tests/fixtures/old_plugin.c
+	$(if $Q,@echo "  CXX  $< (host)")
+	$Q$(HOST_CXX) -x c++ -c -o $@ $<
+$B/tests/host-cuda.so: $(HOST_SRC:%=$B/tests/host/%.o)
+	$Q$(CXX) -shared -o $@ $^
+$B/tests/sim-kernels.so: $(patsubst %,$B/tests/host/%.o,tests/fixtures/sim_kernels.cu common/lm/cuda/host.cpp)
+	$Q$(CXX) -shared -o $@ $^
+$B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	@mkdir -p $(@D)
-	$Q$(CC) -shared -fPIC -o $@ $<
+	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 
-.PHONY: units check parity bench demo deps lint format clean install uninstall cuda help
+.PHONY: units check parity bench bench-cuda demo deps lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS)
 check: deps ## run every test, under five minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -123,6 +127,9 @@ parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with
 bench: ## speed beside PyTorch, tokenizers, FAISS and zstd, under eight minutes (ROWS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
 	$Qtests/bench/run $B $(ROWS)
+bench-cuda: ## every check and timing that needs a GPU, beside PyTorch, under ten minutes
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all units cuda $B/bench/bench_cuda $B/demo-generate
+	$Qtests/bench/bench-cuda $B
 demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
@@ -137,15 +144,16 @@ deps: ## install the Debian packages that are missing (root, or sudo)
 	  --no-install-recommends $$missing >/dev/null; }
 
 MAN = $(wildcard man/*.1 man/*.5 man/*.7)
-install: all ## install to DESTDIR and PREFIX
+install: all ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk) $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	for m in $(MAN); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
 	  install -d $$d && install -m 644 $$m $$d || exit 1; done
+	! [ -e $B/raise-cuda.so ] || install -D -m 755 $B/raise-cuda.so $(DESTDIR)$(PREFIX)/lib/raise/raise-cuda.so
 uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$B/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -rf $(DESTDIR)$(PREFIX)/share/raise
+	rm -rf $(DESTDIR)$(PREFIX)/share/raise $(DESTDIR)$(PREFIX)/lib/raise
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 lint: ## formatting, static analysis, shell scripts, man pages
 	$Qtests/lint

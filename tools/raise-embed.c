@@ -217,8 +217,8 @@ static struct lm_options model_options(const struct run *r)
     lo.precision = (enum lm_precision)r->o->precision;
     lo.device = r->o->device;
     lo.tuning = LM_TUNE_NONE;
-    lo.micro_tokens =
-        r->cost.longest > r->o->batch_tokens ? r->cost.longest : r->o->batch_tokens;
+    lo.micro_tokens = r->o->batch_tokens;
+    lo.longest = r->cost.longest;
     return lo;
 }
 
@@ -227,21 +227,29 @@ static bool keeps_all_rows(const struct run *r)
     return r->o->common.is_uncompressed || r->o->reduce == REDUCE_PCA;
 }
 
-static int plan_memory(const struct run *r, const struct lm_options *lo, struct err *e)
+/* Says what will be taken; refuses what does not fit. */
+static int plan_memory(struct run *r, struct lm_options *lo, struct err *e)
 {
     struct lm_memory p;
     int rc = lm_plan(r->o->model, lo, &p, e);
     if (rc)
         return rc;
+    lo->micro_tokens = p.micro_tokens;
+    /* Not the longest record: the batches of a shard are those of the whole. */
+    r->how.batch_tokens = p.asked_tokens < p.micro_tokens ? p.asked_tokens : p.micro_tokens;
+    if (p.device_note[0])
+        (p.is_warning ? log_warn : log_detail)("the CPU is used: %s", p.device_note);
     int64_t n_rows = keeps_all_rows(r) ? r->cost.n_rows : WINDOW * SHARD_WINDOWS;
-    int64_t rows = n_rows * (40 + 4 * r->how.dim), avail = mem_available_bytes();
+    int64_t rows = n_rows * (40 + 4 * r->how.dim), need = p.total + (p.is_gpu ? 0 : rows);
     char a[32], b[32], c[32], *model = lm_memory_text(&p);
-    log_note("memory: %s, rows %s: %s; %s available", model, log_bytes(a, rows),
-             log_bytes(b, p.total + rows), log_bytes(c, avail));
+    log_note("memory: %s, rows %s: %s; %s available%s", model, log_bytes(a, rows),
+             log_bytes(b, need), log_bytes(c, p.available), p.is_gpu ? " on the GPU" : "");
     free(model);
-    if (avail && strncmp(r->o->device, "cuda", 4) != 0 && p.total + rows > avail &&
-        !r->o->is_forced)
-        return err_set(e, ERR_RANGE,
+    if (p.micro_tokens < p.wanted_tokens)
+        log_warn("a batch of %" PRId64 " tokens does not fit: %" PRId64 " instead",
+                 p.wanted_tokens, p.micro_tokens);
+    if (p.available && need > p.available && !r->o->is_forced)
+        return err_set(e, ERR_MEMORY,
                        "needs %s of memory and %s are available: lower --batch-tokens or "
                        "--max-length (longest record: %" PRId64 " tokens), or --force",
                        b, c, r->cost.longest);
@@ -371,7 +379,7 @@ static char *part_parameters(const struct run *r)
     buf_printf(&b, "tokenizer=%s\n", prov_hex(hex, tok_hash(r->tok)));
     buf_printf(&b, "template=%s\n", prov_hex(hex, tmpl_hash(r->tmpl)));
     buf_printf(&b, "max-length=%" PRId64 "\noverlong=%s\nbatch-tokens=%" PRId64 "\n",
-               r->how.max_len, overlong_names[o->overlong], o->batch_tokens);
+               r->how.max_len, overlong_names[o->overlong], r->how.batch_tokens);
     buf_printf(&b, "width=%" PRId64 "\n", r->how.dim);
     return buf_str(&b);
 }
@@ -632,10 +640,8 @@ int main(int argc, char **argv)
     cpu_fix_blas(argv);
     struct err e = ERR_INIT;
     struct options o = {
-        .common = OPT_COMMON_DEFAULTS, .template = "alpaca", .device = "cpu", .dim = 32};
+        .common = OPT_COMMON_DEFAULTS, .template = "alpaca", .device = "auto", .dim = 32};
     int first = opt_parse(&spec, &o, argc, argv);
-    if (!o.batch_tokens)
-        o.batch_tokens = strncmp(o.device, "cuda", 4) ? 1024 : 16384;
     const char *path = first < argc ? argv[first] : NULL;
     if (!o.model)
         opt_misuse("-m MODEL is missing");

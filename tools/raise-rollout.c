@@ -28,7 +28,7 @@ struct options {
     int64_t max_length, val_limit, test_limit, micro_tokens, lora_rank;
     double tau, lr, lora_alpha, weight_decay, clip;
     int schedule, precision, overlong, on_error;
-    bool is_greedy, is_deployed, has_repeats, is_full, is_forced;
+    bool is_greedy, is_deployed, has_repeats, is_full, is_forced, has_recompute;
     unsigned targets; /* from lora_targets */
 };
 
@@ -82,7 +82,9 @@ static const struct opt table[] = {
     {0, "full", OPT_FLAG, O(is_full), NULL, "tune all weights, no adapters", 0, 0, NULL},
     {0, "weight-decay", OPT_REAL, O(weight_decay), "X", "AdamW's, of matrices", 0, 1e3, NULL},
     {0, "clip", OPT_REAL, O(clip), "X", "largest gradient norm; 0: any", 0, 1e9, NULL},
-    {0, "micro-batch", OPT_INT, O(micro_tokens), "N", "tokens worked on at once", 1, 1 << 24,
+    {0, "micro-batch", OPT_INT, O(micro_tokens), "N",
+     "tokens worked on at once; 0: 4096 on a CPU, 16384 on a GPU", 0, 1 << 24, NULL},
+    {0, "recompute", OPT_FLAG, O(has_recompute), NULL, "less memory, a third more work", 0, 0,
      NULL},
     {0, "precision", OPT_CHOICE, O(precision), "P", "arithmetic", 0, 0, precision_names},
     {0, "device", OPT_STRING, O(device), "DEVICE", "auto, cpu or cuda[:N]", 0, 0, NULL},
@@ -131,6 +133,7 @@ struct run {
     struct err metrics_err; /* of the callback */
     struct log_bar bar;
     double n_tokens, train_seconds;
+    int64_t micro_tokens; /* as last said */
 };
 
 /* ---- encoding ---- */
@@ -337,41 +340,65 @@ static struct lm_options model_options(const struct run *r)
 {
     const struct options *o = r->o;
     struct lm_options lo = LM_OPTIONS_DEFAULTS;
-    int64_t longest = longest_sequence(r);
     lo.precision = (enum lm_precision)o->precision;
     lo.device = o->device;
+    lo.recompute = o->has_recompute;
     lo.tuning = o->is_full ? LM_TUNE_FULL : LM_TUNE_LORA;
     lo.lora_rank = o->lora_rank;
     lo.lora_alpha = o->lora_alpha > 0 ? o->lora_alpha : 2 * (double)o->lora_rank;
     lo.lora_targets = o->targets;
     lo.seed = o->common.seed;
-    lo.micro_tokens = longest > o->micro_tokens ? longest : o->micro_tokens;
+    lo.micro_tokens = o->micro_tokens;
+    lo.longest = longest_sequence(r);
     lo.weight_decay = o->weight_decay;
     lo.clip = o->clip;
     return lo;
+}
+
+/* Says what will be taken; refuses what does not fit. */
+static int plan_memory(const struct run *r, struct lm_options *lo, struct err *e)
+{
+    struct lm_memory p;
+    int rc = lm_plan(r->o->model, lo, &p, e);
+    if (rc)
+        return rc;
+    lo->micro_tokens = p.micro_tokens;
+    if (p.device_note[0])
+        (p.is_warning ? log_warn : log_detail)("the CPU is used: %s", p.device_note);
+    /* Beside the model: what the choice needs, in the host's memory. */
+    int64_t own = r->features.n * 12, need = p.total + (p.is_gpu ? 0 : own);
+    int64_t host = mem_available_bytes();
+    char a[32], b[32], c[32], *model = lm_memory_text(&p);
+    log_note("memory: %s, choice %s: %s; %s available%s", model, log_bytes(a, own),
+             log_bytes(b, need), log_bytes(c, p.available), p.is_gpu ? " on the GPU" : "");
+    free(model);
+    if (p.micro_tokens < p.wanted_tokens)
+        log_warn("micro-batch of %" PRId64 " tokens does not fit: %" PRId64 " instead",
+                 p.wanted_tokens, p.micro_tokens);
+    if (p.available && need > p.available && !r->o->is_forced)
+        return err_set(e, ERR_MEMORY,
+                       "needs %s of memory and %s are available: lower --micro-batch or "
+                       "--max-length (longest record: %" PRId64
+                       " tokens), --recompute, or --force",
+                       b, c, lo->longest);
+    if (p.is_gpu && host && p.host + own > host && !r->o->is_forced)
+        return err_set(e, ERR_MEMORY,
+                       "needs %s of the host's memory and %s are available (--force)",
+                       log_bytes(b, p.host + own), log_bytes(c, host));
+    return 0;
 }
 
 static int open_model(struct run *r, struct err *e)
 {
     const struct options *o = r->o;
     struct lm_options lo = model_options(r);
-    struct lm_memory p;
-    int rc = lm_plan(o->model, &lo, &p, e);
+    int rc = plan_memory(r, &lo, e);
     if (rc)
         return rc;
-    int64_t own = r->features.n * 12, avail = mem_available_bytes();
-    char a[32], b[32], c[32], *model = lm_memory_text(&p);
-    log_note("memory: %s, choice %s: %s; %s available", model, log_bytes(a, own),
-             log_bytes(b, p.total + own), log_bytes(c, avail));
-    free(model);
-    if (avail && strncmp(o->device, "cuda", 4) != 0 && p.total + own > avail && !o->is_forced)
-        return err_set(e, ERR_RANGE,
-                       "needs %s of memory and %s are available: lower --micro-batch or "
-                       "--max-length, or --force",
-                       b, c);
     r->lm = lm_open(o->model, &lo, e);
     if (!r->lm)
         return e->code;
+    r->micro_tokens = lm_micro_tokens(r->lm);
     log_detail("%s: %s%s, %" PRId64 " trainable parameters", o->model, lm_arith_path(r->lm),
                cpu_was_reexecuted() ? ", OpenBLAS kernel set by re-execution" : "",
                lm_n_trainable(r->lm));
@@ -397,6 +424,10 @@ static void on_step(void *arg, const struct episode_step *s)
     bool is_last = s->t == s->n_steps;
     r->n_tokens += (double)s->n_tokens;
     r->train_seconds += s->seconds;
+    if (lm_micro_tokens(r->lm) < r->micro_tokens)
+        log_warn("out of memory: micro-batches of %" PRId64 " tokens from here on",
+                 lm_micro_tokens(r->lm));
+    r->micro_tokens = lm_micro_tokens(r->lm);
     if (s->t == 0)
         log_bar_start(&r->bar, "episode", "steps", (double)s->n_steps);
     log_bar_set(&r->bar, (double)s->t);
@@ -611,12 +642,11 @@ int main(int argc, char **argv)
     struct err e = ERR_INIT;
     struct options o = {.common = OPT_COMMON_DEFAULTS,
                         .template = "alpaca",
-                        .device = "cpu",
+                        .device = "auto",
                         .lora_targets = "all",
                         .batch = 16,
                         .n_warmup = -1,
                         .episode = 0,
-                        .micro_tokens = 4096,
                         .lora_rank = 16,
                         .tau = 1,
                         .lr = 3e-4,

@@ -8,10 +8,10 @@
  * cpu_fix_blas() compares the two and, where they disagree, sets OPENBLAS_CORETYPE and
  * re-executes the program once, before anything was read.
  *
- * OpenMP's idle threads spin for about a millisecond, which is a disaster where several programs
- * share the cores (make -j): ten times slower was seen. That, too, is settled when the library
- * loads, so the same re-execution sets GOMP_SPINCOUNT to some microseconds, unless the user has
- * set it or OMP_WAIT_POLICY.
+ * OpenMP's idle threads spin for about a millisecond, which is a disaster where several
+ * programs share the cores (make -j): ten times slower was seen. That, too, is settled when the
+ * library loads, so the same re-execution sets GOMP_SPINCOUNT to some microseconds, unless the
+ * user has set it or OMP_WAIT_POLICY.
  */
 #ifndef RAISE_BASE_CPU_H
 #define RAISE_BASE_CPU_H

@@ -37,7 +37,8 @@ enum err_code {
     ERR_RANGE = -5,       /* a value lies outside what is allowed */
     ERR_UNSUPPORTED = -6, /* well-formed, but not something this program can do */
     ERR_NONFINITE = -7,   /* a loss, score or gradient is NaN or infinite */
-    ERR_EMPTY = -8        /* nothing to work on */
+    ERR_EMPTY = -8,       /* nothing to work on */
+    ERR_MEMORY = -9       /* does not fit into memory */
 };
 
 struct err {

@@ -186,7 +186,6 @@ void log_summary(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    log_note("%s, %s wall, %s CPU, %s peak", what,
-             log_duration(w, log_seconds() - start_time), log_duration(c, cpu),
-             log_bytes(peak, mem_peak_bytes()));
+    log_note("%s, %s wall, %s CPU, %s peak", what, log_duration(w, log_seconds() - start_time),
+             log_duration(c, cpu), log_bytes(peak, mem_peak_bytes()));
 }

@@ -19,9 +19,9 @@ struct rng {
 /* Seeds from (seed, stream) by splitmix64: different streams are independent. */
 void rng_init(struct rng *r, uint64_t seed, uint64_t stream);
 uint64_t rng_u64(struct rng *r);
-double rng_unit(struct rng *r);                    /* uniform in [0, 1), 53 bits */
-double rng_normal(struct rng *r);                  /* N(0, 1), polar method */
-uint64_t rng_below(struct rng *r, uint64_t n);     /* uniform in [0, n), unbiased; n > 0 */
+double rng_unit(struct rng *r);                /* uniform in [0, 1), 53 bits */
+double rng_normal(struct rng *r);              /* N(0, 1), polar method */
+uint64_t rng_below(struct rng *r, uint64_t n); /* uniform in [0, n), unbiased; n > 0 */
 /* Fisher-Yates over n indices. */
 void rng_shuffle(struct rng *r, int64_t *idx, int64_t n);
 

@@ -3,8 +3,11 @@
 #include "base/version.h"
 
 #include "base/cpu.h"
+#include "base/plugin.h"
 
 #include <omp.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #if RAISE_HAVE_DNNL
 #include <dnnl.h>
@@ -23,6 +26,13 @@ static void print_onednn(FILE *f)
 #endif
 }
 
+static void print_plugin(FILE *f)
+{
+    char *path = plugin_cuda_path();
+    fprintf(f, "cuda      %s\n", access(path, F_OK) == 0 ? path : "none: no plugin");
+    free(path);
+}
+
 void version_print(FILE *f, const char *program)
 {
     fprintf(f, "%s %s\n", program, RAISE_VERSION);
@@ -38,5 +48,6 @@ void version_print(FILE *f, const char *program)
     fprintf(f, "blas      %s; kernel %s%s\n", openblas_get_config(), cpu_blas_kernel(),
             cpu_was_reexecuted() ? " (set by re-execution)" : "");
     print_onednn(f);
+    print_plugin(f);
     fprintf(f, "zstd      %s\n", ZSTD_versionString());
 }

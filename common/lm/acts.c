@@ -3,8 +3,8 @@
  *
  * Each row of the table names a buffer, its element type and its width for one token (or one
  * row of the classifier's chunk). "Saved" buffers exist once for each layer when training; when
- * only forward runs, the layers share one set. The block is made for the largest piece seen so
- * far and re-used: a step allocates nothing. */
+ * only forward runs, or backward computes a layer again, the layers share one set. The block is
+ * made for the largest piece seen so far and re-used: a step allocates nothing. */
 #include "base/mem.h"
 #include "lm/config_check.h"
 #include "lm/model.h"
@@ -14,11 +14,9 @@
 #include <string.h>
 
 enum kind { F32, ACT, I32 };
-enum place {
-    SAVED,
-    SCRATCH,
-    CHUNK
-}; /* CHUNK: a width for each row of the classifier's chunk */
+/* SAVED: one for each layer when training; AGAIN: so too, unless layers are recomputed; CHUNK:
+ * a width for each row of the classifier's chunk. */
+enum place { SAVED, AGAIN, SCRATCH, CHUNK };
 
 struct row {
     const char *name;
@@ -30,16 +28,23 @@ struct row {
 };
 enum { MAX_ROWS = 48, ALIGN = 256, LOGIT_BYTES = 64 << 20 };
 
-/* Rows of logits worked on at once: about 64 MiB of them, but 64 to 1024 rows. */
-static int64_t chunk_rows(const struct lm *m)
+/* Rows of logits worked on at once: about 64 MiB of them, but 64 to 1024 rows; on a GPU, whose
+ * products want many rows, what the device says. */
+static int64_t chunk_rows(const struct lm *m, int64_t n_tokens)
 {
-    int64_t n = LOGIT_BYTES / (4 * m->c.n_vocab);
-    return n < 64 ? 64 : n > 1024 ? 1024 : n;
+    int64_t bytes = m->d->chunk_bytes ? m->d->chunk_bytes : LOGIT_BYTES;
+    int64_t most = m->d->chunk_bytes ? n_tokens : 1024, n = bytes / (4 * m->c.n_vocab);
+    n = n > most ? most : n;
+    return n < 64 ? 64 : n;
 }
 
 #define SAVED_ROW(field, kind, width)                                                          \
     {                                                                                          \
 #field, SAVED, kind, offsetof(struct lm_saved, field), width, 0                        \
+    }
+#define AGAIN_ROW(field, kind, width)                                                          \
+    {                                                                                          \
+#field, AGAIN, kind, offsetof(struct lm_saved, field), width, 0                        \
     }
 #define SCRATCH_ROW(field, kind, width)                                                        \
     {                                                                                          \
@@ -61,22 +66,19 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
     int64_t part = 3 * m->o.lora_rank;
     const struct row rows[] = {
         SAVED_ROW(x_in, F32, D),
-        SAVED_ROW(x_mid, F32, D * train),
-        SAVED_ROW(rstd1, F32, 1),
-        SAVED_ROW(rstd2, F32, 1),
-        SAVED_ROW(qkv_raw, ACT, QKV * norm_qk * train),
-        SAVED_ROW(rstd_q, F32, H * norm_qk),
-        SAVED_ROW(rstd_k, F32, G * norm_qk),
-        SAVED_ROW(qkv, ACT, QKV),
-        SAVED_ROW(o, ACT, H * K),
-        SAVED_ROW(lse, F32, H),
-        SAVED_ROW(gate_up, ACT, 2 * F),
+        AGAIN_ROW(x_mid, F32, D * train),
+        AGAIN_ROW(rstd1, F32, 1),
+        AGAIN_ROW(rstd2, F32, 1),
+        AGAIN_ROW(qkv_raw, ACT, QKV * norm_qk * train),
+        AGAIN_ROW(rstd_q, F32, H * norm_qk),
+        AGAIN_ROW(rstd_k, F32, G * norm_qk),
+        AGAIN_ROW(qkv, ACT, QKV),
+        AGAIN_ROW(o, ACT, H * K),
+        AGAIN_ROW(lse, F32, H),
+        AGAIN_ROW(gate_up, ACT, 2 * F),
         SAVED_ROW(xa, ACT, m->xa_width),
-        SCRATCH_ROW(ids, I32, 1),
-        SCRATCH_ROW(positions, I32, 1),
-        {"offsets", SCRATCH, I32, offsetof(struct lm_scratch, offsets), 1, 1},
-        SCRATCH_ROW(rows, I32, 1),
-        SCRATCH_ROW(targets, I32, 1),
+        {"input", SCRATCH, I32, offsetof(struct lm_scratch, input), PIECE_INTS, 1},
+        SCRATCH_ROW(losses, F32, 1),
         SCRATCH_ROW(x_out, F32, D),
         SCRATCH_ROW(y, ACT, D),
         SCRATCH_ROW(delta, ACT, D),
@@ -96,7 +98,6 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
         CHUNK_ROW(row_y, ACT, D),
         CHUNK_ROW(row_dy, ACT, D * train),
         CHUNK_ROW(row_rstd, F32, 1),
-        CHUNK_ROW(row_loss, F32, 1),
     };
     memcpy(out, rows, sizeof rows);
     return (int)(sizeof rows / sizeof *rows);
@@ -105,9 +106,15 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
 static int64_t row_bytes(const struct lm *m, const struct row *r, int64_t n_tokens)
 {
     int64_t size = r->kind == ACT ? (int64_t)lm_act_size(m->d) : 4;
-    int64_t n = r->place == CHUNK ? chunk_rows(m) : n_tokens;
+    int64_t n = r->place == CHUNK ? chunk_rows(m, n_tokens) : n_tokens;
     int64_t bytes = (r->width * n + (r->width ? r->extra : 0)) * size;
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static int64_t copies(const struct lm *m, const struct row *r, bool is_training)
+{
+    bool is_own = r->place == SAVED || (r->place == AGAIN && !m->o.recompute);
+    return is_own && is_training ? m->c.n_layers : 1;
 }
 
 int64_t lm_acts_bytes(const struct lm *m, int64_t n_tokens, bool is_training)
@@ -116,8 +123,18 @@ int64_t lm_acts_bytes(const struct lm *m, int64_t n_tokens, bool is_training)
     int n = table(m, is_training, rows);
     int64_t total = 0;
     for (int i = 0; i < n; i++)
-        total += row_bytes(m, &rows[i], n_tokens) *
-                 (rows[i].place == SAVED && is_training ? m->c.n_layers : 1);
+        total += row_bytes(m, &rows[i], n_tokens) * copies(m, &rows[i], is_training);
+    return total;
+}
+
+int64_t lm_acts_logit_bytes(const struct lm *m, int64_t n_tokens)
+{
+    struct row rows[MAX_ROWS];
+    int n = table(m, m->o.tuning != LM_TUNE_NONE, rows);
+    int64_t total = 0;
+    for (int i = 0; i < n; i++)
+        if (rows[i].place == CHUNK)
+            total += row_bytes(m, &rows[i], n_tokens);
     return total;
 }
 
@@ -131,17 +148,17 @@ static void hand_out(struct lm *m, int64_t n_tokens, bool is_training)
     struct row rows[MAX_ROWS];
     int n = table(m, is_training, rows);
     char *p = m->acts.block;
-    for (int64_t l = 0; l < m->acts.n_saved; l++)
-        for (int i = 0; i < n; i++)
-            if (rows[i].place == SAVED) {
-                set_pointer(&m->acts.saved[l], &rows[i], rows[i].width ? p : NULL);
-                p += row_bytes(m, &rows[i], n_tokens);
-            }
-    for (int i = 0; i < n; i++)
-        if (rows[i].place != SAVED) {
+    for (int i = 0; i < n; i++) {
+        int64_t bytes = row_bytes(m, &rows[i], n_tokens);
+        bool is_saved = rows[i].place == SAVED || rows[i].place == AGAIN;
+        int64_t n_own = copies(m, &rows[i], is_training);
+        for (int64_t l = 0; is_saved && l < m->acts.n_saved; l++)
+            set_pointer(&m->acts.saved[l], &rows[i],
+                        rows[i].width ? p + (n_own > 1 ? l * bytes : 0) : NULL);
+        if (!is_saved)
             set_pointer(&m->acts.s, &rows[i], rows[i].width ? p : NULL);
-            p += row_bytes(m, &rows[i], n_tokens);
-        }
+        p += n_own * bytes;
+    }
     if (m->d->act == LM_F32) { /* one buffer under two names */
         m->acts.s.dx_act = m->acts.s.dx;
         m->acts.s.dlogits = m->acts.s.logits;
@@ -165,7 +182,7 @@ int lm_acts_reserve(struct lm *m, int64_t n_tokens, bool is_training, struct err
     a->n_saved = is_training ? m->c.n_layers : 1;
     a->saved = mem_zalloc((size_t)a->n_saved, sizeof *a->saved);
     a->cap_tokens = n_tokens;
-    a->cap_rows = chunk_rows(m);
+    a->cap_rows = chunk_rows(m, n_tokens);
     a->is_training = is_training;
     hand_out(m, n_tokens, is_training);
     return lm_rope_reserve(m, n_tokens, e);

@@ -38,6 +38,14 @@ struct lm_adamw {
     double grad_scale; /* gradients are multiplied by it first (clipping) */
 };
 
+/* Several products of one shape: c_i[M, N] = alpha op(a_i) op(b_i) + beta c_i as `gemm` has it,
+ * a_i = a + i * step_a elements and so on. is_float: c is float, as weight_grad's. */
+struct lm_gemms {
+    int64_t n, M, N, K, lda, ldb, ldc, step_a, step_b, step_c;
+    float alpha, beta;
+    bool is_ta, is_tb, is_float;
+};
+
 struct lm_ops {
     const char *name; /* "ref", "cpu-avx2", "cpu-avx512", "cpu-amx", "cuda" */
 
@@ -50,6 +58,10 @@ struct lm_ops {
     void (*copy)(struct lm_dev *d, void *dst, const void *src, size_t bytes);
     void (*sync)(struct lm_dev *d);
     void (*close)(struct lm_dev *d); /* frees d->priv; lm_dev_close calls it unless NULL */
+    /* Bytes free now, and all there are, of memory that is not the host's. NULL: it is. */
+    void (*memory_info)(struct lm_dev *d, size_t *n_free, size_t *n_total);
+    /* The matrix as act [n_out, n_in], borrowed. NULL: it is packed otherwise. */
+    const void *(*matrix_act)(const struct lm_matrix *m);
     /* act <- float and float <- act, n values (written) */
     void (*to_act)(struct lm_dev *d, void *dst, const float *src, size_t n);
     void (*from_act)(struct lm_dev *d, float *dst, const void *src, size_t n);
@@ -70,7 +82,8 @@ struct lm_ops {
     /* logits [T, n_out] float, written: the classifier */
     void (*linear_fwd_f32)(struct lm_dev *d, float *y, int64_t ldy, const void *x, int64_t ldx,
                            const struct lm_matrix *m, int64_t T);
-    /* dw [n_out, n_in] float += dy[T, n_out]^T x[T, n_in]: both act. For full tuning and LoRA. */
+    /* dw [n_out, n_in] float += dy[T, n_out]^T x[T, n_in]: both act. For full tuning and LoRA.
+     */
     void (*weight_grad)(struct lm_dev *d, float *dw, const void *dy, int64_t lddy,
                         const void *x, int64_t ldx, int64_t T, int64_t n_out, int64_t n_in);
     /* Small products for LoRA, act operands: c[M, N] = alpha * op(a) op(b) + beta * c, row
@@ -78,6 +91,9 @@ struct lm_ops {
     void (*gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N, int64_t K,
                  float alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
                  float beta, void *c, int64_t ldc);
+    /* Several such products in one launch; NULL: one after the other is as good. */
+    void (*gemms)(struct lm_dev *d, const struct lm_gemms *g, const void *a, const void *b,
+                  void *c);
     /* y[T, N] += bias[N]; dbias[N] += column sums of dy */
     void (*bias_fwd)(struct lm_dev *d, void *y, int64_t ldy, const float *bias, int64_t T,
                      int64_t N);
@@ -88,20 +104,24 @@ struct lm_ops {
     /* x[T, D] = table[ids[t]] (written; table float or act: is_act) */
     void (*embed_fwd)(struct lm_dev *d, float *x, const void *table, bool is_act,
                       const int32_t *ids, int64_t T, int64_t D);
-    /* dtable[V, D] += ; the same for any thread count */
+    /* dtable[V, D] += ; the same for any thread count. order [T]: the numbers of the tokens by
+     * id, and by place where ids are equal. */
     void (*embed_bwd)(struct lm_dev *d, float *dtable, const float *dx, const int32_t *ids,
-                      int64_t T, int64_t D, int64_t V);
+                      const int32_t *order, int64_t T, int64_t D, int64_t V);
 
     /* ---- norms: y = x * rstd * w, rstd = 1/sqrt(mean(x^2) + eps) per row ---- */
-    /* If delta (act, [T, D]) is not NULL, first x += delta (x is in and out): the residual
-     * connection. y act written, rstd [T] written (may be NULL). */
-    void (*rmsnorm_fwd)(struct lm_dev *d, void *y, float *rstd, float *x, const void *delta,
-                        const float *w, int64_t T, int64_t D, float eps);
+    /* With delta (act, [T, D]) first x = from + delta, the residual connection; without it x
+     * is from, and is not written. from may be x. y act written, rstd [T] written (may be
+     * NULL).
+     */
+    void (*rmsnorm_fwd)(struct lm_dev *d, void *y, float *rstd, float *x, const float *from,
+                        const void *delta, const float *w, int64_t T, int64_t D, float eps);
     /* dx [T, D] float +=; dw [D] float += (NULL: not wanted). dx_act, if not NULL, gets a copy
-     * of the finished dx as act (the gradient that flows into the block before). */
-    void (*rmsnorm_bwd)(struct lm_dev *d, float *dx, void *dx_act, float *dw, const void *dy,
-                        const float *x, const float *w, const float *rstd, int64_t T,
-                        int64_t D);
+     * of the finished dx as act (the gradient that flows into the block before); y, if not
+     * NULL, what fwd wrote there, again. */
+    void (*rmsnorm_bwd)(struct lm_dev *d, float *dx, void *dx_act, float *dw, void *y,
+                        const void *dy, const float *x, const float *w, const float *rstd,
+                        int64_t T, int64_t D);
     /* Per head, in place on act x [T, n_heads * K] with row stride ldx: Qwen3's q/k norm. rstd
      * [T, n_heads] written. bwd: dx in place holds dy on entry; x_in is the input of fwd. */
     void (*headnorm_fwd)(struct lm_dev *d, void *x, int64_t ldx, float *rstd, const float *w,
@@ -166,7 +186,21 @@ struct lm_dev {
     const struct lm_ops *ops;
     enum lm_dtype act;
     void *priv;
+    /* Zero: as suits a CPU. */
+    int64_t chunk_bytes;     /* of logits worked on at once */
+    int64_t workspace_bytes; /* taken when the device was opened */
+    const char *model;       /* "NVIDIA-H100-80GB-HBM3-sm90"; owned by priv */
 };
+
+/* What a plugin and the programs must have in common beside the version: raise the first number
+ * when an op or a structure above changes its meaning. */
+#define LM_ABI ((int64_t)2 << 32 | sizeof(struct lm_ops) << 16 | sizeof(struct lm_dev))
+
+/* A device with memory of its own. */
+static inline bool lm_dev_is_gpu(const struct lm_dev *d)
+{
+    return d->ops->memory_info != NULL;
+}
 
 static inline size_t lm_act_size(const struct lm_dev *d)
 {
@@ -176,11 +210,12 @@ static inline size_t lm_act_size(const struct lm_dev *d)
 /* Devices. NULL on error; lm_dev_close is NULL-safe. "ref" is for tests. */
 struct lm_dev *lm_dev_open_ref(void);
 struct lm_dev *lm_dev_open_cpu(enum lm_dtype act, struct err *e) RAISE_MUST_CHECK;
-/* GPU number `index` through the plugin raise-cuda.so (bf16 activations); see cuda_dispatch.c. */
+/* GPU number `index` through the plugin raise-cuda.so (bf16 activations); see cuda_dispatch.c.
+ */
 struct lm_dev *lm_dev_open_cuda(int index, struct err *e) RAISE_MUST_CHECK;
 void lm_dev_close(struct lm_dev *d);
-/* Whether `auto` precision takes bf16 on this CPU: it has AMX, or is an AMD with AVX512-BF16. The
- * same answer on every call. */
+/* Whether `auto` precision takes bf16 on this CPU: it has AMX, or is an AMD with AVX512-BF16.
+ * The same answer on every call. */
 bool lm_cpu_prefers_bf16(void);
 
 #endif

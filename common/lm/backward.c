@@ -9,17 +9,18 @@
 static void renorm(struct lm *m, const float *x, int64_t norm, int64_t T)
 {
     /* A norm without delta leaves x alone. */
-    m->d->ops->rmsnorm_fwd(m->d, m->acts.s.y, NULL, (float *)(uintptr_t)x, NULL,
+    m->d->ops->rmsnorm_fwd(m->d, m->acts.s.y, NULL, (float *)(uintptr_t)x, x, NULL,
                            lm_weight(m, norm), T, m->c.d_model, (float)m->c.norm_eps);
 }
 
+/* From s.delta to s.dx; has_y: the normed rows as well, to s.y. */
 static void norm_backward(struct lm *m, const float *x, int64_t norm, const float *rstd,
-                          int64_t T)
+                          bool has_y, int64_t T)
 {
     struct lm_scratch *s = &m->acts.s;
     m->d->ops->rmsnorm_bwd(m->d, s->dx, m->d->act == LM_BF16 ? s->dx_act : NULL,
-                           lm_weight_grad(m, norm), s->delta, x, lm_weight(m, norm), rstd, T,
-                           m->c.d_model);
+                           lm_weight_grad(m, norm), has_y ? s->y : NULL, s->delta, x,
+                           lm_weight(m, norm), rstd, T, m->c.d_model);
 }
 
 static void mlp(struct lm *m, const struct lm_layer *y, const struct lm_saved *a,
@@ -35,12 +36,12 @@ static void mlp(struct lm *m, const struct lm_layer *y, const struct lm_saved *a
     if (is_down_tuned)
         lm_linear_backward_weights(m, down, s->dx_act, s->h, a->xa, T);
     lm_linear_backward_input(m, gate_up, has_below ? s->delta : NULL, a->gate_up, T);
-    if (is_tuned) {
-        renorm(m, a->x_mid, y->norm2, T);
-        lm_linear_backward_weights(m, gate_up, a->gate_up, s->y, a->xa, T);
-    }
     if (has_below)
-        norm_backward(m, a->x_mid, y->norm2, a->rstd2, T);
+        norm_backward(m, a->x_mid, y->norm2, a->rstd2, is_tuned, T);
+    else if (is_tuned)
+        renorm(m, a->x_mid, y->norm2, T);
+    if (is_tuned)
+        lm_linear_backward_weights(m, gate_up, a->gate_up, s->y, a->xa, T);
 }
 
 static void attention(struct lm *m, const struct lm_layer *y, const struct lm_saved *a,
@@ -54,8 +55,7 @@ static void attention(struct lm *m, const struct lm_layer *y, const struct lm_sa
     void *dq = s->dqkv, *dk = lm_cols_mut(m, dq, H * K), *dv = lm_cols_mut(m, dk, G * K);
     f->attention_bwd(m->d, dq, dk, dv, s->attn_delta, s->d_o, a->o, H * K, a->lse, q, ld, k, ld,
                      v, ld, s->offsets, p->n_seqs, T, H, G, K, 1.0f / sqrtf((float)K));
-    f->rope(m->d, dq, ld, s->positions, m->cos_sin, T, H, K, true);
-    f->rope(m->d, dk, ld, s->positions, m->cos_sin, T, G, K, true);
+    f->rope(m->d, dq, ld, s->positions, m->cos_sin, T, H + G, K, true); /* dk follows dq */
     if (!c->has_qk_norm)
         return;
     f->headnorm_bwd(m->d, dq, ld, lm_weight_grad(m, y->q_norm), a->qkv_raw, ld,
@@ -78,12 +78,12 @@ static void attention_block(struct lm *m, const struct lm_layer *y, const struct
         return;
     attention(m, y, a, p);
     lm_linear_backward_input(m, qkv, has_below ? s->delta : NULL, s->dqkv, p->T);
-    if (is_qkv_tuned) {
-        renorm(m, a->x_in, y->norm1, p->T);
-        lm_linear_backward_weights(m, qkv, s->dqkv, s->y, a->xa, p->T);
-    }
     if (has_below)
-        norm_backward(m, a->x_in, y->norm1, a->rstd1, p->T);
+        norm_backward(m, a->x_in, y->norm1, a->rstd1, is_qkv_tuned, p->T);
+    else if (is_qkv_tuned)
+        renorm(m, a->x_in, y->norm1, p->T);
+    if (is_qkv_tuned)
+        lm_linear_backward_weights(m, qkv, s->dqkv, s->y, a->xa, p->T);
 }
 
 void lm_backward(struct lm *m, const struct lm_piece *p)
@@ -97,10 +97,13 @@ void lm_backward(struct lm *m, const struct lm_piece *p)
         bool has_below = l > 0 || is_full;
         bool is_attention_tuned = lm_linear_is_tuned(m, &y->lin[GROUP_QKV]) ||
                                   lm_linear_is_tuned(m, &y->lin[GROUP_O]);
+        if (m->o.recompute && l + 1 < m->c.n_layers) /* the last one's are still there */
+            lm_forward_again(m, l, p);
         mlp(m, y, &m->acts.saved[l], has_below || is_attention_tuned, p->T);
         if (has_below || is_attention_tuned)
             attention_block(m, y, &m->acts.saved[l], has_below, p);
     }
     if (is_full)
-        f->embed_bwd(m->d, lm_weight_grad(m, m->embed), s->dx, s->ids, p->T, D, m->c.n_vocab);
+        f->embed_bwd(m->d, lm_weight_grad(m, m->embed), s->dx, s->ids, s->order, p->T, D,
+                     m->c.n_vocab);
 }

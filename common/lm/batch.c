@@ -115,11 +115,10 @@ char *lm_memory_text(const struct lm_memory *p)
     const struct {
         const char *name;
         int64_t bytes;
-    } part[] = {{"weights", p->weights},
-                {"adapter", p->adapter},
-                {"gradients", p->gradients},
-                {"optimizer", p->optimizer},
-                {"activations", p->activations}};
+    } part[] = {{"weights", p->weights},         {"adapter", p->adapter},
+                {"gradients", p->gradients},     {"optimizer", p->optimizer},
+                {"activations", p->activations}, {"logits", p->logits},
+                {"workspace", p->workspace}};
     struct buf b = {0};
     char text[32];
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)

@@ -2,48 +2,17 @@
  * cuda_dispatch: opens a GPU through the plugin raise-cuda.so, so that the programs themselves
  * need no CUDA library.
  *
- * The plugin is $RAISE_CUDA_PLUGIN if that is set, else raise-cuda.so beside the executable or
- * in ../lib/raise from there. It exports raise_cuda_version, which must be this program's, as
- * struct lm_ops is shared, and raise_cuda_open. It stays loaded until the program ends. */
-#include "base/mem.h"
+ * The plugin (base/plugin.h says which file) exports raise_cuda_version and raise_cuda_abi,
+ * which must be this program's, as struct lm_ops is shared, and raise_cuda_open. It stays
+ * loaded until the program ends. */
+#include "base/plugin.h"
 #include "base/version.h"
 #include "lm/backend.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char *beside_executable(const char *name)
-{
-    char exe[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe);
-    if (n <= 0 || (size_t)n >= sizeof exe)
-        return mem_strdup(name);
-    exe[n] = '\0';
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = '\0';
-    return mem_printf("%s/%s", exe, name);
-}
-
-static char *plugin_path(void)
-{
-    const char *set = getenv("RAISE_CUDA_PLUGIN");
-    if (set && *set)
-        return mem_strdup(set);
-    char *path = beside_executable("raise-cuda.so");
-    if (access(path, F_OK) == 0)
-        return path;
-    char *installed = beside_executable("../lib/raise/raise-cuda.so");
-    if (access(installed, F_OK) == 0) {
-        free(path);
-        return installed;
-    }
-    free(installed);
-    return path; /* named in the message that it is missing */
-}
 
 static struct lm_dev *open_plugin(const char *path, int index, struct err *e)
 {
@@ -57,6 +26,7 @@ static struct lm_dev *open_plugin(const char *path, int index, struct err *e)
         return NULL;
     }
     const char *version = dlsym(so, "raise_cuda_version");
+    const int64_t *abi = dlsym(so, "raise_cuda_abi");
     struct lm_dev *(*open)(int, struct err *);
     void *entry = dlsym(so, "raise_cuda_open");
     memcpy(&open, &entry, sizeof open); /* ISO C has no cast from object to function */
@@ -66,6 +36,9 @@ static struct lm_dev *open_plugin(const char *path, int index, struct err *e)
     else if (strcmp(version, RAISE_VERSION) != 0)
         err_set(e, ERR_MISMATCH, "cuda: plugin %s is of version %.32s, this program of %s",
                 path, version, RAISE_VERSION);
+    else if (!abi || *abi != (int64_t)LM_ABI)
+        err_set(e, ERR_MISMATCH, "cuda: plugin %s is of another build of %s: make cuda", path,
+                RAISE_VERSION);
     else
         d = open(index, e);
     if (!d)
@@ -75,7 +48,7 @@ static struct lm_dev *open_plugin(const char *path, int index, struct err *e)
 
 struct lm_dev *lm_dev_open_cuda(int index, struct err *e)
 {
-    char *path = plugin_path();
+    char *path = plugin_cuda_path();
     struct lm_dev *d = open_plugin(path, index, e);
     free(path);
     return d;

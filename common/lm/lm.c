@@ -21,8 +21,8 @@ static int check_options(const struct lm_options *o, struct err *e)
         return err_set(e, ERR_RANGE, "no projection to adapt");
     if (is_lora && !(o->lora_alpha > 0))
         return err_set(e, ERR_RANGE, "adapter alpha %g is not positive", o->lora_alpha);
-    if (o->micro_tokens < 1 || o->micro_tokens > 1 << 24)
-        return err_set(e, ERR_RANGE, "micro-batch of %lld tokens is not in 1 to 16777216",
+    if (o->micro_tokens < 0 || o->micro_tokens > 1 << 24)
+        return err_set(e, ERR_RANGE, "micro-batch of %lld tokens is not in 0 to 16777216",
                        (long long)o->micro_tokens);
     if (!(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1 && o->eps > 0))
         return err_set(e, ERR_RANGE, "betas %g and %g must be in [0, 1), epsilon %g positive",
@@ -33,50 +33,6 @@ static int check_options(const struct lm_options *o, struct err *e)
     return 0;
 }
 
-static struct lm_dev *open_cpu(const struct lm_options *o, struct err *e)
-{
-    if (o->precision == LM_PRECISION_BF16)
-        return lm_dev_open_cpu(LM_BF16, e);
-    bool is_bf16 = o->precision == LM_PRECISION_AUTO && lm_cpu_prefers_bf16();
-    return lm_dev_open_cpu(is_bf16 ? LM_BF16 : LM_F32, e);
-}
-
-/* "cuda" or "cuda:N" */
-static struct lm_dev *open_cuda(const struct lm_options *o, const char *name, struct err *e)
-{
-    long index = 0;
-    char *end = NULL;
-    if (name[4] == ':')
-        index = strtol(name + 5, &end, 10);
-    if (end && (end == name + 5 || *end || index < 0 || index > 1023 || name[5] == '+')) {
-        err_set(e, ERR_RANGE, "device \"%s\": no number from 0 to 1023 after cuda:", name);
-        return NULL;
-    }
-    if (o->precision == LM_PRECISION_FP32) {
-        err_set(e, ERR_UNSUPPORTED, "device \"%s\" works in bf16 only", name);
-        return NULL;
-    }
-    return lm_dev_open_cuda((int)index, e);
-}
-
-static struct lm_dev *open_device(const struct lm_options *o, struct err *e)
-{
-    const char *name = o->device ? o->device : "cpu";
-    if (!strcmp(name, "ref"))
-        return lm_dev_open_ref();
-    if (!strcmp(name, "cpu"))
-        return open_cpu(o, e);
-    if (!strcmp(name, "cuda") || !strncmp(name, "cuda:", 5))
-        return open_cuda(o, name, e);
-    if (!strcmp(name, "auto")) {
-        struct err why = ERR_INIT; /* no plugin or no GPU: the CPU, silently */
-        struct lm_dev *d = open_cuda(o, "cuda", &why);
-        return d ? d : open_cpu(o, e);
-    }
-    err_set(e, ERR_UNSUPPORTED, "device \"%s\" is none of auto, cpu, cuda, cuda:N, ref", name);
-    return NULL;
-}
-
 /* Float copies of the frozen matrices are dropped when the packed ones are not float. */
 static bool keeps_all(const struct lm *m)
 {
@@ -85,17 +41,9 @@ static bool keeps_all(const struct lm *m)
 
 /* ---- opening ---- */
 
-static char *describe_arith(const struct lm_dev *d)
-{
-    const char *precision = d->act == LM_BF16 ? "bf16" : "fp32";
-    if (!strncmp(d->ops->name, "cpu", 3))
-        return mem_printf("%s-%s-%s", d->ops->name, precision, cpu_blas_kernel());
-    return mem_printf("%s-%s", d->ops->name, precision);
-}
-
-/* Device, options and tables, without any weight. */
-static struct lm *skeleton(const char *path, const struct lm_options *o, struct lm_source *src,
-                           struct err *e)
+/* Device, options and tables, without any weight. `choice` may be NULL. */
+struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_source *src,
+                       struct lm_choice *choice, struct err *e)
 {
     if (check_options(o, e) < 0)
         return NULL;
@@ -103,12 +51,17 @@ static struct lm *skeleton(const char *path, const struct lm_options *o, struct 
     m->path = mem_strdup(path);
     m->o = *o;
     m->c = *lm_source_config(src);
-    m->d = open_device(o, e);
+    m->d = lm_device_open(o, choice, e);
     if (!m->d) {
         lm_close(m);
         return NULL;
     }
-    m->arith = describe_arith(m->d);
+    m->arith = lm_device_arith(m->d);
+    m->o.micro_tokens = lm_device_tokens(m->d, o);
+    if (m->o.micro_tokens < o->longest)
+        m->o.micro_tokens = o->longest;
+    m->is_embed_act = m->d->ops->matrix_act && o->tuning != LM_TUNE_FULL &&
+                      lm_source_is_bf16(src, "model.embed_tokens.weight");
     lm_layout_base(m, keeps_all(m));
     return m;
 }
@@ -130,7 +83,7 @@ struct lm *lm_open(const char *path, const struct lm_options *o, struct err *e)
     struct lm_source *src = lm_source_open(path, e);
     if (!src)
         return NULL;
-    struct lm *m = skeleton(path, o, src, e);
+    struct lm *m = lm_skeleton(path, o, src, NULL, e);
     if (m && build(m, src, e) < 0) {
         lm_close(m);
         m = NULL;
@@ -154,7 +107,9 @@ void lm_close(struct lm *m)
     if (!m)
         return;
     if (m->d) {
-        void *blocks[] = {m->weights, m->cos_sin, m->grads, m->moment1, m->moment2};
+        void *blocks[] = {m->weights, m->c.is_tied ? NULL : m->embed_act,
+                          m->cos_sin, m->grads,
+                          m->moment1, m->moment2};
         lm_acts_free(m);
         lm_lora_detach(m);
         free_matrices(m);
@@ -169,46 +124,6 @@ void lm_close(struct lm *m)
     free(m->path);
     free(m->arith);
     free(m);
-}
-
-/* ---- planning ---- */
-
-static int64_t packed_bytes(const struct lm *m)
-{
-    if (m->d->act == LM_F32)
-        return 0; /* the products read the float weights */
-    int64_t n = m->head.n_out * m->head.n_in;
-    for (int64_t l = 0; l < m->c.n_layers; l++)
-        for (int g = 0; g < N_GROUPS; g++)
-            n += m->layers[l].lin[g].n_out * m->layers[l].lin[g].n_in;
-    return 2 * n * (m->o.tuning == LM_TUNE_NONE ? 1 : 2); /* backward has its own layout */
-}
-
-int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan, struct err *e)
-{
-    struct err local = ERR_INIT;
-    e = e ? e : &local;
-    *plan = (struct lm_memory){0};
-    struct lm_source *src = lm_source_open(path, e);
-    struct lm *m = src ? skeleton(path, o, src, e) : NULL;
-    lm_source_close(src);
-    if (!m)
-        return e->code;
-    bool is_full = o->tuning == LM_TUNE_FULL, is_lora = o->tuning == LM_TUNE_LORA;
-    if (is_lora)
-        lm_layout_lora(m);
-    m->has_lora = is_lora;
-    int64_t block = m->base.n_floats * 4, adapter = m->lora.n_floats * 4;
-    plan->weights = block * (is_full ? 2 : 1) + packed_bytes(m);
-    plan->adapter = m->d->act == LM_BF16 ? adapter * 3 / 2 : adapter;
-    plan->gradients = is_full ? block : adapter;
-    plan->optimizer = 2 * plan->gradients;
-    int64_t n = o->micro_tokens;
-    plan->activations = lm_acts_bytes(m, n, o->tuning != LM_TUNE_NONE) + n * m->c.d_head * 4;
-    plan->total =
-        plan->weights + plan->adapter + plan->gradients + plan->optimizer + plan->activations;
-    lm_close(m);
-    return 0;
 }
 
 /* ---- what a model is ---- */
@@ -226,6 +141,11 @@ uint64_t lm_hash(const struct lm *m)
 const char *lm_arith_path(const struct lm *m)
 {
     return m->arith;
+}
+
+int64_t lm_micro_tokens(const struct lm *m)
+{
+    return m->o.micro_tokens;
 }
 
 int64_t lm_n_trainable(const struct lm *m)

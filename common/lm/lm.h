@@ -35,12 +35,15 @@ enum lm_projection {
 struct lm_options {
     enum lm_precision precision;
     const char *device; /* "cpu" (NULL), "cuda[:N]", "auto" (cuda, else cpu) or "ref" */
+    bool recompute;     /* keeps one row a token and layer, computes the layer again backward */
     enum lm_tuning tuning;
     int64_t lora_rank;
     double lora_alpha;
     unsigned lora_targets; /* enum lm_projection, or-ed */
     uint64_t seed;         /* of A's initial values */
-    int64_t micro_tokens;  /* most tokens worked on at once */
+    int64_t micro_tokens;  /* most tokens worked on at once; 0: 16384 on a GPU, on a CPU 4096
+                            * to train and 1024 to score */
+    int64_t longest;       /* the longest sequence to come: micro_tokens is never less */
     double beta1, beta2, eps, weight_decay;
     double clip; /* global gradient norm; 0: off */
 };
@@ -53,9 +56,19 @@ struct lm_options {
 
 struct lm; /* owned; lm_close */
 
-/* Bytes that a model will take, before it is loaded. */
+/* Bytes that a model will take, before it is loaded, in the memory of its device. On a GPU the
+ * micro-batch is halved until it fits, or down to the longest sequence: see micro_tokens. */
 struct lm_memory {
-    int64_t weights, adapter, optimizer, gradients, activations, total;
+    int64_t weights, adapter, optimizer, gradients, activations, logits, workspace, total;
+    int64_t host;          /* beside the device's, on a GPU */
+    int64_t available;     /* free on the device; 0: unknown */
+    int64_t asked_tokens;  /* the options' micro_tokens, or what suits the device */
+    int64_t wanted_tokens; /* that, or the longest sequence */
+    int64_t micro_tokens;  /* what fits */
+    bool is_gpu;
+    char arith[128];       /* as lm_arith_path */
+    char device_note[256]; /* why "auto" took the CPU; empty: nothing to say */
+    bool is_warning;       /* the note: there is a plugin, but not this program's */
 };
 int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan,
             struct err *e) RAISE_MUST_CHECK;
@@ -70,6 +83,8 @@ uint64_t lm_hash(const struct lm *m);
 /* "cpu-avx512-fp32-SkylakeX": for provenance. Borrowed. */
 const char *lm_arith_path(const struct lm *m);
 int64_t lm_n_trainable(const struct lm *m);
+/* Most tokens worked on at once: less than was asked for after memory ran out. */
+int64_t lm_micro_tokens(const struct lm *m);
 
 struct lm_batch {
     const int32_t *ids;     /* [n_tokens] */

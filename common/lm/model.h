@@ -79,19 +79,25 @@ struct lm_saved {
     void *xa; /* scaled x A^T of each adapted projection */
 };
 
+/* Numbers a token that a piece uploads: id, position, row, target, offset (and one more), and
+ * its place in the order of ids. */
+enum { PIECE_INTS = 6 };
+
 struct lm_scratch {
-    int32_t *ids, *positions, *offsets, *rows, *targets;
-    float *x_out; /* residual after the last layer */
-    void *y;      /* normed */
-    void *delta;  /* a block's output; in backward the gradient of a norm's output */
-    void *h;      /* silu(gate) * up */
+    int32_t *input; /* one upload; the next six point into it, set for each piece */
+    int32_t *ids, *positions, *offsets, *rows, *targets, *order;
+    float *losses; /* of the piece's rows */
+    float *x_out;  /* residual after the last layer */
+    void *y;       /* normed */
+    void *delta;   /* a block's output; in backward the gradient of a norm's output */
+    void *h;       /* silu(gate) * up */
     /* backward only */
     float *dx;
     void *dx_act; /* dx as act: the same buffer in float runs */
     void *dh, *dqkv, *d_o, *dxa;
     float *attn_delta;
     /* classifier, a chunk of rows */
-    float *logits, *row_x, *row_dx, *row_rstd, *row_loss;
+    float *logits, *row_x, *row_dx, *row_rstd;
     void *dlogits, *row_y, *row_dy;
     float *pooled;
 };
@@ -119,6 +125,8 @@ struct lm {
     float *weights;        /* base block, device */
     float *initial;        /* host copy of it for lm_reset, full tuning only */
     int64_t embed, norm_f; /* offsets */
+    void *embed_act;       /* the frozen embedding as act, device; NULL: float, in the block */
+    bool is_embed_act;     /* it will be */
     struct lm_linear head; /* the classifier */
     float *cos_sin;        /* device [n_positions, K] */
     int64_t n_positions;
@@ -135,6 +143,22 @@ struct lm {
 
     struct lm_acts acts;
 };
+
+/* lm.c: device, options and tables, without any weight. `choice` may be NULL. */
+struct lm_choice;
+struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_source *src,
+                       struct lm_choice *choice, struct err *e);
+
+/* device.c: which device a model runs on. */
+struct lm_choice {
+    char why[256];   /* why "auto" took the CPU; empty: nothing to say */
+    bool is_warning; /* there is a plugin, but not this program's */
+};
+struct lm_dev *lm_device_open(const struct lm_options *o, struct lm_choice *choice,
+                              struct err *e);
+char *lm_device_arith(const struct lm_dev *d); /* owned by the caller */
+/* The micro-batch that the options ask for on this device, whatever the longest sequence. */
+int64_t lm_device_tokens(const struct lm_dev *d, const struct lm_options *o);
 
 /* layout.c */
 void lm_table_free(struct lm_table *t);
@@ -153,6 +177,7 @@ static inline float *lm_trainable_block(struct lm *m)
 int lm_acts_reserve(struct lm *m, int64_t n_tokens, bool is_training, struct err *e);
 void lm_acts_free(struct lm *m);
 int64_t lm_acts_bytes(const struct lm *m, int64_t n_tokens, bool is_training);
+int64_t lm_acts_logit_bytes(const struct lm *m, int64_t n_tokens); /* the classifier's part */
 /* Rotary table for positions below n. */
 int lm_rope_reserve(struct lm *m, int64_t n, struct err *e);
 
@@ -192,10 +217,13 @@ struct lm_piece {
     int64_t next;             /* sequence of the batch that the next piece starts with */
     int32_t *ids, *positions; /* [T] */
     int32_t *offsets;         /* [n_seqs + 1] */
+    int32_t *order;           /* [T] tokens by id, then by place; full tuning only */
     int64_t *seq;             /* [n_seqs]: its number in the batch */
     int32_t *rows, *targets;  /* [n_rows]: token that predicts, id predicted */
     int64_t *row_seq;         /* [n_rows]: sequence in the batch */
+    int32_t *input;           /* what is uploaded */
     size_t cap_tokens, cap_positions, cap_offsets, cap_seqs, cap_rows, cap_targets, cap_row_seq;
+    size_t cap_order, cap_input;
 };
 int lm_batch_check(const struct lm *m, const struct lm_batch *b, struct err *e);
 int64_t lm_batch_targets(const struct lm_batch *b);
@@ -207,10 +235,12 @@ void lm_piece_free(struct lm_piece *p);
 /* forward.c, backward.c: leave the residual in s.x_out; take its gradient from s.dx. */
 void lm_forward(struct lm *m, const struct lm_piece *p, bool is_training);
 void lm_backward(struct lm *m, const struct lm_piece *p);
-/* classifier.c: losses of the piece's rows, to loss [n_rows] on the host; with is_training also
- * s.dx, the gradient of grad_scale * sum of losses, and the classifier's own gradients. */
-void lm_classify(struct lm *m, const struct lm_piece *p, float *loss, bool is_training,
-                 float grad_scale);
+/* Computes again what backward needs of layer l, from its x_in, into the buffers it shares. */
+void lm_forward_again(struct lm *m, int64_t l, const struct lm_piece *p);
+/* classifier.c: losses of the piece's rows, to s.losses [n_rows] on the device; with
+ * is_training also s.dx, the gradient of grad_scale * sum of losses, and the classifier's own
+ * gradients. */
+void lm_classify(struct lm *m, const struct lm_piece *p, bool is_training, float grad_scale);
 
 static inline const void *lm_cols(const struct lm *m, const void *x, int64_t col)
 {

@@ -82,27 +82,55 @@ static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_
     p->offsets[p->n_seqs] = (int32_t)p->T;
 }
 
-static void upload(struct lm *m, const struct lm_piece *p)
+/* Tokens by id, then by place: a counting sort. */
+static void sort_by_id(const struct lm *m, struct lm_piece *p)
 {
-    const struct lm_ops *f = m->d->ops;
-    struct lm_scratch *s = &m->acts.s;
-    f->upload(m->d, s->ids, p->ids, (size_t)p->T * 4);
-    f->upload(m->d, s->positions, p->positions, (size_t)p->T * 4);
-    f->upload(m->d, s->offsets, p->offsets, (size_t)(p->n_seqs + 1) * 4);
-    if (p->n_rows) {
-        f->upload(m->d, s->rows, p->rows, (size_t)p->n_rows * 4);
-        f->upload(m->d, s->targets, p->targets, (size_t)p->n_rows * 4);
-    }
+    int32_t *at = mem_zalloc((size_t)m->c.n_vocab + 1, sizeof *at);
+    MEM_GROW(p->order, p->cap_order, p->T);
+    for (int64_t t = 0; t < p->T; t++)
+        at[p->ids[t] + 1]++;
+    for (int64_t v = 0; v < m->c.n_vocab; v++)
+        at[v + 1] += at[v];
+    for (int64_t t = 0; t < p->T; t++)
+        p->order[at[p->ids[t]]++] = (int32_t)t;
+    free(at);
 }
 
-int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
-                  bool is_training, struct lm_piece *p, struct err *e)
+/* Everything in one upload: a GPU's driver takes as long for 4 bytes as for 40,000. */
+static void upload(struct lm *m, struct lm_piece *p)
+{
+    struct lm_scratch *s = &m->acts.s;
+    bool has_order = m->o.tuning == LM_TUNE_FULL;
+    const struct {
+        const int32_t *from;
+        int32_t **to;
+        int64_t n;
+    } part[] = {{p->ids, &s->ids, p->T},
+                {p->positions, &s->positions, p->T},
+                {p->rows, &s->rows, p->n_rows},
+                {p->targets, &s->targets, p->n_rows},
+                {p->offsets, &s->offsets, p->n_seqs + 1},
+                {p->order, &s->order, has_order ? p->T : 0}};
+    int64_t at = 0;
+    if (has_order)
+        sort_by_id(m, p);
+    MEM_GROW(p->input, p->cap_input, PIECE_INTS * p->T + 1);
+    for (size_t i = 0; i < sizeof part / sizeof *part; at += part[i++].n) {
+        const int32_t *from = i == 5 ? p->order : part[i].from;
+        if (part[i].n)
+            memcpy(p->input + at, from, (size_t)part[i].n * sizeof *from);
+        *part[i].to = s->input + at;
+    }
+    m->d->ops->upload(m->d, s->input, p->input, (size_t)at * sizeof *p->input);
+}
+
+/* Sequences from p->next on, up to the micro-batch, or one. */
+static void cut(const struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
+                struct lm_piece *p)
 {
     p->T = p->n_seqs = p->n_rows = 0;
     MEM_GROW(p->offsets, p->cap_offsets, 1);
     p->offsets[0] = 0;
-    if (mode == PIECE_TARGETS && !b->is_loss)
-        return 0;
     while (p->next < b->n_seqs) {
         int64_t n = needed(b, p->next, mode);
         if (p->T && p->T + n > m->o.micro_tokens)
@@ -111,11 +139,39 @@ int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mod
             append_sequence(p, b, p->next, n);
         p->next++;
     }
+}
+
+/* Memory ran out: half the micro-batch, if that can help. */
+static bool make_smaller(struct lm *m, const struct lm_piece *p)
+{
+    if (p->n_seqs < 2 && m->o.micro_tokens <= p->T)
+        return false;
+    int64_t half = (m->o.micro_tokens < p->T ? m->o.micro_tokens : p->T) / 2;
+    m->o.micro_tokens = m->o.micro_tokens > p->T ? p->T : half < 1 ? 1 : half;
+    return true;
+}
+
+int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
+                  bool is_training, struct lm_piece *p, struct err *e)
+{
+    int64_t start = p->next;
+    p->T = 0;
+    if (mode == PIECE_TARGETS && !b->is_loss)
+        return 0;
+    for (;;) {
+        struct err why = ERR_INIT;
+        p->next = start;
+        cut(m, b, mode, p);
+        int code = p->T ? lm_acts_reserve(m, p->T, is_training, &why) : 0;
+        if (code >= 0)
+            break;
+        if (code != ERR_MEMORY || !make_smaller(m, p)) {
+            *e = why;
+            return code;
+        }
+    }
     if (!p->T)
         return 0;
-    int code = lm_acts_reserve(m, p->T, is_training, e);
-    if (code < 0)
-        return code;
     upload(m, p);
     return 1;
 }
@@ -129,5 +185,7 @@ void lm_piece_free(struct lm_piece *p)
     free(p->rows);
     free(p->targets);
     free(p->row_seq);
+    free(p->order);
+    free(p->input);
     *p = (struct lm_piece){0};
 }

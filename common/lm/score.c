@@ -10,7 +10,8 @@
 static void add_losses(struct lm *m, const struct lm_piece *p, float *loss, double *nll,
                        int64_t *count)
 {
-    lm_classify(m, p, loss, false, 0);
+    lm_classify(m, p, false, 0);
+    m->d->ops->download(m->d, loss, m->acts.s.losses, (size_t)p->n_rows * sizeof *loss);
     for (int64_t i = 0; i < p->n_rows; i++) {
         if (nll)
             nll[p->row_seq[i]] += (double)loss[i];

@@ -381,6 +381,12 @@ int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int6
     return code;
 }
 
+bool lm_source_is_bf16(const struct lm_source *s, const char *name)
+{
+    const struct entry *x = s->is_gguf ? NULL : find(s, name);
+    return x && x->st && x->st->dtype == ST_BF16;
+}
+
 /* Left-overs of older files that carry no weights of their own: rotary tables, and the
  * classifier of a tied model, which transformers ignores as well. */
 static bool is_harmless(const struct lm_source *s, const char *name)

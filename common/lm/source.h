@@ -26,6 +26,8 @@ bool lm_source_is_gguf(const char *path);
 /* dst: shape[0] * shape[1] floats, written; in parallel. */
 int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int64_t *shape,
                    float *dst, struct err *e) RAISE_MUST_CHECK;
+/* The file has this tensor as BF16, so that nothing is lost in keeping it so. */
+bool lm_source_is_bf16(const struct lm_source *s, const char *name);
 /* ERR_UNSUPPORTED with the name of a tensor that no lm_source_read asked for. */
 int lm_source_check(struct lm_source *s, struct err *e) RAISE_MUST_CHECK;
 

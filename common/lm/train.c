@@ -28,8 +28,10 @@ static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_sta
     while ((code = lm_piece_next(m, b, PIECE_TARGETS, true, &p, e)) > 0) {
         MEM_GROW(loss, cap_loss, p.n_rows);
         lm_forward(m, &p, true);
-        lm_classify(m, &p, loss, true, (float)(1 / (double)s->n_targets));
+        lm_classify(m, &p, true, (float)(1 / (double)s->n_targets));
         lm_backward(m, &p);
+        /* Only now, as it waits for the device. */
+        m->d->ops->download(m->d, loss, m->acts.s.losses, (size_t)p.n_rows * sizeof *loss);
         for (int64_t i = 0; i < p.n_rows; i++)
             sum += (double)loss[i];
     }

@@ -13,7 +13,7 @@ void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e)
     struct err why = ERR_INIT;
     void *p = m->d->ops->alloc(m->d, (size_t)(bytes > 0 ? bytes : 1), &why);
     if (!p)
-        err_set(e, ERR_RANGE, "%s: %s of %lld bytes: %s", m->path, what, (long long)bytes,
+        err_set(e, ERR_MEMORY, "%s: %s of %lld bytes: %s", m->path, what, (long long)bytes,
                 *why.msg ? why.msg : "does not fit in memory");
     return p;
 }
@@ -44,7 +44,7 @@ static int load_joined(struct lm *m, struct lm_source *src, size_t first, int n,
     }
     *block = t->offset >= 0 ? m->weights + t->offset : NULL;
     if (code >= 0 && !*block) {
-        *block = lm_dev_alloc(m, "a weight", total * 4, e);
+        *block = lm_dev_alloc(m, t->p.name, total * 4, e);
         code = *block ? 0 : e->code;
     }
     if (code >= 0)
@@ -67,12 +67,33 @@ static int load_linear(struct lm *m, struct lm_source *src, struct lm_linear *li
     return code;
 }
 
+/* The frozen embedding as the products have it; a tied model's classifier is the same matrix.
+ */
+static int load_embed_act(struct lm *m, struct lm_source *src, struct err *e)
+{
+    const struct lm_ops *f = m->d->ops;
+    int64_t n = m->base.t[0].n;
+    float *block = NULL;
+    int code = load_joined(m, src, 0, 1, &block, e);
+    if (code >= 0 && m->c.is_tied) {
+        m->head.m = f->matrix_new(m->d, block, m->head.n_out, m->head.n_in, e);
+        m->embed_act = m->head.m ? (void *)(uintptr_t)f->matrix_act(m->head.m) : NULL;
+    } else if (code >= 0) {
+        m->embed_act = lm_dev_alloc(m, "the embedding", n * 2, e);
+        if (m->embed_act)
+            f->to_act(m->d, m->embed_act, block, (size_t)n);
+    }
+    if (block)
+        f->free(m->d, block);
+    return code < 0 ? code : m->embed_act ? 0 : e->code;
+}
+
 /* What is in no fused matrix: the embedding, norms, biases. */
 static int load_others(struct lm *m, struct lm_source *src, struct err *e)
 {
     for (size_t i = 0; i < m->base.n; i++) {
         float *block;
-        if (m->base.t[i].is_matrix && i > 0)
+        if (i == 0 ? m->is_embed_act : m->base.t[i].is_matrix)
             continue;
         int code = load_joined(m, src, i, 1, &block, e);
         if (code < 0)
@@ -97,10 +118,12 @@ int lm_weights_load(struct lm *m, struct lm_source *src, struct err *e)
         return e->code;
     m->d->ops->zero(m->d, m->weights, (size_t)m->base.n_floats * 4); /* the gaps */
     int code = load_others(m, src, e);
+    if (code >= 0 && m->is_embed_act)
+        code = load_embed_act(m, src, e);
     for (int64_t l = 0; l < m->c.n_layers && code >= 0; l++)
         for (int g = 0; g < N_GROUPS && code >= 0; g++)
             code = load_linear(m, src, &m->layers[l].lin[g], false, e);
-    if (code >= 0)
+    if (code >= 0 && !m->head.m)
         code = load_linear(m, src, &m->head, m->c.is_tied, e);
     if (code >= 0)
         code = lm_source_check(src, e);

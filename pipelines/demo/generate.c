@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <xxhash.h>
 
 #define N_OF(a) ((int)(sizeof(a) / sizeof *(a)))

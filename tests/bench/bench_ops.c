@@ -109,13 +109,14 @@ static void lora_grad(struct bench *b)
 
 static void norm_fwd(struct bench *b)
 {
-    b->dev->ops->rmsnorm_fwd(b->dev, b->b, b->rstd, b->x, b->a, b->table, b->T, b->D, 1e-5f);
+    b->dev->ops->rmsnorm_fwd(b->dev, b->b, b->rstd, b->x, b->x, b->a, b->table, b->T, b->D,
+                             1e-5f);
 }
 
 static void norm_bwd(struct bench *b)
 {
-    b->dev->ops->rmsnorm_bwd(b->dev, b->dx, b->b, NULL, b->a, b->x, b->table, b->rstd, b->T,
-                             b->D);
+    b->dev->ops->rmsnorm_bwd(b->dev, b->dx, b->b, NULL, NULL, b->a, b->x, b->table, b->rstd,
+                             b->T, b->D);
 }
 
 static void rope(struct bench *b)

@@ -55,6 +55,13 @@ static void another_version_is_refused_before_it_is_called(void **state)
     refused(0, ERR_MISMATCH, "is of version 0.0.1, this program of");
 }
 
+static void another_build_is_refused_before_it_is_called(void **state)
+{
+    (void)state;
+    use("stale-cuda.so");
+    refused(0, ERR_MISMATCH, "is of another build");
+}
+
 static void a_device_that_is_not_there_is_an_error(void **state)
 {
     (void)state;
@@ -82,6 +89,7 @@ int main(void)
         cmocka_unit_test(a_missing_plugin_is_named),
         cmocka_unit_test(a_file_that_is_no_library_is_refused),
         cmocka_unit_test(another_version_is_refused_before_it_is_called),
+        cmocka_unit_test(another_build_is_refused_before_it_is_called),
         cmocka_unit_test(a_device_that_is_not_there_is_an_error),
         cmocka_unit_test(a_device_opens_allocates_and_closes),
     };

@@ -661,7 +661,7 @@ static void a_plan_needs_no_weights(void **state)
     assert_true(full.gradients > lora.gradients && full.weights > none.weights);
     assert_true(lora.activations > none.activations);
     assert_true(full.total == full.weights + full.adapter + full.optimizer + full.gradients +
-                                  full.activations);
+                                  full.activations + full.logits);
     free(path);
 }
 

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -50,6 +51,8 @@ struct shape {
     int64_t n[6]; /* sizes; n[5]: 1 / tolerance of bf16, 0 is 128: a rounding or two of 2^-9 */
     double tol;   /* in fp32 */
 };
+
+static bool is_simulated; /* the CUDA plugin is the simulated device */
 
 typedef void op_case(struct run *r, const int64_t *n);
 
@@ -186,20 +189,31 @@ static struct run run_on(struct lm_dev *dev, bool is_bf16, op_case *op, const in
     return r;
 }
 
-/* The CUDA plugin, twice, which must give the same bytes. */
+static double bf16_tolerance(const struct shape *s)
+{
+    return 1.0 / (s->n[5] ? (double)s->n[5] : 128);
+}
+
+/* The CUDA plugin, which must give the same bytes in whatever order the simulated device runs
+ * warps and blocks (a GPU: again). */
 static void check_cuda(const char *name, op_case *op, const struct shape *s,
                        const struct run *ref)
 {
+    static const char *const orders[] = {"forward", "reverse", "1"};
+    enum { N = sizeof orders / sizeof *orders };
     char what[128];
-    struct run got[2];
+    struct run got[N];
     snprintf(what, sizeof what, "%s on cuda, shape %lld %lld %lld %lld", name,
              (long long)s->n[0], (long long)s->n[1], (long long)s->n[2], (long long)s->n[3]);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < N; i++) {
+        setenv("RAISE_SIM_ORDER", orders[i], 1);
         got[i] = run_on(lm_dev_open_cuda(0, NULL), true, op, s->n);
-    check_close(what, &got[0], ref, s->tol + 1.0 / 128);
-    check_same(what, &got[0], &got[1]);
-    run_free(&got[0]);
-    run_free(&got[1]);
+    }
+    check_close(what, &got[0], ref, s->tol + bf16_tolerance(s));
+    for (int i = 1; i < N; i++)
+        check_same(what, &got[0], &got[i]);
+    for (int i = 0; i < N; i++)
+        run_free(&got[i]);
 }
 
 /* One instruction set and precision, with one and with two threads. */
@@ -209,7 +223,6 @@ static void check_device(const char *name, enum cpu_isa isa, enum lm_dtype act, 
     char what[128];
     struct run got[2];
     bool is_bf16 = act == LM_BF16;
-    double bf16 = 1.0 / (s->n[5] ? (double)s->n[5] : 128);
     snprintf(what, sizeof what, "%s on %s%s, shape %lld %lld %lld %lld", name,
              cpu_isa_name(isa), is_bf16 ? " bf16" : "", (long long)s->n[0], (long long)s->n[1],
              (long long)s->n[2], (long long)s->n[3]);
@@ -217,7 +230,7 @@ static void check_device(const char *name, enum cpu_isa isa, enum lm_dtype act, 
         omp_set_num_threads(i + 1);
         got[i] = run_on(lm_dev_open_cpu(act, NULL), is_bf16, op, s->n);
     }
-    check_close(what, &got[0], ref, is_bf16 ? s->tol + bf16 : s->tol);
+    check_close(what, &got[0], ref, is_bf16 ? s->tol + bf16_tolerance(s) : s->tol);
     check_same(what, &got[0], &got[1]);
     run_free(&got[0]);
     run_free(&got[1]);
@@ -321,6 +334,46 @@ static void case_gemm(struct run *r, const int64_t *n)
 OP_TEST(gemm, {{1, 1, 1, 0, 0}, 1e-6}, {{67, 16, 576, 2, 0}, 2e-6}, {{67, 576, 16, 2, 1}, 1e-6},
         {{67, 13, 31, 0, 2}, 1e-6}, {{16, 61, 131, 1, 1}, 2e-6}, {{5, 7, 3, 3, 1}, 1e-6})
 
+/* Several products of one shape; where the device has no such op, one after the other. */
+static void case_gemms(struct run *r, const int64_t *n)
+{
+    const struct lm_ops *f = r->dev->ops;
+    bool is_float = n[4];
+    struct lm_gemms g = {.n = n[0],
+                         .M = n[1],
+                         .N = n[2],
+                         .K = n[3],
+                         .alpha = is_float ? 1 : 0.5f,
+                         .beta = is_float,
+                         .is_ta = is_float,
+                         .is_tb = !is_float,
+                         .is_float = is_float};
+    g.lda = (g.is_ta ? g.M : g.K) + GAP;
+    g.ldb = (g.is_tb ? g.K : g.N) + GAP;
+    g.ldc = g.N;
+    g.step_a = (g.is_ta ? g.K : g.M) * g.lda;
+    g.step_b = (g.is_tb ? g.N : g.K) * g.ldb + GAP;
+    g.step_c = g.M * g.N;
+    size_t size = lm_act_size(r->dev), size_c = is_float ? 4 : size;
+    char *a = random_act(r, g.n * g.step_a), *b = random_act(r, g.n * g.step_b);
+    char *c =
+        is_float ? (void *)random_float(r, g.n * g.step_c) : written(r, g.n * g.step_c, ACT);
+    if (f->gemms) {
+        f->gemms(r->dev, &g, a, b, c);
+        return;
+    }
+    for (int64_t i = 0; i < g.n; i++) {
+        char *ai = a + (size_t)(i * g.step_a) * size, *bi = b + (size_t)(i * g.step_b) * size;
+        void *ci = c + (size_t)(i * g.step_c) * size_c;
+        if (is_float)
+            f->weight_grad(r->dev, ci, ai, g.lda, bi, g.ldb, g.K, g.M, g.N);
+        else
+            f->gemm(r->dev, g.is_ta, g.is_tb, g.M, g.N, g.K, g.alpha, ai, g.lda, bi, g.ldb, 0,
+                    ci, g.ldc);
+    }
+}
+OP_TEST(gemms, {{1, 5, 3, 7, 0}, 1e-6}, {{3, 33, 48, 16, 0}, 2e-6}, {{2, 48, 16, 67, 1}, 2e-6})
+
 static void case_bias(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], N = n[1], ld = N + GAP;
@@ -329,7 +382,8 @@ static void case_bias(struct run *r, const int64_t *n)
     r->dev->ops->bias_fwd(r->dev, y, ld, bias, T, N);
     r->dev->ops->bias_bwd(r->dev, dbias, dy, ld, T, N);
 }
-OP_TEST(bias, {{0, 5}, 1e-6}, {{1, 1}, 1e-6}, {{17, 131}, 1e-6}, {{301, 192}, 4e-6})
+OP_TEST(bias, {{0, 5}, 1e-6}, {{1, 1}, 1e-6}, {{17, 131}, 1e-6}, {{301, 192}, 4e-6},
+        {{9, 2565}, 2e-6})
 
 /* ---- embedding and rows ---- */
 
@@ -343,6 +397,17 @@ static int32_t *indices(struct run *r, int64_t n, int64_t limit, bool is_distinc
     return ids;
 }
 
+/* Tokens by id, then by place. */
+static int32_t *order_of(struct run *r, const int32_t *ids, int64_t T, int64_t V)
+{
+    int32_t *order = buf(r, T, FLOAT, RANDOM), at = 0;
+    for (int32_t id = 0; id < V; id++)
+        for (int32_t t = 0; t < T; t++)
+            if (ids[t] == id)
+                order[at++] = t;
+    return order;
+}
+
 static void case_embed(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], D = n[1], V = n[2];
@@ -351,7 +416,8 @@ static void case_embed(struct run *r, const int64_t *n)
     float *dtable = random_float(r, V * D);
     r->dev->ops->embed_fwd(r->dev, x, random_float(r, V * D), false, ids, T, D);
     r->dev->ops->embed_fwd(r->dev, x2, random_act(r, V * D), true, ids, T, D);
-    r->dev->ops->embed_bwd(r->dev, dtable, random_float(r, T * D), ids, T, D, V);
+    r->dev->ops->embed_bwd(r->dev, dtable, random_float(r, T * D), ids, order_of(r, ids, T, V),
+                           T, D, V);
 }
 OP_TEST(embed, {{1, 1, 1}, 1e-6}, {{300, 131, 7}, 2e-6}, {{97, 576, 41}, 1e-6})
 
@@ -392,16 +458,21 @@ static void case_rmsnorm(struct run *r, const int64_t *n)
 {
     int64_t T = n[0], D = n[1];
     bool has_all = n[2];
+    const struct lm_ops *f = r->dev->ops;
     float *x = random_float(r, T * D), *rstd = written(r, T, FLOAT), *w = random_float(r, D);
     float *dx = random_float(r, T * D), *dw = random_float(r, D);
     void *y = written(r, T * D, ACT), *dy = random_act(r, T * D);
     void *delta = random_act(r, T * D), *copy = written(r, T * D, ACT);
-    r->dev->ops->rmsnorm_fwd(r->dev, y, rstd, x, has_all ? delta : NULL, w, T, D, 1e-5f);
-    r->dev->ops->rmsnorm_bwd(r->dev, dx, has_all ? copy : NULL, has_all ? dw : NULL, dy, x, w,
-                             rstd, T, D);
+    float *sum = written(r, T * D, FLOAT);
+    void *again = written(r, T * D, ACT);
+    f->rmsnorm_fwd(r->dev, y, rstd, x, x, has_all ? delta : NULL, w, T, D, 1e-5f);
+    f->rmsnorm_bwd(r->dev, dx, has_all ? copy : NULL, has_all ? dw : NULL,
+                   has_all ? again : NULL, dy, x, w, rstd, T, D);
+    f->rmsnorm_fwd(r->dev, y, NULL, sum, x, delta, w, T, D, 1e-5f);
 }
 OP_TEST(rmsnorm, {{0, 4, 1}, 1e-6}, {{1, 1, 1}, 1e-6}, {{2, 17, 0}, 2e-6}, {{67, 576, 1}, 2e-6},
-        {{131, 131, 1}, 4e-6}, {{3, 2048, 0}, 2e-6})
+        {{131, 131, 1}, 4e-6}, {{3, 2048, 0}, 2e-6}, {{5, 4096, 1}, 2e-6}, {{2, 8200, 1}, 2e-6},
+        {{2, 17000, 1}, 2e-6})
 
 static void case_headnorm(struct run *r, const int64_t *n)
 {
@@ -454,6 +525,174 @@ OP_TEST(attention, {{1, 1, 1, 1, 1, 32}, 2e-6}, {{10, 3, 2, 1, 5, 32}, 4e-6},
         {{109, 4, 4, 4, 128, 32}, 1e-5}, {{350, 2, 3, 1, 32, 32}, 2e-5},
         {{45, 9, 3, 3, 80, 32}, 1e-5})
 
+/* Sizes and strides that the tensor cores' kernels take, lengths around their tiles. */
+struct packed {
+    int32_t *offsets;
+    int64_t n_seqs, T, H, G, K, ld, ldo; /* q, k, v side by side: stride ld */
+    float scale;
+};
+
+static struct packed pack(struct run *r, const int64_t *n)
+{
+    enum { N_SEQS = 8 };
+    static const int32_t ends[][N_SEQS + 1] = {
+        {0, 1, 1, 1, 1, 1, 1, 1, 1},         {0, 0, 63, 64, 128, 128, 193, 195, 195},
+        {0, 129, 329, 329, 329, 329, 329},   {0, 128, 133, 325, 325, 325, 325, 325, 325},
+        {0, 32, 32, 32, 65, 81, 98, 98, 99}, {0, 0, 0, 0, 0, 0, 0, 0, 311}};
+    static const int64_t n_seqs[] = {8, 8, 2, 3, 8, 8};
+    struct packed p = {.n_seqs = n_seqs[n[0]], .H = n[1], .G = n[2], .K = n[3]};
+    p.offsets = buf(r, N_SEQS + 1, FLOAT, RANDOM);
+    memcpy(p.offsets, ends[n[0]], sizeof ends[0]);
+    p.T = p.offsets[p.n_seqs];
+    p.ld = (p.H + 2 * p.G) * p.K;
+    p.ldo = p.H * p.K + n[4];
+    p.scale = (float)(1 / sqrt((double)p.K));
+    return p;
+}
+
+static void attention_fwd(struct run *r, const struct packed *p, void *out, float *lse,
+                          const char *qkv)
+{
+    const char *k = qkv + (size_t)(p->H * p->K) * lm_act_size(r->dev);
+    const char *v = k + (size_t)(p->G * p->K) * lm_act_size(r->dev);
+    r->dev->ops->attention_fwd(r->dev, out, p->ldo, lse, qkv, p->ld, k, p->ld, v, p->ld,
+                               p->offsets, p->n_seqs, p->T, p->H, p->G, p->K, p->scale);
+}
+
+static void case_attention_fwd(struct run *r, const int64_t *n)
+{
+    struct packed p = pack(r, n);
+    char *qkv = random_act(r, p.T * p.ld);
+    attention_fwd(r, &p, written(r, p.T * p.ldo, ACT), written(r, p.H * p.T, FLOAT), qkv);
+}
+/* Softmax's weights are rounded before they meet v: an error of 2^-9 of the greatest |v|, which
+ * is some three times the output's mean. */
+OP_TEST(attention_fwd, {{0, 1, 1, 64, 0, 64}, 2e-6}, {{0, 4, 1, 128, 8, 64}, 2e-6},
+        {{1, 9, 3, 64, 0, 64}, 1e-5}, {{1, 8, 1, 128, 0, 64}, 1e-5},
+        {{2, 4, 1, 64, 8, 64}, 1e-5}, {{2, 3, 3, 128, 0, 64}, 1e-5},
+        {{3, 8, 1, 64, 0, 64}, 1e-5}, {{4, 3, 1, 128, 0, 64}, 1e-5},
+        {{5, 2, 2, 64, 0, 64}, 1e-5}, {{5, 2, 1, 128, 16, 64}, 1e-5})
+
+/* The o that backward gets is not forward's, so that do.v - do.o does not cancel. p and ds
+ * are rounded before the products that sum them. */
+static void case_attention_bwd(struct run *r, const int64_t *n)
+{
+    struct packed p = pack(r, n);
+    size_t size = lm_act_size(r->dev), q_bytes = (size_t)(p.H * p.K) * size;
+    size_t k_bytes = (size_t)(p.G * p.K) * size;
+    char *qkv = random_act(r, p.T * p.ld), *k = qkv + q_bytes, *v = k + k_bytes;
+    char *dq = written(r, p.T * p.ld, ACT), *dk = dq + q_bytes, *dv = dk + k_bytes;
+    void *o = written(r, p.T * p.ldo, ACT), *dout = random_act(r, p.T * p.ldo);
+    float *lse = written(r, p.H * p.T, FLOAT), *delta = written(r, p.H * p.T, FLOAT);
+    attention_fwd(r, &p, o, lse, qkv);
+    r->dev->ops->sync(r->dev); /* the host writes o now */
+    for (int64_t i = 0; i < p.T * p.ldo; i++)
+        put(r, o, i, size, ACT, 0.25f * (float)rng_normal(&r->rng));
+    r->dev->ops->attention_bwd(r->dev, dq, dk, dv, delta, dout, o, p.ldo, lse, qkv, p.ld, k,
+                               p.ld, v, p.ld, p.offsets, p.n_seqs, p.T, p.H, p.G, p.K, p.scale);
+}
+OP_TEST(attention_bwd, {{0, 1, 1, 64, 0, 32}, 2e-6}, {{0, 4, 1, 128, 8, 32}, 2e-6},
+        {{1, 9, 3, 64, 0, 32}, 1e-5}, {{1, 8, 1, 128, 0, 32}, 1e-5},
+        {{2, 4, 1, 64, 8, 32}, 1e-5}, {{2, 3, 3, 128, 0, 32}, 1e-5},
+        {{3, 8, 1, 64, 0, 32}, 1e-5}, {{4, 3, 1, 128, 0, 32}, 1e-5},
+        {{5, 2, 2, 64, 0, 32}, 1e-5}, {{5, 2, 1, 128, 16, 32}, 1e-5})
+
+/* ---- NaN ---- */
+
+enum { NAN_ROW = 40, NAN_SEQ = 70 }; /* of one of two sequences of NAN_SEQ rows */
+
+/* NaN in one row of q, k, v or dout. */
+static struct run run_nan(struct lm_dev *dev, int which, int64_t K)
+{
+    struct run r = {.dev = dev, .is_bf16 = true};
+    struct packed p = {.n_seqs = 2,
+                       .T = 2 * NAN_SEQ,
+                       .H = 2,
+                       .G = 2,
+                       .K = K,
+                       .ld = 6 * K,
+                       .ldo = 2 * K,
+                       .scale = 0.125f};
+    assert_non_null(dev);
+    rng_init(&r.rng, 7, 7);
+    p.offsets = buf(&r, 3, FLOAT, RANDOM);
+    for (int i = 0; i < 3; i++)
+        p.offsets[i] = i * NAN_SEQ;
+    char *qkv = random_act(&r, p.T * p.ld), *dout = random_act(&r, p.T * p.ldo);
+    char *dq = written(&r, p.T * p.ld, ACT), *out = written(&r, p.T * p.ldo, ACT);
+    float *lse = written(&r, p.H * p.T, FLOAT), *delta = written(&r, p.H * p.T, FLOAT);
+    size_t size = lm_act_size(dev), step = (size_t)(2 * K) * size;
+    if (which == 3)
+        put(&r, dout, NAN_ROW * p.ldo + 5, size, ACT, NAN);
+    else
+        put(&r, qkv, NAN_ROW * p.ld + which * 2 * K + 5, size, ACT, NAN);
+    attention_fwd(&r, &p, out, lse, qkv);
+    dev->ops->attention_bwd(dev, dq, dq + step, dq + 2 * step, delta, dout, out, p.ldo, lse,
+                            qkv, p.ld, qkv + step, p.ld, qkv + 2 * step, p.ld, p.offsets, 2,
+                            p.T, p.H, p.G, K, p.scale);
+    return r;
+}
+
+/* What is NaN on the reference is NaN; the other sequence, the buffers' second half, is not. */
+static void check_nan(int which, int64_t K, const struct run *got, const struct run *want)
+{
+    for (int k = 3; k < got->n_bufs; k++)
+        for (int64_t i = 0; i < got->bufs[k].n; i++) {
+            bool is_other = k < 5 ? i >= got->bufs[k].n / 2 : i % (2 * NAN_SEQ) >= NAN_SEQ;
+            if (isnan(value(&want->bufs[k], i)) && !isnan(value(&got->bufs[k], i)))
+                fail_msg("input %d, K %d: NaN lost in buffer %d[%d]", which, (int)K, k, (int)i);
+            if (is_other && isnan(value(&got->bufs[k], i)))
+                fail_msg("input %d, K %d: NaN in buffer %d[%d]", which, (int)K, k, (int)i);
+        }
+}
+
+static void nan_reaches_what_depends_on_it(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 4; which++)
+        for (int64_t K = 64; K <= 128; K += 32) { /* 96: not on the tensor cores */
+            struct run want = run_nan(lm_dev_open_ref(), which, K);
+            struct run got = run_nan(lm_dev_open_cuda(0, NULL), which, K);
+            got.dev->ops->sync(got.dev);
+            check_nan(which, K, &got, &want);
+            run_free(&want);
+            run_free(&got);
+        }
+}
+
+/* ---- addresses ---- */
+
+/* Zeros that end where memory that may not be touched begins. */
+static void *at_the_edge(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), n = (bytes + page - 1) / page * page;
+    char *p = mmap(NULL, n + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mprotect(p + n, page, PROT_NONE), 0);
+    return p + n - bytes;
+}
+
+static void attention_reads_no_row_too_many(void **state)
+{
+    enum { T = 65, H = 2, K = 64 };
+    static int32_t off[] = {0, 1, T};
+    (void)state;
+    if (!is_simulated)
+        return; /* the GPU would have to see these addresses */
+    struct lm_dev *d = lm_dev_open_cuda(0, NULL);
+    assert_non_null(d);
+    char *x[9];
+    for (int i = 0; i < 9; i++)
+        x[i] = at_the_edge(i < 2 ? T * H * sizeof(float) : T * H * K * 2);
+    float *lse = (float *)(void *)x[0], *delta = (float *)(void *)x[1];
+    d->ops->attention_fwd(d, x[2], H * K, lse, x[3], H * K, x[4], H * K, x[5], H * K, off, 2, T,
+                          H, H, K, 1);
+    d->ops->attention_bwd(d, x[6], x[7], x[8], delta, x[2], x[2], H * K, lse, x[3], H * K, x[4],
+                          H * K, x[5], H * K, off, 2, T, H, H, K, 1);
+    assert_true(lse[0] == 0 && delta[0] == 0);
+    lm_dev_close(d);
+}
+
 /* ---- activation, loss, optimiser ---- */
 
 static void case_swiglu(struct run *r, const int64_t *n)
@@ -483,7 +722,7 @@ static void case_xent(struct run *r, const int64_t *n)
         r->dev->ops->xent(r->dev, loss2, z, z, targets, T, V, 0.25f); /* in place */
 }
 OP_TEST(xent, {{1, 1, 1}, 1e-6}, {{5, 13, 4}, 2e-6}, {{3, 5003, 1}, 1e-6},
-        {{7, 1024, 40}, 4e-6})
+        {{7, 1024, 40}, 4e-6}, {{3, 8200, 4}, 4e-6})
 
 static void case_adamw(struct run *r, const int64_t *n)
 {
@@ -496,7 +735,7 @@ static void case_adamw(struct run *r, const int64_t *n)
     h.step++;
     r->dev->ops->adamw(r->dev, p, m, v, g, n[0], &h);
 }
-OP_TEST(adamw, {{1, 1}, 2e-6}, {{1000, 7}, 2e-6}, {{40001, 1000}, 2e-6})
+OP_TEST(adamw, {{1, 1}, 2e-6}, {{1000, 7}, 2e-6}, {{40001, 1000}, 2e-6}, {{4096, 3}, 2e-6})
 
 static void case_memory(struct run *r, const int64_t *n)
 {
@@ -516,7 +755,7 @@ static void case_memory(struct run *r, const int64_t *n)
     if (n[1])
         *(float *)(void *)sum = 0; /* the low half of a double is noise as a float */
 }
-OP_TEST(memory, {{1, 1}, 1e-6}, {{33, 1}, 1e-6}, {{700001, 1}, 1e-6})
+OP_TEST(memory, {{1, 1}, 1e-6}, {{33, 1}, 1e-6}, {{700001, 1}, 1e-6}, {{4096, 1}, 1e-6})
 
 /* ---- values that are hard ---- */
 
@@ -584,6 +823,7 @@ static void choose_cuda_plugin(void)
     path[n > 0 ? n : 0] = '\0';
     char *slash = strrchr(path, '/');
     strcpy(slash ? slash + 1 : path, "host-cuda.so");
+    is_simulated = !getenv("RAISE_CUDA_PLUGIN");
     setenv("RAISE_CUDA_PLUGIN", path, 0);
     setenv("RAISE_CUDA_MANAGED", "1", 1);
 }
@@ -593,12 +833,29 @@ int main(void)
     choose_cuda_plugin();
 #define UNIT(op) cmocka_unit_test(op##_matches_the_reference)
     const struct CMUnitTest tests[] = {
-        UNIT(linear_fwd), UNIT(linear_bwd),   UNIT(weight_grad),
-        UNIT(gemm),       UNIT(bias),         UNIT(embed),
-        UNIT(rows),       UNIT(segment_mean), UNIT(rmsnorm),
-        UNIT(headnorm),   UNIT(rope),         UNIT(attention),
-        UNIT(swiglu),     UNIT(xent),         UNIT(adamw),
-        UNIT(memory),     UNIT(extremes),     cmocka_unit_test(the_exponential_is_accurate),
+        UNIT(linear_fwd),
+        UNIT(linear_bwd),
+        UNIT(weight_grad),
+        UNIT(gemm),
+        UNIT(gemms),
+        UNIT(bias),
+        UNIT(embed),
+        UNIT(rows),
+        UNIT(segment_mean),
+        UNIT(rmsnorm),
+        UNIT(headnorm),
+        UNIT(rope),
+        UNIT(attention),
+        UNIT(attention_fwd),
+        UNIT(attention_bwd),
+        cmocka_unit_test(nan_reaches_what_depends_on_it),
+        cmocka_unit_test(attention_reads_no_row_too_many),
+        UNIT(swiglu),
+        UNIT(xent),
+        UNIT(adamw),
+        UNIT(memory),
+        UNIT(extremes),
+        cmocka_unit_test(the_exponential_is_accurate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,7 +83,7 @@ static void rmsnorm(struct problem *p, const float *x, float *y)
 {
     float in[NORM_T * NORM_D], rstd[NORM_T]; /* x, then w behind it */
     memcpy(in, x, sizeof in);
-    p->dev->ops->rmsnorm_fwd(p->dev, y, rstd, in, NULL, x + NORM_T * NORM_D, NORM_T, NORM_D,
+    p->dev->ops->rmsnorm_fwd(p->dev, y, rstd, in, in, NULL, x + NORM_T * NORM_D, NORM_T, NORM_D,
                              1e-5f);
 }
 
@@ -95,8 +95,8 @@ static void rmsnorm_gradient(void **state)
     setup(&p, NORM_T * NORM_D + NORM_D, NORM_T * NORM_D);
     p.f = rmsnorm;
     float *w = p.x + NORM_T * NORM_D;
-    p.dev->ops->rmsnorm_fwd(p.dev, y, rstd, p.x, NULL, w, NORM_T, NORM_D, 1e-5f);
-    p.dev->ops->rmsnorm_bwd(p.dev, p.dx, NULL, p.dx + NORM_T * NORM_D, p.u, p.x, w, rstd,
+    p.dev->ops->rmsnorm_fwd(p.dev, y, rstd, p.x, p.x, NULL, w, NORM_T, NORM_D, 1e-5f);
+    p.dev->ops->rmsnorm_bwd(p.dev, p.dx, NULL, p.dx + NORM_T * NORM_D, NULL, p.u, p.x, w, rstd,
                             NORM_T, NORM_D);
     check(&p);
 }
@@ -289,7 +289,7 @@ static void linear_gradient(void **state)
     check(&p);
 }
 
-static const int32_t ids[] = {2, 0, 2, 1};
+static const int32_t ids[] = {2, 0, 2, 1}, order[] = {1, 3, 0, 2};
 
 static void embed(struct problem *p, const float *x, float *y)
 {
@@ -375,7 +375,7 @@ static void embed_gradient(void **state)
     struct problem p;
     setup(&p, 3 * 5, 4 * 5);
     p.f = embed;
-    p.dev->ops->embed_bwd(p.dev, p.dx, p.u, ids, 4, 5, 3);
+    p.dev->ops->embed_bwd(p.dev, p.dx, p.u, ids, order, 4, 5, 3);
     check(&p);
 }
 

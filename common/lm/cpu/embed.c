@@ -44,9 +44,9 @@ void CPU_OP(embed_fwd)(struct lm_dev *d, float *x, const void *table, bool is_ac
 }
 
 void CPU_OP(embed_bwd)(struct lm_dev *d, float *dtable, const float *dx, const int32_t *ids,
-                       int64_t T, int64_t D, int64_t V)
+                       const int32_t *order, int64_t T, int64_t D, int64_t V)
 {
-    (void)d, (void)V;
+    (void)d, (void)order, (void)V;
     enum { COLUMNS = 64 };
 #pragma omp parallel for schedule(static) if (T * D > CPU_SERIAL)
     for (int64_t first = 0; first < D; first += COLUMNS) {

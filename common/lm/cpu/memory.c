@@ -16,7 +16,7 @@ struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e)
     struct cpu_priv *p = mem_zalloc(1, sizeof *p);
     p->ops = cpu_ops;
     p->ops.name = name;
-    *d = (struct lm_dev){&p->ops, CPU_ACT_BF16 ? LM_BF16 : LM_F32, p};
+    *d = (struct lm_dev){.ops = &p->ops, .act = CPU_ACT_BF16 ? LM_BF16 : LM_F32, .priv = p};
 #if CPU_ACT_BF16
     if (CPU_SYM(cpu_dnnl_open)(p, e) < 0) {
         CPU_SYM(cpu_close)(d);

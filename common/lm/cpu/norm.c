@@ -23,13 +23,13 @@ static float *zeroed_chunks(struct lm_dev *d, int64_t n)
     return p;
 }
 
-static float add_and_sumsq(float *x, const act *delta, int64_t D)
+static float add_and_sumsq(float *x, const float *from, const act *delta, int64_t D)
 {
     float sum = 0;
     if (delta) {
 #pragma omp simd reduction(+ : sum)
         for (int64_t i = 0; i < D; i++) {
-            float v = x[i] + act_get(delta[i]);
+            float v = from[i] + act_get(delta[i]);
             x[i] = v;
             sum += v * v;
         }
@@ -42,14 +42,16 @@ static float add_and_sumsq(float *x, const act *delta, int64_t D)
 }
 
 void CPU_OP(rmsnorm_fwd)(struct lm_dev *d, void *y_act, float *rstd, float *x,
-                         const void *delta_act, const float *w, int64_t T, int64_t D, float eps)
+                         const float *from, const void *delta_act, const float *w, int64_t T,
+                         int64_t D, float eps)
 {
     (void)d;
 #pragma omp parallel for schedule(static) if (T * D > CPU_SERIAL)
     for (int64_t t = 0; t < T; t++) {
         float *row = x + t * D;
         act *y = (act *)y_act + t * D;
-        float sum = add_and_sumsq(row, delta_act ? (const act *)delta_act + t * D : NULL, D);
+        float sum = add_and_sumsq(row, from + t * D,
+                                  delta_act ? (const act *)delta_act + t * D : NULL, D);
         float r = 1 / sqrtf(sum / (float)D + eps);
 #pragma omp simd
         for (int64_t i = 0; i < D; i++)
@@ -60,8 +62,8 @@ void CPU_OP(rmsnorm_fwd)(struct lm_dev *d, void *y_act, float *rstd, float *x,
 }
 
 /* One row of rmsnorm_bwd; dw, if not NULL, gets this row's share. */
-static void rmsnorm_bwd_row(float *dx, act *copy, float *dw, const act *dy, const float *x,
-                            const float *w, float r, int64_t D)
+static void rmsnorm_bwd_row(float *dx, act *copy, float *dw, act *y, const act *dy,
+                            const float *x, const float *w, float r, int64_t D)
 {
     float dot = 0;
 #pragma omp simd reduction(+ : dot)
@@ -79,9 +81,13 @@ static void rmsnorm_bwd_row(float *dx, act *copy, float *dw, const act *dy, cons
 #pragma omp simd
         for (int64_t i = 0; i < D; i++)
             copy[i] = act_put(dx[i]);
+    if (y)
+#pragma omp simd
+        for (int64_t i = 0; i < D; i++)
+            y[i] = act_put(x[i] * r * w[i]);
 }
 
-void CPU_OP(rmsnorm_bwd)(struct lm_dev *d, float *dx, void *dx_act, float *dw,
+void CPU_OP(rmsnorm_bwd)(struct lm_dev *d, float *dx, void *dx_act, float *dw, void *y_act,
                          const void *dy_act, const float *x, const float *w, const float *rstd,
                          int64_t T, int64_t D)
 {
@@ -90,8 +96,8 @@ void CPU_OP(rmsnorm_bwd)(struct lm_dev *d, float *dx, void *dx_act, float *dw,
     for (int64_t c = 0; c < N_CHUNKS; c++)
         for (int64_t t = T * c / N_CHUNKS; t < T * (c + 1) / N_CHUNKS; t++)
             rmsnorm_bwd_row(dx + t * D, dx_act ? (act *)dx_act + t * D : NULL,
-                            dw ? chunks + c * D : NULL, (const act *)dy_act + t * D, x + t * D,
-                            w, rstd[t], D);
+                            dw ? chunks + c * D : NULL, y_act ? (act *)y_act + t * D : NULL,
+                            (const act *)dy_act + t * D, x + t * D, w, rstd[t], D);
     if (dw)
         reduce_chunks(dw, chunks, D);
 }

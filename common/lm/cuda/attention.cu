@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Causal attention within each sequence, for any head size: one block a row and head, which
- * goes over the row's keys (or the key's rows) in chunks. Products are summed in float. */
-#include "lm/cuda/cuda.h"
+ * Causal attention within each sequence. The kernels here are for any head size: one block a
+ * row and head, which goes over the row's keys (or the key's rows) in chunks. Products are
+ * summed in float. What the tensor cores' kernels can do, they do. */
+#include "lm/cuda/attention.h"
 
 static constexpr int64_t CHUNK = 128, MAX_K = 1024;
 static constexpr unsigned THREADS = 128;
@@ -27,14 +28,6 @@ __device__ static float dot(const act_t *a, const act_t *b, int64_t n)
         sum += act_to_float(a[i]) * act_to_float(b[i]);
     return sum;
 }
-
-struct attention {
-    const act_t *q, *k, *v, *o, *dout;
-    int64_t ldq, ldk, ldv, ldo;
-    const int32_t *offsets;
-    int64_t n_seqs, T, H, G, K;
-    float scale;
-};
 
 __global__ static void fwd_kernel(act_t *o, float *lse, struct attention a)
 {
@@ -166,7 +159,7 @@ void cuda_attention_fwd(struct lm_dev *d, void *o, int64_t ldo, float *lse, cons
                           G,
                           K,
                           scale};
-    if (has_work(d, T, K))
+    if (has_work(d, T, K) && !attention_fwd_tensor(state_of(d), (act_t *)o, lse, &a))
         LAUNCH(state_of(d), fwd_kernel, ((unsigned)T, (unsigned)H), THREADS, (act_t *)o, lse,
                a);
 }
@@ -193,7 +186,8 @@ void cuda_attention_bwd(struct lm_dev *d, void *dq, void *dk, void *dv, float *d
                           G,
                           K,
                           scale};
-    if (!has_work(d, T, K))
+    if (!has_work(d, T, K) || attention_bwd_tensor(state_of(d), (act_t *)dq, (act_t *)dk,
+                                                   (act_t *)dv, delta, lse, &a))
         return;
     LAUNCH(state_of(d), dq_kernel, ((unsigned)T, (unsigned)H), THREADS, (act_t *)dq, delta, lse,
            a);

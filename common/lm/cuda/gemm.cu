@@ -11,9 +11,9 @@ struct lm_matrix {
     int64_t n_out, n_in;
 };
 
-/* c[M, N] = alpha op(a) op(b) + beta c, row major */
+/* c_i[M, N] = alpha op(a_i) op(b_i) + beta c_i, row major, i < n_batch */
 struct product {
-    int64_t M, N, K, lda, ldb, ldc;
+    int64_t M, N, K, lda, ldb, ldc, n_batch, step_a, step_b, step_c;
     int32_t is_ta, is_tb, is_float; /* is_float: c is float, else bf16 */
     int32_t align_a, align_b, align_c;
 };
@@ -40,6 +40,9 @@ template <class C>
 __global__ static void plain_kernel(C *c, const act_t *a, const act_t *b, struct product p,
                                     float alpha, float beta)
 {
+    a += blockIdx.y * p.step_a;
+    b += blockIdx.y * p.step_b;
+    c += blockIdx.y * p.step_c;
     for (int64_t e = first(); e < p.M * p.N; e += stride()) {
         int64_t i = e / p.N, j = e % p.N;
         float sum = 0;
@@ -66,17 +69,21 @@ static bool fast(struct cuda_state *, const struct product *, float, const void 
 }
 #else
 
-enum { N_PLANS = 1024 };
+/* The number of tokens is another one in each step, and asking for an algorithm takes tens of
+ * microseconds, for some forty products a step. So it is asked for a rounded number, in steps
+ * of an eighth of its power of two, and serves all numbers that round to it: which algorithm a
+ * product gets depends on its own shape only, not on what came before. One that cannot do the
+ * true number is replaced by one asked for that. */
+enum { N_PLANS = 4096, N_PROBES = 8 };
 struct plan {
     struct product key;
     cublasLtMatmulDesc_t op;
-    cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algo;
     bool is_set, has_algo;
 };
 struct gemm_cache {
     cublasLtHandle_t handle;
-    struct plan plans[N_PLANS]; /* by hash; a newcomer replaces */
+    struct plan plans[N_PLANS];
 };
 
 int gemm_open(struct cuda_state *s, struct err *e)
@@ -95,12 +102,6 @@ static void plan_clear(struct plan *p)
 {
     if (p->op)
         cublasLtMatmulDescDestroy(p->op);
-    if (p->a)
-        cublasLtMatrixLayoutDestroy(p->a);
-    if (p->b)
-        cublasLtMatrixLayoutDestroy(p->b);
-    if (p->c)
-        cublasLtMatrixLayoutDestroy(p->c);
     memset(p, 0, sizeof *p);
 }
 
@@ -131,39 +132,61 @@ static bool set_preferences(cublasLtMatmulPreference_t pref, const struct produc
 #undef SET
 }
 
+struct layouts {
+    cublasLtMatrixLayoutOpaque_t a, b, c;
+};
+
+static bool lay_out(cublasLtMatrixLayoutOpaque_t *l, cudaDataType_t type, int64_t rows,
+                    int64_t cols, int64_t ld, int64_t step, const struct product *k)
+{
+    int32_t n = (int32_t)k->n_batch;
+    return cublasLtMatrixLayoutInit(l, type, (uint64_t)rows, (uint64_t)cols, ld) ==
+               CUBLAS_STATUS_SUCCESS &&
+           (n == 1 ||
+            (cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &n,
+                                              sizeof n) == CUBLAS_STATUS_SUCCESS &&
+             cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                              &step, sizeof step) == CUBLAS_STATUS_SUCCESS));
+}
+
 /* cuBLAS is column major: c^T [N, M] = op(b)^T op(a)^T, so its A is our b. */
+static bool lay_out_all(struct layouts *l, const struct product *k)
+{
+    return lay_out(&l->a, CUDA_R_16BF, k->is_tb ? k->K : k->N, k->is_tb ? k->N : k->K, k->ldb,
+                   k->step_b, k) &&
+           lay_out(&l->b, CUDA_R_16BF, k->is_ta ? k->M : k->K, k->is_ta ? k->K : k->M, k->lda,
+                   k->step_a, k) &&
+           lay_out(&l->c, k->is_float ? CUDA_R_32F : CUDA_R_16BF, k->N, k->M, k->ldc, k->step_c,
+                   k);
+}
+
 static bool describe(struct plan *p)
 {
     const struct product *k = &p->key;
     cublasOperation_t op_a = k->is_tb ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t op_b = k->is_ta ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cudaDataType_t type = k->is_float ? CUDA_R_32F : CUDA_R_16BF;
-    uint64_t n = (uint64_t)k->N, m = (uint64_t)k->M, d = (uint64_t)k->K;
     return cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
                CUBLAS_STATUS_SUCCESS &&
            cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &op_a,
                                           sizeof op_a) == CUBLAS_STATUS_SUCCESS &&
            cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSB, &op_b,
-                                          sizeof op_b) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&p->a, CUDA_R_16BF, k->is_tb ? d : n, k->is_tb ? n : d,
-                                      k->ldb) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&p->b, CUDA_R_16BF, k->is_ta ? m : d, k->is_ta ? d : m,
-                                      k->lda) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutCreate(&p->c, type, n, m, k->ldc) == CUBLAS_STATUS_SUCCESS;
+                                          sizeof op_b) == CUBLAS_STATUS_SUCCESS;
 }
 
 static void plan_make(struct gemm_cache *g, struct plan *p, const struct product *key)
 {
+    struct layouts l;
     plan_clear(p);
     p->key = *key;
     p->is_set = true;
     cublasLtMatmulPreference_t pref = NULL;
-    if (!describe(p) || cublasLtMatmulPreferenceCreate(&pref) != CUBLAS_STATUS_SUCCESS)
+    if (!describe(p) || !lay_out_all(&l, key) ||
+        cublasLtMatmulPreferenceCreate(&pref) != CUBLAS_STATUS_SUCCESS)
         return;
     cublasLtMatmulHeuristicResult_t found;
     int n = 0;
     if (set_preferences(pref, key) &&
-        cublasLtMatmulAlgoGetHeuristic(g->handle, p->op, p->a, p->b, p->c, p->c, pref, 1,
+        cublasLtMatmulAlgoGetHeuristic(g->handle, p->op, &l.a, &l.b, &l.c, &l.c, pref, 1,
                                        &found, &n) == CUBLAS_STATUS_SUCCESS &&
         n == 1 && found.state == CUBLAS_STATUS_SUCCESS) {
         p->algo = found.algo;
@@ -177,19 +200,50 @@ static struct plan *plan_for(struct gemm_cache *g, const struct product *key)
     uint64_t hash = 1469598103934665603u;
     for (size_t i = 0; i < sizeof *key; i++)
         hash = (hash ^ ((const unsigned char *)key)[i]) * 1099511628211u;
-    struct plan *p = &g->plans[(hash ^ hash >> 32) % N_PLANS];
-    if (!p->is_set || memcmp(&p->key, key, sizeof *key) != 0)
-        plan_make(g, p, key);
+    hash ^= hash >> 32;
+    struct plan *p = &g->plans[hash % N_PLANS];
+    for (uint64_t i = 0; i < N_PROBES; i++) {
+        struct plan *q = &g->plans[(hash + i) % N_PLANS];
+        if (q->is_set && memcmp(&q->key, key, sizeof *key) == 0)
+            return q;
+        if (!q->is_set) {
+            p = q;
+            break;
+        }
+    }
+    plan_make(g, p, key); /* where all probed places are taken, the first is */
     return p;
+}
+
+/* Up to the next of eight steps between powers of two. */
+static int64_t rounded(int64_t n)
+{
+    int64_t step = 64;
+    while (step * 16 <= n)
+        step *= 2;
+    return (n + step - 1) / step * step;
+}
+
+static bool run_plan(struct cuda_state *s, const struct plan *p, const struct product *key,
+                     float alpha, const void *a, const void *b, float beta, void *c)
+{
+    struct layouts l;
+    return p->has_algo && lay_out_all(&l, key) &&
+           cublasLtMatmul(s->gemm->handle, p->op, &alpha, b, &l.a, a, &l.b, &beta, c, &l.c, c,
+                          &l.c, &p->algo, s->workspace, WORKSPACE,
+                          s->stream) == CUBLAS_STATUS_SUCCESS;
 }
 
 static bool fast(struct cuda_state *s, const struct product *key, float alpha, const void *a,
                  const void *b, float beta, void *c)
 {
-    struct plan *p = plan_for(s->gemm, key);
-    return p->has_algo && cublasLtMatmul(s->gemm->handle, p->op, &alpha, b, p->a, a, p->b,
-                                         &beta, c, p->c, c, p->c, &p->algo, s->workspace,
-                                         WORKSPACE, s->stream) == CUBLAS_STATUS_SUCCESS;
+    struct product near = *key;
+    int64_t *n_tokens = key->is_ta ? &near.K : &near.M;
+    *n_tokens = rounded(*n_tokens);
+    if (run_plan(s, plan_for(s->gemm, &near), key, alpha, a, b, beta, c))
+        return true;
+    return memcmp(&near, key, sizeof near) != 0 &&
+           run_plan(s, plan_for(s->gemm, key), key, alpha, a, b, beta, c);
 }
 #endif
 
@@ -206,18 +260,22 @@ static void multiply(struct lm_dev *d, struct product p, float alpha, const void
     struct cuda_state *s = state_of(d);
     if (!p.M || !p.N)
         return;
+    p.n_batch = p.n_batch ? p.n_batch : 1;
     p.align_a = alignment(a);
     p.align_b = alignment(b);
     p.align_c = alignment(c);
-    if (p.K && fast(s, &p, alpha, a, b, beta, c))
+    if (p.K && fast(s, &p, alpha, a, b, beta, c)) {
+        s->n_launches++;
         return;
-    unsigned n = blocks(p.M * p.N, BLOCK);
+    }
+    s->n_plain++;
+    unsigned n = blocks(p.M * p.N, BLOCK), n_batch = (unsigned)p.n_batch;
     if (p.is_float)
-        LAUNCH(s, plain_kernel<float>, (n), BLOCK, (float *)c, (const act_t *)a,
-               (const act_t *)b, p, alpha, beta);
+        RUN(s, plain_kernel<float>, (n, n_batch), BLOCK, (float *)c, (const act_t *)a,
+            (const act_t *)b, p, alpha, beta);
     else
-        LAUNCH(s, plain_kernel<act_t>, (n), BLOCK, (act_t *)c, (const act_t *)a,
-               (const act_t *)b, p, alpha, beta);
+        RUN(s, plain_kernel<act_t>, (n, n_batch), BLOCK, (act_t *)c, (const act_t *)a,
+            (const act_t *)b, p, alpha, beta);
 }
 
 struct lm_matrix *cuda_matrix_new(struct lm_dev *d, const float *w, int64_t n_out, int64_t n_in,
@@ -248,31 +306,52 @@ void cuda_matrix_free(struct lm_dev *d, struct lm_matrix *m)
     free(m);
 }
 
+const void *cuda_matrix_act(const struct lm_matrix *m)
+{
+    return m->w;
+}
+
+static struct product product(int64_t M, int64_t N, int64_t K, int64_t lda, int64_t ldb,
+                              int64_t ldc)
+{
+    struct product p = {};
+    p.M = M;
+    p.N = N;
+    p.K = K;
+    p.lda = lda;
+    p.ldb = ldb;
+    p.ldc = ldc;
+    return p;
+}
+
 void cuda_linear_fwd(struct lm_dev *d, void *y, int64_t ldy, const void *x, int64_t ldx,
                      const struct lm_matrix *m, int64_t T, bool is_accumulated)
 {
-    struct product p = {T, m->n_out, m->n_in, ldx, m->n_in, ldy, 0, 1, 0, 0, 0, 0};
+    struct product p = product(T, m->n_out, m->n_in, ldx, m->n_in, ldy);
+    p.is_tb = 1;
     multiply(d, p, 1, x, m->w, is_accumulated ? 1.0f : 0, y);
 }
 
 void cuda_linear_bwd(struct lm_dev *d, void *dx, int64_t lddx, const void *dy, int64_t lddy,
                      const struct lm_matrix *m, int64_t T, bool is_accumulated)
 {
-    struct product p = {T, m->n_in, m->n_out, lddy, m->n_in, lddx, 0, 0, 0, 0, 0, 0};
+    struct product p = product(T, m->n_in, m->n_out, lddy, m->n_in, lddx);
     multiply(d, p, 1, dy, m->w, is_accumulated ? 1.0f : 0, dx);
 }
 
 void cuda_linear_fwd_f32(struct lm_dev *d, float *y, int64_t ldy, const void *x, int64_t ldx,
                          const struct lm_matrix *m, int64_t T)
 {
-    struct product p = {T, m->n_out, m->n_in, ldx, m->n_in, ldy, 0, 1, 1, 0, 0, 0};
+    struct product p = product(T, m->n_out, m->n_in, ldx, m->n_in, ldy);
+    p.is_tb = p.is_float = 1;
     multiply(d, p, 1, x, m->w, 0, y);
 }
 
 void cuda_weight_grad(struct lm_dev *d, float *dw, const void *dy, int64_t lddy, const void *x,
                       int64_t ldx, int64_t T, int64_t n_out, int64_t n_in)
 {
-    struct product p = {n_out, n_in, T, lddy, ldx, n_in, 1, 0, 1, 0, 0, 0};
+    struct product p = product(n_out, n_in, T, lddy, ldx, n_in);
+    p.is_ta = p.is_float = 1;
     multiply(d, p, 1, dy, x, 1, dw);
 }
 
@@ -280,6 +359,22 @@ void cuda_gemm(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N, i
                float alpha, const void *a, int64_t lda, const void *b, int64_t ldb, float beta,
                void *c, int64_t ldc)
 {
-    struct product p = {M, N, K, lda, ldb, ldc, is_ta, is_tb, 0, 0, 0, 0};
+    struct product p = product(M, N, K, lda, ldb, ldc);
+    p.is_ta = is_ta;
+    p.is_tb = is_tb;
     multiply(d, p, alpha, a, b, beta, c);
+}
+
+void cuda_gemms(struct lm_dev *d, const struct lm_gemms *g, const void *a, const void *b,
+                void *c)
+{
+    struct product p = product(g->M, g->N, g->K, g->lda, g->ldb, g->ldc);
+    p.n_batch = g->n;
+    p.step_a = g->step_a;
+    p.step_b = g->step_b;
+    p.step_c = g->step_c;
+    p.is_ta = g->is_ta;
+    p.is_tb = g->is_tb;
+    p.is_float = g->is_float;
+    multiply(d, p, g->alpha, a, b, g->beta, c);
 }

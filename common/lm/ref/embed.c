@@ -29,9 +29,9 @@ void ref_embed_fwd(struct lm_dev *d, float *x, const void *table, bool is_act,
 }
 
 void ref_embed_bwd(struct lm_dev *d, float *dtable, const float *dx, const int32_t *ids,
-                   int64_t T, int64_t D, int64_t V)
+                   const int32_t *order, int64_t T, int64_t D, int64_t V)
 {
-    (void)V;
+    (void)order, (void)V;
     ref_scatter_rows(d, dtable, dx, ids, T, D);
 }
 

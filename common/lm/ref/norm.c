@@ -29,14 +29,14 @@ static double row_dot(const float *dy, const float *w, const float *x, int64_t n
     return sum;
 }
 
-void ref_rmsnorm_fwd(struct lm_dev *d, void *y_act, float *rstd, float *x,
+void ref_rmsnorm_fwd(struct lm_dev *d, void *y_act, float *rstd, float *x, const float *from,
                      const void *delta_act, const float *w, int64_t T, int64_t D, float eps)
 {
     (void)d;
     float *y = y_act;
     const float *delta = delta_act;
     for (int64_t i = 0; delta && i < T * D; i++)
-        x[i] += delta[i];
+        x[i] = from[i] + delta[i];
     for (int64_t t = 0; t < T; t++) {
         double r = row_rstd(x + t * D, D, eps);
         for (int64_t i = 0; i < D; i++)
@@ -46,12 +46,13 @@ void ref_rmsnorm_fwd(struct lm_dev *d, void *y_act, float *rstd, float *x,
     }
 }
 
-void ref_rmsnorm_bwd(struct lm_dev *d, float *dx, void *dx_act, float *dw, const void *dy_act,
-                     const float *x, const float *w, const float *rstd, int64_t T, int64_t D)
+void ref_rmsnorm_bwd(struct lm_dev *d, float *dx, void *dx_act, float *dw, void *y_act,
+                     const void *dy_act, const float *x, const float *w, const float *rstd,
+                     int64_t T, int64_t D)
 {
     (void)d;
     const float *dy = dy_act;
-    float *copy = dx_act;
+    float *copy = dx_act, *y = y_act;
     for (int64_t t = 0; t < T; t++) {
         double r = (double)rstd[t], dot = row_dot(dy + t * D, w, x + t * D, D);
         for (int64_t i = 0, k = t * D; i < D; i++, k++) {
@@ -59,6 +60,8 @@ void ref_rmsnorm_bwd(struct lm_dev *d, float *dx, void *dx_act, float *dw, const
                             row_dx((double)dy[k], (double)w[i], (double)x[k], r, dot, D));
             if (copy)
                 copy[k] = dx[k];
+            if (y)
+                y[k] = (float)((double)x[k] * r * (double)w[i]);
         }
     }
     for (int64_t i = 0; dw && i < D; i++) {
