@@ -288,7 +288,7 @@ static void apply_common(const struct opt_spec *spec, void *options)
 int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
 {
     struct merged m;
-    struct getopt_tables g;
+    struct getopt_tables g = {0};
     struct err e = ERR_INIT;
     log_program = spec->program;
     merge(&m, spec);

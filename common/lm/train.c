@@ -71,7 +71,7 @@ int lm_step(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_st
             struct err *e)
 {
     struct err local = ERR_INIT;
-    struct lm_step_stats own;
+    struct lm_step_stats own = {0};
     s = s ? s : &own;
     int code = accumulate(m, b, s, e ? e : &local);
     if (code < 0)

@@ -15,6 +15,7 @@ void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e)
     if (!p)
         err_set(e, ERR_MEMORY, "%s: %s of %lld bytes: %s", m->path, what, (long long)bytes,
                 *why.msg ? why.msg : "does not fit in memory");
+    /* cppcheck-suppress returnDanglingLifetime; p is of the device, not of why */
     return p;
 }
 

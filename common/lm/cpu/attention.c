@@ -180,7 +180,7 @@ static float *take(float **block, int64_t n)
 /* Lanes j, j + 1, ... that lie below n. */
 static inline vi lanes_below(int64_t j, int64_t n)
 {
-    vi lane;
+    vi lane = {0};
     for (int i = 0; i < VL; i++)
         lane[i] = i;
     return lane < (int32_t)(n - j);

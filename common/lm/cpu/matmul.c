@@ -3,8 +3,8 @@
  *
  * The bytes must not depend on the number of threads, and OpenBLAS does not see to it:
  * - It cuts K into blocks of its own size (GEMM_Q, 320 to 384 for the kernels of AVX2 and
- *   AVX-512), and where K lies between one and two blocks it rounds the cut differently with one
- *   thread than with several. Here K is cut beforehand, so that no call needs to.
+ *   AVX-512), and where K lies between one and two blocks it rounds the cut differently with
+ * one thread than with several. Here K is cut beforehand, so that no call needs to.
  * - The AVX2 kernels (Haswell, Zen) sum the edges of a thread's share in another order than its
  *   middle. They go by groups of ROWS rows; so their rows are shared out here, in whole groups,
  *   and each share is a call of one thread. The other kernels have no such edges.

@@ -16,7 +16,7 @@ void ref_xent(struct lm_dev *d, float *loss, void *dlogits_act, const float *log
             max = (double)z[v] > max || isnan(z[v]) ? (double)z[v] : max;
         for (int64_t v = 0; v < V; v++)
             sum += exp((double)z[v] - max);
-        double lse = max + log(sum);
+        double lse = max + log(sum); /* cppcheck-suppress invalidFunctionArg; V >= 1 */
         loss[i] = (float)(lse - (double)z[targets[i]]);
         for (int64_t v = 0; dlogits && v < V; v++)
             dlogits[i * V + v] =
