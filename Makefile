@@ -58,7 +58,7 @@ $B/libraise.a: $(OBJ)
 define ISA_RULE
 $B/common/lm/cpu/%.$1.o: common/lm/cpu/%.c Makefile
 	@mkdir -p $$(@D)
-	$$(if $$Q,@echo "  CC   $$< ($1)")
+	$$(SAY) "  CC   $$< ($1)"
 	$$Q$$(CC) $$(CPPFLAGS) $$(ALL_CFLAGS) $$(ISA_$1) -DCPU_ISA=$1 -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$i)))
@@ -81,7 +81,7 @@ $(UNITS): $B/tests/%: $B/tests/unit/%.o $B/libraise.a
 $B/tests/bench/%.o: CPPFLAGS += -Itests
 $(BENCHES): $B/bench/%: $B/tests/bench/%.o $B/libraise.a
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  LINK $@")
+	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 	$(SAY) "  LINK $@"
@@ -96,10 +96,10 @@ CUDA_ARCH ?= -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=
 NVCCFLAGS = -std=c++20 -O3 -Icommon -Werror all-warnings -Xcompiler -fPIC,-Wall $(CUDA_ARCH)
 $B/%.cu.o: %.cu $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  NVCC $<")
+	$(SAY) "  NVCC $<"
 	$Q$(NVCC) $(NVCCFLAGS) -c -o $@ $<
 $B/raise-cuda.so: $(CUDA_SRC:%=$B/%.o)
-	$(if $Q,@echo "  LINK $@")
+	$(SAY) "  LINK $@"
 	$Q$(NVCC) -shared -o $@ $^ -lcublasLt -Xlinker -rpath=$(dir $(realpath $(NVCC)))../lib64
 cuda: $B/raise-cuda.so ## build the plugin for NVIDIA GPUs (needs nvcc)
 HOST_PLUGINS = $B/tests/host-cuda.so $B/tests/old-cuda.so $B/tests/stale-cuda.so $B/tests/sim-kernels.so
@@ -107,7 +107,7 @@ HOST_CXX = $(CXX) -std=c++20 -O2 -Wall -Wextra -fPIC -DRAISE_CUDA_HOST -Icommon
 HOST_SRC = $(CUDA_SRC) common/lm/cuda/host.cpp
 $B/tests/host/%.o: % $(wildcard common/lm/cuda/*.h common/lm/*.h) Makefile
 	@mkdir -p $(@D)
-	$(if $Q,@echo "  CXX  $< (host)")
+	$(SAY) "  CXX  $< (host)"
 	$Q$(HOST_CXX) -x c++ -c -o $@ $<
 $B/tests/host-cuda.so: $(HOST_SRC:%=$B/tests/host/%.o)
 	$Q$(CXX) -shared -o $@ $^
