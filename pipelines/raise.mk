@@ -99,7 +99,6 @@ endef
 $(foreach l,$(LEARNERS),$(foreach s,$(SEEDS),$(eval $(call learner,$l,$s)) \
   $(foreach k,$(call numbers,$(EPISODES)),$(eval $(call episode,$l,$s,$k))) \
   $(foreach u,$(call numbers,$(UPDATES)),$(eval $(call update,$l,$s,$u)))))
-.SECONDARY:
 
 # ---- baselines: a fixed plan, trained on exactly as a policy's choices ----
 PLAN = $(BIN)raise-plan --steps $(STEPS) --batch $(BATCH) -f $(OUT)/features.st.zst
