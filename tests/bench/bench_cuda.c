@@ -524,6 +524,20 @@ static double distance(const float *a, const float *b, int64_t n)
     return sqrt(diff / norm);
 }
 
+/* AdamW's first steps are sign-like: where a gradient is near zero, rounding decides. */
+static void copy_params(struct lm *to, struct lm *from)
+{
+    float *x = NULL;
+    size_t cap = 0;
+    for (int64_t i = 0; i < lm_n_params(from); i++) {
+        const struct lm_param *p = lm_param_at(from, i);
+        MEM_GROW(x, cap, p->shape[0] * (p->n_dims > 1 ? p->shape[1] : 1));
+        lm_param_get(from, i, x);
+        lm_param_set(to, i, x);
+    }
+    free(x);
+}
+
 static void compare(struct bench *b, const char *dir, int64_t size, int n_steps)
 {
     struct err e = ERR_INIT;
@@ -540,6 +554,8 @@ static void compare(struct bench *b, const char *dir, int64_t size, int n_steps)
         make_batches(b, size, m[i]->c.n_vocab);
         const struct lm_batch batch = lm_pack_batch(&b->batches[0]);
         step(m[i], &batch, 1e-3); /* B is zero before, and A's gradient, too */
+        if (i)
+            copy_params(m[1], m[0]);
         g[i] = gradients(m[i], &batch, &n, &loss[i]);
     }
     for (int k = 0; k < n_steps; k++) {

@@ -247,10 +247,10 @@ static bool fast(struct cuda_state *s, const struct product *key, float alpha, c
 }
 #endif
 
-/* The largest power of two up to 256 that divides the address. */
-static int32_t alignment(const void *p)
+/* The largest power of two up to 256 that divides the address, and those `step` values on. */
+static int32_t alignment(const void *p, int64_t step, size_t size)
 {
-    uintptr_t x = (uintptr_t)p | 256;
+    uintptr_t x = (uintptr_t)p | (uintptr_t)step * size | 256;
     return (int32_t)(x & (~x + 1));
 }
 
@@ -261,9 +261,9 @@ static void multiply(struct lm_dev *d, struct product p, float alpha, const void
     if (!p.M || !p.N)
         return;
     p.n_batch = p.n_batch ? p.n_batch : 1;
-    p.align_a = alignment(a);
-    p.align_b = alignment(b);
-    p.align_c = alignment(c);
+    p.align_a = alignment(a, p.step_a, sizeof(act_t));
+    p.align_b = alignment(b, p.step_b, sizeof(act_t));
+    p.align_c = alignment(c, p.step_c, p.is_float ? sizeof(float) : sizeof(act_t));
     if (p.K && fast(s, &p, alpha, a, b, beta, c)) {
         s->n_launches++;
         return;
