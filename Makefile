@@ -124,7 +124,7 @@ check: deps ## run every test, under five minutes
 	$Qtests/run $B $(TESTS)
 parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
 	$Qtests/parity/run $B
-bench: ## speed beside PyTorch, tokenizers, FAISS and zstd, under eight minutes (ROWS=pattern)
+bench: ## speed beside PyTorch, tokenizers, FAISS and zstd: a quarter of an hour (ROWS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
 	$Qtests/bench/run $B $(ROWS)
 bench-cuda: ## every check and timing that needs a GPU, beside PyTorch, under ten minutes

@@ -10,6 +10,8 @@
 #   LIMIT   use a seeded sample of this many records of DATA; 0: all
 #   STEPS   T; by default 1 % of EPOCHS (3) epochs' steps on the pool, at least 5
 #   TEST_LIMIT   test problems that count; 0: all
+#   CLASSES [1]  each class gets its share of every batch, so at C classes no more than a C-th of
+#                a batch is of one kind, and a narrow target such as this one wants one kind
 
 DATA ?= $(error DATA= names the instruction dataset)
 VAL ?= $(error VAL= names the validation problems)
@@ -24,6 +26,10 @@ BATCH ?= 16
 EPISODES ?= 20
 SEEDS ?= 1
 PERCENT ?= 1
+# 1,900 Alpaca and 100 GSM8K records, SmolLM2-135M, 10 steps of 16, 5 episodes, one seed: with one
+# class the reward model took 85 of the 100 (test loss 1.101), with four 47 (1.119); random choice
+# 10 (1.216), RDS 100 (1.079), no training 1.437.
+CLASSES ?= 1
 
 POOL = $(DATA)
 # Records without an answer (Alpaca-52K has 28) are skipped, counted and listed.

@@ -6,8 +6,8 @@
 Standard input is the records, up to an empty line, then commands like bench_lm's:
 
     open WORK    tries padded, length-grouped and packed batches on a quarter of the records,
-                 keeps the fastest; says which, and all their speeds. RAISE_COMPILE=1: also under
-                 torch.compile, which takes minutes.
+                 keeps the fastest; says which, and all their speeds. RAISE_COMPILE=1: then that
+                 one under torch.compile, which takes minutes, too.
     step         seconds, real tokens and mean loss of one pass with what was kept
 
 Batches are of 16. Packed: one row, position_ids that start again at each record, no mask and no
@@ -96,19 +96,27 @@ def n_tokens(records):
     return sum(len(ids) for _, ids in records)
 
 
+def trial(work, records, how):
+    """Real tokens a second over a few records."""
+    few = records[::len(records) // MAX_TRIAL]
+    # Grouping is within a batch's worth here: halves stand for the two batches.
+    halves = sorted(few, key=lambda r: len(r[1])) if how == "length-grouped" else few
+    size = len(few) // 2 if how == "length-grouped" else len(few)
+    todo = [b for i in range(0, len(few), size) for b in batches(halves[i:i + size], how)]
+    work.one_pass([batches(few[:2], how)[0]])
+    return n_tokens(few) / work.one_pass(todo)[0]
+
+
 def choose(work, records):
-    few, tried = records[::len(records) // MAX_TRIAL], {}
-    for runner in ["eager"] + ["compiled"] * (os.environ.get("RAISE_COMPILE") == "1"):
-        work.run = work.m if runner == "eager" else torch.compile(work.m, dynamic=True)
-        for how in ("padded", "length-grouped", "packed"):
-            # Grouping is within a batch's worth here: halves stand for the two batches.
-            halves = sorted(few, key=lambda r: len(r[1])) if how == "length-grouped" else few
-            size = len(few) // 2 if how == "length-grouped" else len(few)
-            todo = [b for i in range(0, len(few), size) for b in batches(halves[i:i + size], how)]
-            work.one_pass([batches(few[:2], how)[0]])
-            tried[runner, how] = n_tokens(few) / work.one_pass(todo)[0]
+    tried = {("eager", how): trial(work, records, how)
+             for how in ("padded", "length-grouped", "packed")}
+    how = max(tried, key=tried.get)[1]
+    if os.environ.get("RAISE_COMPILE") == "1":
+        work.run = torch.compile(work.m, dynamic=True)
+        tried["compiled", how] = trial(work, records, how)
     best = max(tried, key=tried.get)
-    work.run = work.m if best[0] == "eager" else torch.compile(work.m, dynamic=True)
+    if best[0] == "eager":
+        work.run = work.m
     return best[1], "%s %s (%s)" % (*best, ", ".join(
         "%s %s %.0f" % (*k, v) for k, v in tried.items()))
 
