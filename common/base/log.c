@@ -23,7 +23,8 @@ __attribute__((constructor)) static void mark_start(void)
     start_time = log_seconds();
 }
 
-static void say(const char *kind, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void say(const char *kind, const char *fmt,
+                                                      va_list ap)
 {
     if (bar_on_screen)
         fputs("\r\033[K", stderr);

@@ -124,12 +124,12 @@ static int read_rope(struct reader *r, struct lm_config *c)
         return err_set(r->e, ERR_UNSUPPORTED,
                        "%s: rope type \"%s\" is not default, linear or llama3", r->place, type);
     c->rope_scaling = *type == 'l' && type[1] == 'i' ? LM_ROPE_LINEAR : LM_ROPE_LLAMA3;
-    if (get_real(r, p, "factor", NAN, &c->rope_factor) < 0)
+    if (get_real(r, p, "factor", (double)NAN, &c->rope_factor) < 0)
         return r->e->code;
     if (c->rope_scaling == LM_ROPE_LINEAR)
         return 0;
-    if (get_real(r, p, "low_freq_factor", NAN, &c->rope_low_freq) < 0 ||
-        get_real(r, p, "high_freq_factor", NAN, &c->rope_high_freq) < 0 ||
+    if (get_real(r, p, "low_freq_factor", (double)NAN, &c->rope_low_freq) < 0 ||
+        get_real(r, p, "high_freq_factor", (double)NAN, &c->rope_high_freq) < 0 ||
         get_int(r, p, "original_max_position_embeddings", -1, &c->rope_original_positions) < 0)
         return r->e->code;
     return 0;

@@ -12,10 +12,10 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #pragma GCC optimize("fp-contract=fast") /* ISO mode would keep products and sums apart */
-#pragma GCC diagnostic ignored "-Wpsabi" /* vectors never cross a file */
 #else
 #define CLONES
 #endif
+#pragma GCC diagnostic ignored "-Wpsabi" /* vectors never cross a file */
 #define INLINE static inline __attribute__((always_inline))
 
 enum { R = SCORER_ROWS, LANES = 16 };

@@ -642,7 +642,7 @@ static void failed_episodes_are_left_out(void **state)
         struct policy *q = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
         draw(&x, &c, p, &pool.f);
         draw(&y, &c, p, &pool.f);
-        x.t[0].perf[2] = NAN;
+        x.t[0].perf[2] = (double)NAN;
         strcpy(x.t[2].status, "step 3: the loss is not finite");
         int64_t n = learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m, &n_dropped, &e);
         assert_true(n > 0);
@@ -652,7 +652,7 @@ static void failed_episodes_are_left_out(void **state)
         assert_int_equal(policy_id(p), policy_id(q));
         policy_free(p);
         p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
-        x.t[1].perf[1] = INFINITY;
+        x.t[1].perf[1] = (double)INFINITY;
         assert_int_equal(
             learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m, &n_dropped, &e),
             ERR_EMPTY);

@@ -90,8 +90,8 @@ static void a_written_configuration_reads_the_same(void **state)
     (void)state;
     static const char *const rope[] = {
         "", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5},",
-        "\"rope_scaling\": {\"factor\": 32, \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
-        "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},"};
+        ("\"rope_scaling\": {\"factor\": 32, \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
+         "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},")};
     static const char *const types[][2] = {{"llama", "LlamaForCausalLM"},
                                            {"mistral", "MistralForCausalLM"},
                                            {"qwen2", "Qwen2ForCausalLM"},

@@ -384,7 +384,7 @@ static void bad_files_are_named(void **state)
     struct err e = ERR_INIT;
     double zeros[10] = {0}, nan[10];
     for (int i = 0; i < 10; i++)
-        nan[i] = NAN;
+        nan[i] = (double)NAN;
     pool_make(&pool, 20, 6, 1, 8);
     struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 5);
     assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
