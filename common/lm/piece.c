@@ -101,6 +101,8 @@ static void upload(struct lm *m, struct lm_piece *p)
 {
     struct lm_scratch *s = &m->acts.s;
     bool has_order = m->o.tuning == LM_TUNE_FULL;
+    if (has_order)
+        sort_by_id(m, p); /* sets p->order */
     const struct {
         const int32_t *from;
         int32_t **to;
@@ -112,13 +114,10 @@ static void upload(struct lm *m, struct lm_piece *p)
                 {p->offsets, &s->offsets, p->n_seqs + 1},
                 {p->order, &s->order, has_order ? p->T : 0}};
     int64_t at = 0;
-    if (has_order)
-        sort_by_id(m, p);
     MEM_GROW(p->input, p->cap_input, PIECE_INTS * p->T + 1);
     for (size_t i = 0; i < sizeof part / sizeof *part; at += part[i++].n) {
-        const int32_t *from = i == 5 ? p->order : part[i].from;
         if (part[i].n)
-            memcpy(p->input + at, from, (size_t)part[i].n * sizeof *from);
+            memcpy(p->input + at, part[i].from, (size_t)part[i].n * sizeof *part[i].from);
         *part[i].to = s->input + at;
     }
     m->d->ops->upload(m->d, s->input, p->input, (size_t)at * sizeof *p->input);
