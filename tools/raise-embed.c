@@ -12,8 +12,8 @@
 #include "base/opt.h"
 #include "base/version.h"
 #include "cluster/cluster.h"
+#include "features/embed.h"
 #include "lm/batch.h"
-#include "rl/embed.h"
 #include "stream/part.h"
 #include "stream/prov.h"
 

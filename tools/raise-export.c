@@ -9,7 +9,8 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "data/export.h"
-#include "rl/traj.h"
+#include "learn/traj.h"
+#include "plan/plan.h"
 
 #include <inttypes.h>
 #include <math.h>

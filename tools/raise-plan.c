@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "rl/plan_make.h"
+#include "plan/plan_make.h"
 #include "stream/prov.h"
 
 #include <inttypes.h>

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "rl/learn.h"
+#include "learn/learn.h"
 #include "stream/prov.h"
 
 #include <stdio.h>

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/rng.h"
-#include "rl/episode.h"
+#include "learn/episode.h"
 
 #include <inttypes.h>
 #include <math.h>

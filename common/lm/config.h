@@ -3,7 +3,8 @@
  * config: what a decoder-only transformer looks like, from config.json or GGUF metadata.
  *
  * Families: llama (1-3.x, SmolLM2, TinyLlama), mistral, qwen2, qwen3. Shape letters used all
- * over lm/ and rl/: B sequences, T tokens, D model width, H query heads, G key/value heads, K
+ * over lm/ and the folders after it: B sequences, T tokens, D model width, H query heads, G
+ * key/value heads, K
  * head width, F feed-forward width, L layers, V vocabulary (padded rows included).
  */
 #ifndef RAISE_LM_CONFIG_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * rl/embed and lm/batch: rows against the model's own logits; pooling; packing. */
+ * features/embed and lm/batch: rows against the model's own logits; pooling; packing. */
 #include "base/mem.h"
+#include "features/embed.h"
 #include "lm/batch.h"
-#include "rl/embed.h"
 
 #include <math.h>
 #include <setjmp.h>

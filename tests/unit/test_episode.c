@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * rl/episode: a planned episode is the same optimiser steps as by hand; errors name records. */
+ * learn/episode: a planned episode is the same optimiser steps as by hand; errors name records.
+ */
 #include "base/mem.h"
-#include "rl/episode.h"
+#include "learn/episode.h"
 
 #include <math.h>
 #include <setjmp.h>

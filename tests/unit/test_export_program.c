@@ -3,7 +3,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/dataset.h"
-#include "rl/traj.h"
+#include "learn/traj.h"
+#include "plan/plan.h"
 
 #include <libgen.h>
 #include <math.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * rl/features, rl/plan: what is read, what is refused and how it is named. */
+ * features/, plan/plan: what is read, what is refused and how it is named. */
 #include "base/file.h"
 #include "base/mem.h"
-#include "rl/features.h"
-#include "rl/traj.h"
+#include "features/features.h"
+#include "learn/traj.h"
+#include "plan/plan.h"
 
 #include <math.h>
 #include <setjmp.h>

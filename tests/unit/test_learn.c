@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * rl/learn: PPO's loss and gradient against their definition in double, the reward model's
+ * learn/learn: PPO's loss and gradient against their definition in double, the reward model's
  * posterior against a dense computation, what is refused. */
-#include "rl/learn_replay.h"
-#include "rl_pool.h"
+#include "learn/learn_replay.h"
+#include "pool.h"
 
 #include <math.h>
 #include <omp.h>

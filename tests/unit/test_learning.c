@@ -5,8 +5,8 @@
  * AdamW's momentum does, and the reward is noisy. Episodes alternate with updates as the loop
  * does; what counts is the share of the useful family in the episode that is then deployed,
  * averaged over seeds. Uniform choice gives a sixth. */
-#include "rl/learn.h"
-#include "rl_pool.h"
+#include "learn/learn.h"
+#include "pool.h"
 
 #include <math.h>
 #include <omp.h>

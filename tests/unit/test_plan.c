@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * rl/plan_make: each method against a direct computation, order, repeats, what is refused. */
+ * plan/plan_make: each method against a direct computation, order, repeats, what is refused. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "rl/plan_make.h"
+#include "plan/plan_make.h"
 
 #include <math.h>
 #include <omp.h>

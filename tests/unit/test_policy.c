@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * rl/policy: state fusion against its equations in double, both learners' scores, files. */
+ * policy/: state fusion against its equations in double, both learners' scores, files. */
 #include "base/file.h"
-#include "rl_pool.h"
+#include "pool.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * rl/select: quotas, Plackett-Luce draws against their own distribution, log-probabilities
+ * policy/select: quotas, Plackett-Luce draws against their own distribution, log-probabilities
  * against enumeration and finite differences, the mask. */
 #include "base/mem.h"
 #include "base/rng.h"
-#include "rl/select.h"
+#include "policy/select.h"
 
 #include <math.h>
 #include <omp.h>

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ * embed: records to rows of features; see embed.h. */
+#include "features/embed.h"
+
+#include "base/mem.h"
+#include "lm/batch.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *embed_why_text(int64_t why)
+{
+    static const char *const text[EMBED_N_WHYS] = {
+        "longer than --max-length", "no token of its response can be scored",
+        "its log-probability is not finite", "its embedding is not finite"};
+    return why >= 0 && why < EMBED_N_WHYS ? text[why] : "unknown";
+}
+
+/* ---- rows ---- */
+
+static void make_room(struct embed_rows *r, int64_t n)
+{
+    if (n <= r->cap)
+        return;
+    size_t cap = (size_t)(n > r->cap + r->cap / 2 ? n : r->cap + r->cap / 2);
+    r->len_x = mem_realloc(r->len_x, cap, sizeof *r->len_x);
+    r->len_y = mem_realloc(r->len_y, cap, sizeof *r->len_y);
+    r->logp_yx = mem_realloc(r->logp_yx, cap, sizeof *r->logp_yx);
+    r->logp_y = mem_realloc(r->logp_y, cap, sizeof *r->logp_y);
+    r->embedding = mem_realloc(r->embedding, cap, (size_t)r->dim * sizeof *r->embedding);
+    r->hash = mem_realloc(r->hash, cap, sizeof *r->hash);
+    r->source = mem_realloc(r->source, cap, sizeof *r->source);
+    r->cap = (int64_t)cap;
+}
+
+void embed_rows_clear(struct embed_rows *r)
+{
+    r->n = 0;
+}
+
+void embed_rows_free(struct embed_rows *r)
+{
+    free(r->len_x);
+    free(r->len_y);
+    free(r->logp_yx);
+    free(r->logp_y);
+    free(r->embedding);
+    free(r->hash);
+    free(r->source);
+    *r = (struct embed_rows){.dim = r->dim};
+}
+
+enum { N_COLUMNS = 7 };
+struct column {
+    const char *name;
+    enum st_dtype dtype;
+    int n_dims;
+    void *data;
+};
+
+static void list_columns(const struct embed_rows *r, struct column c[N_COLUMNS])
+{
+    c[0] = (struct column){"len_x", ST_I32, 1, r->len_x};
+    c[1] = (struct column){"len_y", ST_I32, 1, r->len_y};
+    c[2] = (struct column){"logp_yx", ST_F32, 1, r->logp_yx};
+    c[3] = (struct column){"logp_y", ST_F32, 1, r->logp_y};
+    c[4] = (struct column){"embedding", ST_F32, 2, r->embedding};
+    c[5] = (struct column){"hash", ST_U64, 1, r->hash};
+    c[6] = (struct column){"source", ST_I64, 1, r->source};
+}
+
+void embed_rows_to_msg(const struct embed_rows *r, struct st_msg *m)
+{
+    struct column c[N_COLUMNS];
+    list_columns(r, c);
+    for (int i = 0; i < N_COLUMNS; i++)
+        st_msg_add(m, c[i].name, c[i].dtype, c[i].n_dims, (int64_t[]){r->n, r->dim}, c[i].data);
+}
+
+int embed_rows_append(struct embed_rows *r, const struct st_msg *m, struct err *e)
+{
+    struct column c[N_COLUMNS];
+    const struct st_tensor *t[N_COLUMNS];
+    int64_t n = -1;
+    list_columns(r, c);
+    for (int i = 0; i < N_COLUMNS; i++) {
+        t[i] = st_msg_need(m, c[i].name, c[i].dtype, c[i].n_dims, (int64_t[]){n, r->dim}, e);
+        if (!t[i])
+            return e ? e->code : ERR_FORMAT;
+        n = t[i]->shape[0];
+    }
+    make_room(r, r->n + n);
+    list_columns(r, c);
+    for (int i = 0; i < N_COLUMNS; i++) {
+        size_t width = t[i]->len / (size_t)(n ? n : 1);
+        if (t[i]->len)
+            memcpy((char *)c[i].data + (size_t)r->n * width, t[i]->data, t[i]->len);
+    }
+    r->n += n;
+    return 0;
+}
+
+void embed_drops_add(struct embed_drops *d, const struct data_record *r, enum embed_why why)
+{
+    MEM_GROW(d->drop, d->cap, d->n + 1);
+    d->drop[d->n++] = (struct embed_drop){r->source, r->line, why};
+}
+
+void embed_drops_free(struct embed_drops *d)
+{
+    free(d->drop);
+    *d = (struct embed_drops){0};
+}
+
+/* ---- tokens ---- */
+
+int32_t embed_start_token(const struct tok *t)
+{
+    if (tok_bos(t) >= 0)
+        return tok_bos(t);
+    return tok_eos(t) >= 0 ? tok_eos(t) : tok_pad(t);
+}
+
+static int make_examples(const struct embed_options *o, const struct dataset *d, int64_t from,
+                         int64_t n, struct example_set *s, struct err *e)
+{
+    struct dataset window = *d;
+    window.records += from;
+    window.n_records = n;
+    return example_set_make(s, o->tok, o->tmpl, &window, o->max_len, o->overlong, e);
+}
+
+static bool is_scorable(const struct example *x)
+{
+    return x->n > 0 && x->n_response > 0;
+}
+
+int embed_measure(const struct embed_options *o, const struct dataset *d, int64_t from,
+                  int64_t n, struct embed_cost *cost, struct embed_drops *drops, struct err *e)
+{
+    struct example_set s = {0};
+    int rc = make_examples(o, d, from, n, &s, e);
+    if (rc)
+        return rc;
+    for (int64_t i = 0; i < n; i++) {
+        const struct example *x = &s.examples[i];
+        if (!is_scorable(x)) {
+            embed_drops_add(drops, &d->records[from + i],
+                            x->n ? EMBED_UNSCORED : EMBED_OVERLONG);
+            continue;
+        }
+        cost->n_rows++;
+        cost->n_cut += x->is_cut;
+        cost->n_tokens += x->n + 1 + x->n_response;
+        if (x->n > cost->longest)
+            cost->longest = x->n;
+    }
+    example_set_free(&s);
+    return 0;
+}
+
+/* ---- scores ---- */
+
+/* One sequence to score: x y, or s y, of a record of the window. */
+struct sequence {
+    int64_t record;
+    int64_t n;
+    bool is_alone; /* s y */
+};
+
+/* Everything about one window, by record. */
+struct window {
+    int64_t n;
+    struct example_set examples;
+    struct sequence *seq;
+    int64_t n_seqs;
+    double *logp_yx, *logp_y; /* [n] */
+    float *embedding;         /* [n, dim] */
+    int32_t *ids;             /* scratch for s y */
+    uint8_t *is_loss;
+};
+
+static int longest_first(const void *a, const void *b)
+{
+    const struct sequence *p = a, *q = b;
+    if (p->n != q->n)
+        return p->n < q->n ? 1 : -1;
+    if (p->record != q->record)
+        return p->record < q->record ? -1 : 1;
+    return p->is_alone - q->is_alone;
+}
+
+static void window_start(struct window *w, int64_t dim)
+{
+    int64_t longest = 1;
+    w->seq = mem_alloc((size_t)w->n * 2, sizeof *w->seq);
+    w->logp_yx = mem_zalloc((size_t)w->n, sizeof *w->logp_yx);
+    w->logp_y = mem_zalloc((size_t)w->n, sizeof *w->logp_y);
+    w->embedding = mem_zalloc((size_t)(w->n * dim), sizeof *w->embedding);
+    for (int64_t i = 0; i < w->n; i++) {
+        const struct example *x = &w->examples.examples[i];
+        if (!is_scorable(x))
+            continue;
+        w->seq[w->n_seqs++] = (struct sequence){i, x->n, false};
+        w->seq[w->n_seqs++] = (struct sequence){i, x->n_response + 1, true};
+        if (x->n_response + 1 > longest)
+            longest = x->n_response + 1;
+    }
+    qsort(w->seq, (size_t)w->n_seqs, sizeof *w->seq, longest_first);
+    w->ids = mem_alloc((size_t)longest, sizeof *w->ids);
+    w->is_loss = mem_alloc((size_t)longest, 1);
+}
+
+static void window_free(struct window *w)
+{
+    example_set_free(&w->examples);
+    free(w->seq);
+    free(w->logp_yx);
+    free(w->logp_y);
+    free(w->embedding);
+    free(w->ids);
+    free(w->is_loss);
+}
+
+static void pack_sequence(struct lm_pack *p, const struct window *w, const struct sequence *s,
+                          int32_t start)
+{
+    const struct example *x = &w->examples.examples[s->record];
+    if (!s->is_alone) {
+        lm_pack_add(p, x->ids, x->is_loss, x->n);
+        return;
+    }
+    int64_t n = 0;
+    w->ids[n] = start;
+    w->is_loss[n++] = 0;
+    for (int32_t i = 0; i < x->n; i++)
+        if (x->is_loss[i]) {
+            w->ids[n] = x->ids[i];
+            w->is_loss[n++] = 1;
+        }
+    lm_pack_add(p, w->ids, w->is_loss, n);
+}
+
+/* Scores sequences [from, to), which are in *p. */
+static int score_batch(struct lm *m, const struct embed_options *o, struct window *w,
+                       int64_t from, int64_t to, const struct lm_pack *p, struct err *e)
+{
+    int64_t D = lm_get_config(m)->d_model, n = to - from;
+    float *pooled = mem_alloc((size_t)(n * D), sizeof *pooled);
+    double *nll = mem_alloc((size_t)n, sizeof *nll);
+    int64_t *count = mem_alloc((size_t)n, sizeof *count);
+    struct lm_batch b = lm_pack_batch(p);
+    int rc = lm_embed(m, &b, pooled, nll, count, e);
+    for (int64_t i = 0; !rc && i < n; i++) {
+        const struct sequence *s = &w->seq[from + i];
+        if (s->is_alone) {
+            w->logp_y[s->record] = -nll[i];
+            continue;
+        }
+        w->logp_yx[s->record] = -nll[i];
+        embed_pool(w->embedding + s->record * o->dim, o->dim, pooled + i * D, D);
+    }
+    free(pooled);
+    free(nll);
+    free(count);
+    if (!rc && o->progress)
+        o->progress(o->progress_arg, p->n_tokens);
+    return rc;
+}
+
+static int score_all(struct lm *m, const struct embed_options *o, struct window *w,
+                     struct err *e)
+{
+    struct lm_pack p = {0};
+    int32_t start = embed_start_token(o->tok);
+    int rc = 0;
+    for (int64_t from = 0, to = 0; !rc && from < w->n_seqs; from = to) {
+        lm_pack_clear(&p);
+        do
+            pack_sequence(&p, w, &w->seq[to++], start);
+        while (to < w->n_seqs && p.n_tokens + w->seq[to].n <= o->batch_tokens);
+        rc = score_batch(m, o, w, from, to, &p, e);
+    }
+    lm_pack_free(&p);
+    return rc;
+}
+
+static bool is_finite_row(const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
+static void collect(const struct window *w, const struct data_record *records,
+                    struct embed_rows *r, struct embed_drops *drops)
+{
+    make_room(r, r->n + w->n);
+    for (int64_t i = 0; i < w->n; i++) {
+        const struct example *x = &w->examples.examples[i];
+        const float *embedding = w->embedding + i * r->dim;
+        if (!is_scorable(x))
+            continue;
+        if (!isfinite(w->logp_yx[i]) || !isfinite(w->logp_y[i])) {
+            embed_drops_add(drops, &records[i], EMBED_LOGP);
+            continue;
+        }
+        if (!is_finite_row(embedding, r->dim)) {
+            embed_drops_add(drops, &records[i], EMBED_EMBEDDING);
+            continue;
+        }
+        int64_t k = r->n++;
+        r->len_x[k] = x->n_prompt;
+        r->len_y[k] = x->n_response;
+        r->logp_yx[k] = (float)w->logp_yx[i];
+        r->logp_y[k] = (float)w->logp_y[i];
+        memcpy(r->embedding + k * r->dim, embedding, (size_t)r->dim * sizeof *embedding);
+        r->hash[k] = records[i].hash;
+        r->source[k] = records[i].source;
+    }
+}
+
+int embed_window(struct lm *m, const struct embed_options *o, const struct dataset *d,
+                 int64_t from, int64_t n, struct embed_rows *rows, struct embed_drops *drops,
+                 struct err *e)
+{
+    struct window w = {.n = n};
+    int rc = make_examples(o, d, from, n, &w.examples, e);
+    if (rc)
+        return rc;
+    window_start(&w, o->dim);
+    rc = score_all(m, o, &w, e);
+    if (!rc)
+        collect(&w, d->records + from, rows, drops);
+    window_free(&w);
+    return rc;
+}
+
+void embed_pool(float *dst, int64_t d, const float *src, int64_t D)
+{
+    for (int64_t j = 0; j < d; j++) {
+        int64_t from = j * D / d, to = ((j + 1) * D + d - 1) / d;
+        double sum = 0;
+        for (int64_t i = from; i < to; i++)
+            sum += (double)src[i];
+        dst[j] = (float)(sum / (double)(to - from));
+    }
+}

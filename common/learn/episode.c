@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT
+ * episode: T steps of choosing, training and measuring; see episode.h. */
+#include "learn/episode.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+/* ---- sets ---- */
+
+static int name_record(struct err *e, const struct dataset *d, int64_t i)
+{
+    const struct data_record *r = &d->records[i];
+    return err_prefix(e, "%s:%" PRId64 ": record %" PRId64, d->name, r->line, r->source);
+}
+
+int episode_set_make(struct episode_set *s, const struct dataset *d, const struct tok *tok,
+                     const struct tmpl *tmpl, int64_t max_len, bool is_cut, struct err *e)
+{
+    struct example_set all = {0};
+    *s = (struct episode_set){.data = d};
+    int rc =
+        example_set_make(&all, tok, tmpl, d, max_len, is_cut ? EXAMPLE_CUT : EXAMPLE_FAIL, e);
+    if (rc)
+        return rc;
+    XXH64_state_t *hash = XXH64_createState();
+    XXH64_reset(hash, 0);
+    s->record = mem_alloc((size_t)d->n_records, sizeof *s->record);
+    s->dropped = mem_alloc((size_t)d->n_records, sizeof *s->dropped);
+    for (int64_t i = 0; i < d->n_records; i++) {
+        const struct example *x = &all.examples[i];
+        if (!x->n || !x->n_response) {
+            s->dropped[s->n_dropped++] = i;
+            continue;
+        }
+        s->record[s->pack.n_seqs] = i;
+        lm_pack_add(&s->pack, x->ids, x->is_loss, x->n);
+        XXH64_update(hash, &d->records[i].hash, sizeof d->records[i].hash);
+        s->n_cut += x->is_cut;
+        s->n_targets += x->n_response;
+        if (x->n > s->longest)
+            s->longest = x->n;
+    }
+    s->hash = XXH64_digest(hash);
+    XXH64_freeState(hash);
+    example_set_free(&all);
+    if (!s->pack.n_seqs)
+        return err_set(e, ERR_EMPTY,
+                       "%s: none of %" PRId64 " records has a response token within %" PRId64
+                       " tokens",
+                       d->name, d->n_records, max_len);
+    return 0;
+}
+
+void episode_set_free(struct episode_set *s)
+{
+    lm_pack_free(&s->pack);
+    free(s->record);
+    free(s->dropped);
+    *s = (struct episode_set){0};
+}
+
+int episode_set_loss(struct lm *m, const struct episode_set *s, double *loss, struct err *e)
+{
+    struct lm_batch b = lm_pack_batch(&s->pack);
+    int64_t bad = -1;
+    int rc = lm_mean_nll(m, &b, loss, &bad, e);
+    if (rc == ERR_NONFINITE && bad >= 0)
+        return name_record(e, s->data, s->record[bad]);
+    return rc;
+}
+
+/* Records are in file order, so their numbers ascend; `guess` is where it probably is. */
+static int64_t find_record(const struct dataset *d, int64_t source, int64_t guess)
+{
+    int64_t lo = 0, hi = d->n_records;
+    if (guess < hi && d->records[guess].source == source)
+        return guess;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (d->records[mid].source < source)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < d->n_records && d->records[lo].source == source ? lo : -1;
+}
+
+int64_t *episode_map_rows(const struct features *f, const struct dataset *d, struct err *e)
+{
+    int64_t *rows = mem_alloc((size_t)f->n, sizeof *rows);
+    for (int64_t i = 0; i < f->n; i++) {
+        rows[i] = find_record(d, f->source[i], i ? rows[i - 1] + 1 : 0);
+        if (rows[i] < 0) {
+            err_set(e, ERR_MISMATCH,
+                    "%s: has no usable record %" PRId64 ", which row %" PRId64
+                    " of the features describes",
+                    d->name, f->source[i], i);
+        } else if (d->records[rows[i]].hash != f->hash[i]) {
+            err_set(e, ERR_MISMATCH,
+                    "%s:%" PRId64 ": record %" PRId64 ": not the one that row %" PRId64
+                    " of the features describes",
+                    d->name, d->records[rows[i]].line, f->source[i], i);
+        } else {
+            continue;
+        }
+        free(rows);
+        return NULL;
+    }
+    return rows;
+}
+
+/* ---- one step ---- */
+
+/* The batch of the present step. */
+struct batch {
+    int64_t *picks; /* rows of the features */
+    int64_t n;
+    int64_t *list_offset; /* [C + 1] */
+    double *list_logp;    /* [C] */
+    float *scores;        /* [N]; NULL with a plan */
+    struct selector *selector;
+    struct lm_pack pack;
+};
+
+static int64_t n_classes(const struct episode *k)
+{
+    return k->plan ? 1 : k->features->n_classes;
+}
+
+static void batch_init(struct batch *b, const struct episode *k, int64_t largest)
+{
+    int64_t C = n_classes(k);
+    *b = (struct batch){0};
+    b->picks = mem_alloc((size_t)largest, sizeof *b->picks);
+    b->list_offset = mem_zalloc((size_t)C + 1, sizeof *b->list_offset);
+    b->list_logp = mem_zalloc((size_t)C, sizeof *b->list_logp);
+    if (k->plan)
+        return;
+    b->scores = mem_alloc((size_t)k->features->n, sizeof *b->scores);
+    b->selector = selector_new(k->features->n, k->features->class_of, C);
+}
+
+static void batch_free(struct batch *b)
+{
+    free(b->picks);
+    free(b->list_offset);
+    free(b->list_logp);
+    free(b->scores);
+    selector_free(b->selector);
+    lm_pack_free(&b->pack);
+}
+
+static void take_planned(const struct episode *k, int64_t t, struct batch *b)
+{
+    int64_t from = k->plan->step_offset[t - 1];
+    b->n = k->plan->step_offset[t] - from;
+    memcpy(b->picks, k->plan->pick + from, (size_t)b->n * sizeof *b->picks);
+    b->list_offset[1] = b->n;
+}
+
+static int choose(const struct episode *k, const struct traj *h, int64_t t, struct batch *b,
+                  struct err *e)
+{
+    struct policy_stage stage = {
+        .t = t, .n_steps = k->n_steps, .perf_start = h->perf[0], .perf_now = h->perf[t - 1]};
+    struct select_options want = {.batch = k->batch,
+                                  .tau = k->tau,
+                                  .is_greedy = k->is_greedy,
+                                  .has_repeats = k->has_repeats,
+                                  .seed = k->seed,
+                                  .step = t};
+    if (k->plan) {
+        take_planned(k, t, b);
+        return 0;
+    }
+    int rc = policy_score(k->policy, k->features, &stage, selector_counts(b->selector),
+                          k->is_deployed, k->seed, b->scores, e);
+    if (rc < 0)
+        return rc;
+    b->n =
+        select_batch(b->selector, b->scores, &want, b->picks, b->list_offset, b->list_logp, e);
+    return b->n < 0 ? (int)b->n : 0;
+}
+
+static int encode(struct episode *k, struct batch *b, struct err *e)
+{
+    lm_pack_clear(&b->pack);
+    for (int64_t i = 0; i < b->n; i++) {
+        struct example x = {0};
+        int64_t at = k->record_of[b->picks[i]];
+        int rc = example_make(k->tok, k->tmpl, &k->pool->records[at], k->max_len,
+                              k->is_cut ? EXAMPLE_CUT : EXAMPLE_FAIL, &x, e);
+        if (rc < 0)
+            return name_record(e, k->pool, at);
+        if (!rc || !x.n_response) {
+            example_free(&x);
+            err_set(e, ERR_EMPTY, "no token of its response is within %" PRId64 " tokens",
+                    k->max_len);
+            return name_record(e, k->pool, at);
+        }
+        lm_pack_add(&b->pack, x.ids, x.is_loss, x.n);
+        k->n_cut += x.is_cut;
+        example_free(&x);
+    }
+    return 0;
+}
+
+/* The lines of the batch's records, for an error about all of them. */
+static int name_batch(const struct episode *k, const struct batch *b, struct err *e)
+{
+    struct err why = *e;
+    struct buf lines = {0};
+    for (int64_t i = 0; i < b->n; i++)
+        buf_printf(&lines, "%s%" PRId64, i ? ", " : "",
+                   k->pool->records[k->record_of[b->picks[i]]].line);
+    err_set(e, why.code, "%s; the batch: %s lines %s", why.msg, k->pool->name, buf_str(&lines));
+    buf_free(&lines);
+    return e->code;
+}
+
+static void record_choice(const struct episode *k, const struct batch *b, int64_t t,
+                          struct traj *h)
+{
+    int64_t C = h->n_classes, *offset = h->list_offset + (t - 1) * C;
+    for (int64_t c = 0; c < C; c++) {
+        offset[c] = h->n_picks + b->list_offset[c];
+        h->list_logp[(t - 1) * C + c] = b->list_logp[c];
+    }
+    offset[C] = h->n_picks + b->n;
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t at = h->n_picks++, row = b->picks[i];
+        h->pick[at] = row;
+        h->pick_score[at] =
+            b->scores ? b->scores[row] : k->plan->pick_score[k->plan->step_offset[t - 1] + i];
+        h->source[at] = k->features->source[row];
+        h->record_hash[at] = k->features->hash[row];
+    }
+}
+
+static int take_step(struct episode *k, int64_t t, struct batch *b, struct traj *h,
+                     struct lm_step_stats *s, struct err *e)
+{
+    int rc = choose(k, h, t, b, e);
+    if (!rc)
+        rc = encode(k, b, e);
+    if (rc)
+        return rc;
+    record_choice(k, b, t, h);
+    struct lm_batch batch = lm_pack_batch(&b->pack);
+    h->lr[t - 1] = k->lr * lm_schedule_factor(k->schedule, t, k->n_warmup, k->n_steps);
+    rc = lm_step(k->lm, &batch, h->lr[t - 1], s, e);
+    if (!rc && !isfinite(s->loss))
+        rc = err_set(e, ERR_NONFINITE, "the loss is not finite");
+    if (rc)
+        return name_batch(k, b, e);
+    h->train_loss[t - 1] = s->loss;
+    h->grad_norm[t - 1] = s->grad_norm;
+    h->n_tokens[t - 1] = s->n_tokens;
+    double loss;
+    rc = episode_set_loss(k->lm, k->validation, &loss, e);
+    if (rc) {
+        err_prefix(e, "validation");
+        return name_batch(k, b, e);
+    }
+    h->perf[t] = -loss;
+    return 0;
+}
+
+/* ---- the episode ---- */
+
+static void tell(const struct episode *k, const struct traj *h, int64_t t, double start)
+{
+    struct episode_step s = {.t = t,
+                             .n_steps = k->n_steps,
+                             .val_loss = -h->perf[t],
+                             .seconds = log_seconds() - start};
+    if (t) {
+        s.train_loss = h->train_loss[t - 1];
+        s.reward = h->perf[t] - h->perf[t - 1];
+        s.lr = h->lr[t - 1];
+        s.grad_norm = h->grad_norm[t - 1];
+        s.n_tokens = h->n_tokens[t - 1];
+    }
+    if (k->on_step)
+        k->on_step(k->arg, &s);
+}
+
+static int64_t largest_batch(const struct episode *k)
+{
+    int64_t most = k->plan ? 1 : k->batch;
+    for (int64_t t = 0; k->plan && t < k->n_steps; t++) {
+        int64_t n = k->plan->step_offset[t + 1] - k->plan->step_offset[t];
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static void describe(const struct episode *k, struct traj *t, int64_t largest)
+{
+    const char *mode = k->plan ? "plan" : k->is_greedy ? "greedy" : "sample";
+    const char *history = k->plan ? k->plan->history : policy_history(k->policy);
+    t->batch = largest;
+    t->features = k->features->id;
+    t->policy = k->policy ? policy_id(k->policy) : 0;
+    t->dataset = k->pool->hash;
+    t->validation = k->validation->hash;
+    t->model = lm_hash(k->lm);
+    t->tau = k->tau;
+    t->has_repeats = k->has_repeats;
+    snprintf(t->mode, sizeof t->mode, "%s", mode);
+    snprintf(t->status, sizeof t->status, "ok");
+    t->history = history ? mem_strdup(history) : NULL;
+}
+
+static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct err *e)
+{
+    double start = log_seconds(), loss;
+    int rc = episode_set_loss(k->lm, k->validation, &loss, e);
+    if (rc)
+        return err_prefix(e, "validation before the first step");
+    t->perf[0] = -loss;
+    tell(k, t, 0, start);
+    for (int64_t i = 1; i <= k->n_steps; i++) {
+        struct lm_step_stats s = {0};
+        start = log_seconds();
+        rc = take_step(k, i, b, t, &s, e);
+        if (rc < 0)
+            return err_prefix(e, "step %" PRId64, i);
+        tell(k, t, i, start);
+    }
+    return 0;
+}
+
+int episode_run(struct episode *k, struct traj *t, struct err *e)
+{
+    struct batch b;
+    int64_t largest = largest_batch(k);
+    int64_t n_picks = k->plan ? k->plan->step_offset[k->n_steps] : k->n_steps * largest;
+    traj_init(t, k->n_steps, n_classes(k), n_picks);
+    describe(k, t, largest);
+    batch_init(&b, k, largest);
+    int rc = run_steps(k, &b, t, e);
+    batch_free(&b);
+    return rc;
+}

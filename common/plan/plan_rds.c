@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ * plan_rds: similarity of embeddings to the validation set's; see plan_make.h.
+ *
+ * Round-robin: the validation rows take turns, in order, and each takes the most similar row
+ * that is still free. A validation row keeps only the head of its own ranking, long enough for
+ * its turns and some that others took before it; when that runs out, the head is made again,
+ * twice as long. So memory is (validation rows) x (a few turns), not x N. */
+#include "base/mem.h"
+#include "base/rng.h"
+#include "plan/plan_work.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 8, SPARE_TURNS = 32 };
+
+/* Rows of length 1, padded with zeros to whole vectors of LANES; a zero row stays zero. */
+struct unit_rows {
+    float *x;
+    int64_t n, stride;
+};
+
+static struct unit_rows unit_rows(const struct features *f)
+{
+    struct unit_rows u = {NULL, f->n, (f->dim + LANES - 1) / LANES * LANES};
+    u.x = mem_zalloc((size_t)(u.n * u.stride), sizeof *u.x);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < f->n; i++) {
+        const float *src = f->embedding + i * f->dim;
+        double sum = 0;
+        for (int64_t j = 0; j < f->dim; j++)
+            sum += (double)src[j] * (double)src[j];
+        double scale = sum > 0 ? 1 / sqrt(sum) : 0;
+        for (int64_t j = 0; j < f->dim; j++)
+            u.x[i * u.stride + j] = (float)((double)src[j] * scale);
+    }
+    return u;
+}
+
+/* Sums in LANES fixed partial sums: vectorised without leave to reorder anything. */
+static float dot(const float *a, const float *b, int64_t stride)
+{
+    float sum[LANES] = {0};
+    for (int64_t j = 0; j < stride; j += LANES)
+        for (int l = 0; l < LANES; l++)
+            sum[l] += a[j + l] * b[j + l];
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+/* ---- mean and max ---- */
+
+static void scores_by_mean(double *score, const struct unit_rows *u, const struct unit_rows *v)
+{
+    float *mean = mem_zalloc((size_t)v->stride, sizeof *mean);
+    for (int64_t j = 0; j < v->stride; j++) {
+        double sum = 0;
+        for (int64_t k = 0; k < v->n; k++)
+            sum += (double)v->x[k * v->stride + j];
+        mean[j] = (float)(sum / (double)v->n);
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < u->n; i++)
+        score[i] = (double)dot(u->x + i * u->stride, mean, u->stride);
+    free(mean);
+}
+
+static void scores_by_max(double *score, const struct unit_rows *u, const struct unit_rows *v)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < u->n; i++) {
+        float best = -2;
+        for (int64_t k = 0; k < v->n; k++) {
+            float s = dot(u->x + i * u->stride, v->x + k * v->stride, u->stride);
+            best = s > best ? s : best;
+        }
+        score[i] = (double)best;
+    }
+}
+
+/* ---- round-robin ---- */
+
+struct candidate {
+    float similarity;
+    int64_t row;
+    uint64_t tie;
+};
+
+struct queue { /* head of one validation row's ranking */
+    struct candidate *head;
+    int64_t n, at;
+};
+
+static int compare_candidates(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->similarity < y->similarity || x->similarity > y->similarity)
+        return x->similarity > y->similarity ? -1 : 1;
+    if (x->tie != y->tie)
+        return x->tie < y->tie ? -1 : 1;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+static void sift_down(struct candidate *heap, int64_t n, int64_t i)
+{
+    for (int64_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && compare_candidates(&heap[child + 1], &heap[child]) > 0)
+            child++;
+        if (compare_candidates(&heap[i], &heap[child]) >= 0)
+            return;
+        struct candidate t = heap[i];
+        heap[i] = heap[child];
+        heap[child] = t;
+    }
+}
+
+/* The `want` best free rows for v, in order; a heap holds the worst of them at its root. */
+static void make_head(struct queue *h, int64_t want, const struct unit_rows *u, const float *v,
+                      const bool *is_taken, uint64_t seed)
+{
+    h->head = mem_realloc(h->head, (size_t)want, sizeof *h->head);
+    h->n = h->at = 0;
+    for (int64_t i = 0; i < u->n; i++) {
+        if (is_taken[i])
+            continue;
+        struct candidate c = {dot(u->x + i * u->stride, v, u->stride), i, 0};
+        if (h->n == want && c.similarity < h->head[0].similarity)
+            continue;
+        c.tie = rng_hash(seed, (uint64_t)i, 0, 0);
+        if (h->n < want) {
+            h->head[h->n++] = c;
+            if (h->n == want)
+                for (int64_t k = want / 2 - 1; k >= 0; k--)
+                    sift_down(h->head, want, k);
+        } else if (compare_candidates(&c, &h->head[0]) < 0) {
+            h->head[0] = c;
+            sift_down(h->head, want, 0);
+        }
+    }
+    qsort(h->head, (size_t)h->n, sizeof *h->head, compare_candidates);
+}
+
+static int round_robin(struct plan_work *w, const struct unit_rows *u,
+                       const struct unit_rows *v)
+{
+    int64_t n_picks = w->n_wanted < u->n ? w->n_wanted : u->n;
+    int64_t want = n_picks / v->n * 2 + SPARE_TURNS;
+    want = want < u->n ? want : u->n;
+    uint64_t seed = w->q->seed;
+    bool *is_taken = mem_zalloc((size_t)u->n, sizeof *is_taken);
+    struct queue *queue = mem_zalloc((size_t)v->n, sizeof *queue);
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t k = 0; k < v->n; k++)
+        make_head(&queue[k], want, u, v->x + k * v->stride, is_taken, seed);
+    for (int64_t k = 0; w->n_ranked < n_picks; k = (k + 1) % v->n) {
+        struct queue *h = &queue[k];
+        while (h->at < h->n && is_taken[h->head[h->at].row])
+            h->at++;
+        if (h->at == h->n) /* others took all of them */
+            make_head(h, h->n * 2 < u->n ? h->n * 2 : u->n, u, v->x + k * v->stride, is_taken,
+                      seed);
+        struct candidate c = h->head[h->at++];
+        is_taken[c.row] = true;
+        w->score[c.row] = (double)c.similarity;
+        w->ranked[w->n_ranked++] = c.row;
+    }
+    for (int64_t k = 0; k < v->n; k++)
+        free(queue[k].head);
+    free(queue);
+    free(is_taken);
+    return 0;
+}
+
+/* ---- do the two belong together? ---- */
+
+struct hashed {
+    uint64_t hash;
+    int64_t row;
+};
+
+static int compare_hashed(const void *a, const void *b)
+{
+    const struct hashed *x = a, *y = b;
+    return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+/* A pool that holds validation records would be chosen for them. */
+static int check_overlap(const struct features *f, const struct features *val, struct err *e)
+{
+    struct hashed *h = mem_alloc((size_t)val->n, sizeof *h), *found = NULL;
+    int64_t i = 0;
+    for (int64_t k = 0; k < val->n; k++)
+        h[k] = (struct hashed){val->hash[k], k};
+    qsort(h, (size_t)val->n, sizeof *h, compare_hashed);
+    for (; i < f->n && !found; i++) {
+        struct hashed key = {f->hash[i], 0};
+        found = bsearch(&key, h, (size_t)val->n, sizeof *h, compare_hashed);
+    }
+    int rc = 0;
+    if (found)
+        rc = err_set(e, ERR_MISMATCH,
+                     "record %" PRId64 " is also in the validation set, as record %" PRId64,
+                     f->source[i - 1], val->source[found->row]);
+    free(h);
+    return rc;
+}
+
+static int check_kin(const struct features *f, const struct features *val, struct err *e)
+{
+    const char *a = st_msg_meta(f->msg, "raise.reduce");
+    const char *b = st_msg_meta(val->msg, "raise.reduce");
+    if (f->dim != val->dim)
+        return err_set(e, ERR_MISMATCH,
+                       "embeddings of %" PRId64 " values, of the validation set %" PRId64,
+                       f->dim, val->dim);
+    if (f->model && val->model && f->model != val->model)
+        return err_set(e, ERR_MISMATCH,
+                       "embeddings of the pool and of the validation set are of two models");
+    if (strcmp(a ? a : "pool", b ? b : "pool"))
+        return err_set(e, ERR_MISMATCH, "embeddings reduced by %s, of the validation set by %s",
+                       a ? a : "pool", b ? b : "pool");
+    if (a && !strcmp(a, "pca"))
+        return err_set(e, ERR_MISMATCH,
+                       "embeddings reduced by pca: each file has axes of its own (embed with "
+                       "--reduce pool)");
+    return check_overlap(f, val, e);
+}
+
+int plan_rank_rds(struct plan_work *w, struct err *e)
+{
+    const struct plan_request *q = w->q;
+    int rc = check_kin(q->f, q->val, e);
+    if (rc < 0)
+        return rc;
+    struct unit_rows u = unit_rows(q->f), v = unit_rows(q->val);
+    switch (q->match) {
+    case PLAN_ROUND_ROBIN:
+        rc = round_robin(w, &u, &v);
+        break;
+    case PLAN_MEAN:
+        scores_by_mean(w->score, &u, &v);
+        rc = plan_rank_by_score(w, e);
+        break;
+    case PLAN_MAX:
+        scores_by_max(w->score, &u, &v);
+        rc = plan_rank_by_score(w, e);
+        break;
+    }
+    free(u.x);
+    free(v.x);
+    return rc;
+}
