@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARD_ROWS = 1 << 16, TINY_SHARE = 20 };
+enum { SHARD_ROWS = 1 << 16 };
 
 struct options {
     struct opt_common common;
@@ -53,22 +53,11 @@ static const struct opt_spec spec = {
 
 /* ---- input ---- */
 
-/* Whether `name` is in a comma-separated list (NULL: empty). */
-static bool list_has(const char *list, const char *name)
-{
-    size_t len = strlen(name);
-    for (const char *p = list; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
-        if (!strncmp(p, name, len) && (!p[len] || p[len] == ','))
-            return true;
-    return false;
-}
-
 static int check_rows(const struct st_msg *m, int64_t n, struct err *e)
 {
-    const char *whole = st_msg_meta(m, "raise.whole");
     for (int64_t i = 0; i < st_msg_n_tensors(m); i++) {
         const struct st_tensor *t = st_msg_at(m, i);
-        if (!list_has(whole, t->name) && (!t->n_dims || t->shape[0] != n))
+        if (!st_msg_is_whole(m, t->name) && (!t->n_dims || t->shape[0] != n))
             return err_set(e, ERR_MISMATCH, "tensor \"%s\" does not have %" PRId64 " rows",
                            t->name, n);
     }
@@ -100,7 +89,7 @@ static int check_embedding(const struct st_msg *m, const struct st_tensor *t, st
 static void set_whole(struct st_msg *m)
 {
     const char *old = st_msg_meta(m, "raise.whole");
-    if (list_has(old, "centroids"))
+    if (st_msg_is_whole(m, "centroids"))
         return;
     char *list = mem_printf("%s%scentroids", old ? old : "", old && *old ? "," : "");
     st_msg_set_meta(m, "raise.whole", list);
@@ -112,7 +101,7 @@ static struct st_msg *shard_of(const struct st_msg *in, const struct cluster_res
                                int64_t dim, int64_t first, int64_t n, const struct prov *prov)
 {
     struct st_msg *m = st_msg_new();
-    const char *key, *value, *whole = st_msg_meta(in, "raise.whole");
+    const char *key, *value;
     for (int64_t i = 0; i < st_msg_n_meta(in); i++) {
         st_msg_meta_at(in, i, &key, &value);
         st_msg_set_meta(m, key, value);
@@ -126,7 +115,7 @@ static struct st_msg *shard_of(const struct st_msg *in, const struct cluster_res
         if (!strcmp(t->name, "class") || !strcmp(t->name, "centroids"))
             continue; /* of an earlier run */
         memcpy(shape, t->shape, sizeof shape);
-        if (!list_has(whole, t->name)) {
+        if (!st_msg_is_whole(in, t->name)) {
             data += t->len / (size_t)t->shape[0] * (size_t)first;
             shape[0] = n;
         }
@@ -192,14 +181,12 @@ static void report(const struct cluster_result *r, int64_t n)
 
 static struct cluster_options settings(const struct options *o, int64_t n)
 {
-    int64_t tiny = n / (o->n_classes * TINY_SHARE);
+    int64_t share = o->n_classes * CLUSTER_TINY_SHARE, tiny = (n + share - 1) / share;
     return (struct cluster_options){.k = o->n_classes,
                                     .n_iter = o->n_iter,
                                     .n_redo = o->n_redo,
                                     .seed = o->common.seed,
-                                    .min_size = o->min_size ? o->min_size
-                                                : tiny > 1  ? tiny
-                                                            : 1,
+                                    .min_size = o->min_size ? o->min_size : tiny,
                                     .is_spherical = o->is_spherical};
 }
 

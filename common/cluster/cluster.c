@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * cluster: k-means; see cluster.h. FAISS finds the centroids; what is ours is the order of the
- * classes, what happens to small ones, and that threads do not change the result. */
+ * cluster: k-means; see cluster.h. FAISS finds the centroids; what is ours is that they end as
+ * the means of their rows, what happens to outliers and small classes, the order of the
+ * classes, and that threads do not change the result. */
 #include "cluster/cluster.h"
 
 #include "base/mem.h"
@@ -67,24 +68,37 @@ static double squared_distance(const float *a, const float *b, int64_t dim)
 
 /* ---- FAISS ---- */
 
+/* What is grouped. Rows are set aside when they turn out to be outliers: they get a class at
+ * the end, and have no say in where its centroid is. */
+struct rows {
+    const float *x; /* [n, dim], borrowed */
+    int64_t n, dim;
+    uint8_t *is_aside; /* [n], owned */
+    int64_t n_aside;
+};
+
 /* The rows that centroids are trained on: all, or a seeded sample in file order. */
-static const float *training_rows(float **owned, int64_t *n_train, const float *x, int64_t n,
-                                  int64_t dim, const struct cluster_options *o)
+static const float *training_rows(float **owned, int64_t *n_train, const struct rows *x,
+                                  const struct cluster_options *o)
 {
     int64_t most = o->k > CLUSTER_MAX_TRAIN / CLUSTER_MIN_TRAIN_PER_CLASS
                        ? o->k * CLUSTER_MIN_TRAIN_PER_CLASS
                        : CLUSTER_MAX_TRAIN;
+    int64_t left = x->n - x->n_aside, dim = x->dim;
     *owned = NULL;
-    *n_train = n < most ? n : most;
-    if (n <= most)
-        return x;
+    *n_train = left < most ? left : most;
+    if (*n_train == x->n)
+        return x->x;
     struct rng r;
     rng_init(&r, o->seed, 0);
-    *owned = mem_alloc((size_t)(most * dim), sizeof **owned);
+    *owned = mem_alloc((size_t)(*n_train * dim), sizeof **owned);
     int64_t n_taken = 0;
-    for (int64_t i = 0; n_taken < most; i++) /* selection sampling (Knuth 3.4.2 S) */
-        if ((int64_t)rng_below(&r, (uint64_t)(n - i)) < most - n_taken)
-            memcpy(*owned + n_taken++ * dim, x + i * dim, (size_t)dim * sizeof *x);
+    for (int64_t i = 0; n_taken < *n_train; i++) { /* selection sampling (Knuth 3.4.2 S) */
+        if (x->is_aside[i])
+            continue;
+        if ((int64_t)rng_below(&r, (uint64_t)left--) < *n_train - n_taken)
+            memcpy(*owned + n_taken++ * dim, x->x + i * dim, (size_t)dim * sizeof *x->x);
+    }
     return *owned;
 }
 
@@ -184,46 +198,39 @@ static int train(float *centroids, const float *x, int64_t n, int64_t dim,
 }
 
 /* Blocks of rows do not depend on the number of threads, and inside a parallel region FAISS
- * and OpenBLAS use one each: so neither do the results. */
-static int assign_rows(int32_t *assign, const FaissIndex *index, const float *x, int64_t n,
-                       int64_t dim, int64_t k)
+ * and OpenBLAS use one each: so neither do the results. The number of rows whose class is new,
+ * or -1. */
+static int64_t assign_rows(struct cluster_result *r, const FaissIndex *index,
+                           const struct rows *x)
 {
-    int n_failed = 0;
-#pragma omp parallel for schedule(static) reduction(+ : n_failed)
-    for (int64_t first = 0; first < n; first += BLOCK_ROWS) {
-        int64_t m = n - first < BLOCK_ROWS ? n - first : BLOCK_ROWS;
+    int64_t n_failed = 0, n_moved = 0;
+#pragma omp parallel for schedule(static) reduction(+ : n_failed, n_moved)
+    for (int64_t first = 0; first < x->n; first += BLOCK_ROWS) {
+        int64_t m = x->n - first < BLOCK_ROWS ? x->n - first : BLOCK_ROWS;
         float distance[BLOCK_ROWS];
         idx_t label[BLOCK_ROWS];
-        if (faiss_Index_search(index, m, x + first * dim, 1, distance, label)) {
+        if (faiss_Index_search(index, m, x->x + first * x->dim, 1, distance, label)) {
             n_failed++;
             continue;
         }
         for (int64_t i = 0; i < m; i++) {
-            n_failed += label[i] < 0 || label[i] >= k;
-            assign[first + i] = (int32_t)label[i];
+            n_failed += label[i] < 0 || label[i] >= r->k;
+            n_moved += label[i] != r->assign[first + i];
+            r->assign[first + i] = (int32_t)label[i];
         }
     }
-    return n_failed;
+    return n_failed ? -1 : n_moved;
 }
 
-static int run_faiss(struct cluster_result *r, const float *x, int64_t n, int64_t dim,
-                     const struct cluster_options *o, struct err *e)
+static int assign(struct cluster_result *r, const struct rows *x,
+                  const struct cluster_options *o, int64_t *n_moved, struct err *e)
 {
     FaissIndexFlat *index = NULL;
-    float *sample;
-    int64_t n_train;
-    const float *rows = training_rows(&sample, &n_train, x, n, dim, o);
-    r->k = o->k;
-    r->centroids = mem_alloc((size_t)(o->k * dim), sizeof *r->centroids);
-    r->assign = mem_alloc((size_t)n, sizeof *r->assign);
-    int rc = train(r->centroids, rows, n_train, dim, o, e);
-    free(sample);
-    if (rc < 0)
-        return rc;
-    if (faiss_IndexFlat_new_with(&index, dim, metric(o)) ||
-        faiss_Index_add(index, o->k, r->centroids))
+    int rc = 0;
+    if (faiss_IndexFlat_new_with(&index, x->dim, metric(o)) ||
+        faiss_Index_add(index, r->k, r->centroids))
         rc = err_set(e, ERR_UNSUPPORTED, "FAISS: %s", faiss_get_last_error());
-    else if (assign_rows(r->assign, index, x, n, dim, o->k))
+    else if ((*n_moved = assign_rows(r, index, x)) < 0)
         rc = err_set(e, ERR_UNSUPPORTED, "FAISS: rows without a nearest centroid");
     if (index)
         faiss_Index_free(index);
@@ -232,26 +239,103 @@ static int run_faiss(struct cluster_result *r, const float *x, int64_t n, int64_
 
 /* ---- classes ---- */
 
-static void count_sizes(struct cluster_result *r, int64_t n)
+/* Rows of each class, without those set aside. */
+static void count_sizes(struct cluster_result *r, const struct rows *x)
 {
-    r->sizes = mem_zalloc((size_t)r->k, sizeof *r->sizes);
-    for (int64_t i = 0; i < n; i++)
-        r->sizes[r->assign[i]]++;
+    memset(r->sizes, 0, (size_t)r->k * sizeof *r->sizes);
+    for (int64_t i = 0; i < x->n; i++)
+        r->sizes[r->assign[i]] += !x->is_aside[i];
 }
 
-/* Nearest centroid among the classes that are left (sizes > 0). */
-static int32_t nearest(const struct cluster_result *r, const float *x, int64_t dim)
+/* sum [k, dim]. A thread adds up whole columns, down the rows: the order is always the same. */
+static void sum_rows(double *sum, const struct cluster_result *r, const struct rows *x)
 {
-    int32_t best = -1;
-    double best_distance = DBL_MAX;
-    for (int64_t c = 0; c < r->k; c++) {
-        double d = r->sizes[c] ? squared_distance(x, r->centroids + c * dim, dim) : DBL_MAX;
-        if (d < best_distance) {
-            best_distance = d;
-            best = (int32_t)c;
+    enum { STRIPE = 8 };
+    memset(sum, 0, (size_t)(r->k * x->dim) * sizeof *sum);
+#pragma omp parallel for schedule(static)
+    for (int64_t from = 0; from < x->dim; from += STRIPE) {
+        int64_t to = from + STRIPE < x->dim ? from + STRIPE : x->dim;
+        for (int64_t i = 0; i < x->n; i++) {
+            double *s = sum + r->assign[i] * x->dim;
+            for (int64_t j = from; j < to && !x->is_aside[i]; j++)
+                s[j] += (double)x->x[i * x->dim + j];
         }
     }
-    return best;
+}
+
+/* Centroids become the means of their rows (spherical: scaled to length 1); classes without
+ * rows go. */
+static void take_means(struct cluster_result *r, const struct rows *x, bool is_spherical)
+{
+    double *sum = mem_alloc((size_t)(r->k * x->dim), sizeof *sum);
+    int64_t n_left = 0;
+    count_sizes(r, x);
+    sum_rows(sum, r, x);
+    for (int64_t c = 0; c < r->k; c++) {
+        double scale = (double)r->sizes[c], length = 0;
+        if (!r->sizes[c])
+            continue;
+        for (int64_t j = 0; is_spherical && j < x->dim; j++)
+            length += sum[c * x->dim + j] * sum[c * x->dim + j];
+        scale = length > 0 ? sqrt(length) : scale;
+        for (int64_t j = 0; j < x->dim; j++)
+            r->centroids[n_left * x->dim + j] = (float)(sum[c * x->dim + j] / scale);
+        n_left++;
+    }
+    r->k = n_left;
+    free(sum);
+}
+
+/* Lloyd's iteration over all rows until no row in a million moves: then every centroid is the
+ * mean of its rows and every row's class that of the nearest centroid. FAISS leaves neither: it
+ * stops after --iterations, trains on a sample, and pushes copies of a centroid apart where
+ * there are more classes than distinct rows. The bound is for rows that rounding sends to and
+ * fro. */
+static int settle(struct cluster_result *r, const struct rows *x,
+                  const struct cluster_options *o, struct err *e)
+{
+    enum { MOST = 1000 };
+    int64_t n_moved;
+    int rc = assign(r, x, o, &n_moved, e);
+    for (int i = 0; !rc && i < MOST; i++) {
+        int64_t k = r->k;
+        take_means(r, x, o->is_spherical);
+        rc = assign(r, x, o, &n_moved, e);
+        if (r->k == k && n_moved <= x->n >> 20) /* else numbers have shifted */
+            break;
+    }
+    count_sizes(r, x);
+    return rc;
+}
+
+/* Fewer rows than a twentieth of the average class: a class only because they lie far off. */
+static bool is_outlying(int64_t size, int64_t n, const struct cluster_options *o)
+{
+    return size < o->min_size && size * o->k * CLUSTER_TINY_SHARE < n;
+}
+
+/* Sets the rows of outlying classes aside. False: there are none, or too many to call them so.
+ */
+static bool set_aside(struct cluster_result *r, struct rows *x, const struct cluster_options *o)
+{
+    int64_t n_outlying = 0, n_rows = 0;
+    for (int64_t c = 0; c < r->k; c++)
+        if (is_outlying(r->sizes[c], x->n - x->n_aside, o)) {
+            n_outlying++;
+            n_rows += r->sizes[c];
+        }
+    if (!n_outlying || (x->n_aside + n_rows) * CLUSTER_TINY_SHARE > x->n ||
+        x->n - x->n_aside - n_rows < o->k)
+        return false;
+    r->n_dissolved += n_outlying;
+    r->n_moved += n_rows;
+    int64_t n_left = x->n - x->n_aside;
+    for (int64_t i = 0; i < x->n; i++)
+        if (!x->is_aside[i] && is_outlying(r->sizes[r->assign[i]], n_left, o)) {
+            x->is_aside[i] = 1;
+            x->n_aside++;
+        }
+    return true;
 }
 
 static int compare_centroids(const float *a, const float *b, int64_t dim)
@@ -262,38 +346,66 @@ static int compare_centroids(const float *a, const float *b, int64_t dim)
     return 0;
 }
 
-/* The class to dissolve next, or -1: the smallest of those left, below min_size. */
+/* The class to dissolve next, or -1: the smallest, if it is below min_size and not the only. */
 static int64_t too_small(const struct cluster_result *r, int64_t dim, int64_t min_size)
 {
-    int64_t worst = -1, n_left = 0;
-    for (int64_t c = 0; c < r->k; c++) {
-        if (!r->sizes[c])
-            continue;
-        n_left++;
-        if (worst < 0 || r->sizes[c] < r->sizes[worst] ||
+    int64_t worst = 0;
+    for (int64_t c = 1; c < r->k; c++)
+        if (r->sizes[c] < r->sizes[worst] ||
             (r->sizes[c] == r->sizes[worst] &&
              compare_centroids(r->centroids + c * dim, r->centroids + worst * dim, dim) > 0))
             worst = c;
-    }
-    return n_left > 1 && r->sizes[worst] < min_size ? worst : -1;
+    return r->k > 1 && r->sizes[worst] < min_size ? worst : -1;
 }
 
-static void dissolve_small(struct cluster_result *r, const float *x, int64_t n, int64_t dim,
-                           int64_t min_size)
+/* The rows of a small class go to the nearest of the others, which settle anew with them. */
+static int dissolve_small(struct cluster_result *r, const struct rows *x,
+                          const struct cluster_options *o, struct err *e)
 {
-    for (int64_t c = 0; c < r->k; c++)
-        r->n_empty += !r->sizes[c];
-    for (int64_t c; (c = too_small(r, dim, min_size)) >= 0;) {
+    int64_t dim = x->dim;
+    int rc = 0;
+    for (int64_t c; !rc && (c = too_small(r, dim, o->min_size)) >= 0;) {
         r->n_dissolved++;
         r->n_moved += r->sizes[c];
-        r->sizes[c] = 0;
-        for (int64_t i = 0; i < n; i++) {
-            if (r->assign[i] != c)
-                continue;
-            r->assign[i] = nearest(r, x + i * dim, dim);
-            r->sizes[r->assign[i]]++;
-        }
+        memmove(r->centroids + c * dim, r->centroids + (c + 1) * dim,
+                (size_t)((r->k - c - 1) * dim) * sizeof *r->centroids);
+        r->k--;
+        rc = settle(r, x, o, e);
     }
+    return rc;
+}
+
+/* k classes by FAISS, settled. */
+static int find_classes(struct cluster_result *r, const struct rows *x,
+                        const struct cluster_options *o, struct err *e)
+{
+    float *sample;
+    int64_t n_train;
+    const float *rows = training_rows(&sample, &n_train, x, o);
+    r->k = o->k;
+    int rc = train(r->centroids, rows, n_train, x->dim, o, e);
+    free(sample);
+    return rc ? rc : settle(r, x, o, e);
+}
+
+/* An outlier takes a class of its own, and two groups are left with one: so it is set aside and
+ * the classes are found again, a few times over. */
+static int run_faiss(struct cluster_result *r, struct rows *x, const struct cluster_options *o,
+                     struct err *e)
+{
+    enum { MOST_ROUNDS = 10 };
+    r->centroids = mem_alloc((size_t)(o->k * x->dim), sizeof *r->centroids);
+    r->assign = mem_zalloc((size_t)x->n, sizeof *r->assign);
+    r->sizes = mem_alloc((size_t)o->k, sizeof *r->sizes);
+    int rc = find_classes(r, x, o, e);
+    for (int i = 0; !rc && i < MOST_ROUNDS && set_aside(r, x, o); i++)
+        rc = find_classes(r, x, o, e);
+    r->n_empty = o->k - r->k;
+    if (!rc)
+        rc = dissolve_small(r, x, o, e);
+    for (int64_t i = 0; !rc && i < x->n; i++)
+        r->sizes[r->assign[i]] += x->is_aside[i];
+    return rc;
 }
 
 struct rank {
@@ -377,10 +489,11 @@ int cluster_kmeans(struct cluster_result *r, const float *x, int64_t n, int64_t 
     float *unit = o->is_spherical ? unit_rows(x, n, dim) : NULL;
     if (unit)
         x = unit;
-    rc = run_faiss(r, x, n, dim, o, e);
+    struct rows rows = {.x = x, .n = n, .dim = dim};
+    rows.is_aside = mem_zalloc((size_t)n, sizeof *rows.is_aside);
+    rc = run_faiss(r, &rows, o, e);
+    free(rows.is_aside);
     if (!rc) {
-        count_sizes(r, n);
-        dissolve_small(r, x, n, dim, o->min_size);
         sort_classes(r, n, dim);
         r->objective = objective(r, x, n, dim);
     } else {

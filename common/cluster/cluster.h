@@ -23,6 +23,8 @@
 
 /* Centroids are trained on a sample when there are more rows than this and than 256 a class. */
 enum { CLUSTER_MAX_TRAIN = 1 << 20, CLUSTER_MIN_TRAIN_PER_CLASS = 256 };
+/* A class with less than this share of the average class's rows is a handful of outliers. */
+enum { CLUSTER_TINY_SHARE = 20 };
 
 struct cluster_options {
     int64_t k;
@@ -39,15 +41,19 @@ struct cluster_options {
 
 struct cluster_result {
     /* Classes left: ids 0..k-1, largest first (ties: the lexicographically smaller centroid).
-     * Empty classes go first; then, while the smallest has fewer than min_size rows and is not
-     * the only one, it is dissolved: each of its rows moves to the nearest remaining centroid.
-     * So a row's class is always that of the nearest centroid in the table. */
+     * Classes that stay empty go. A class below min_size that is also tiny
+     * (CLUSTER_TINY_SHARE) is a few outliers: they are set aside, up to a twentieth of all
+     * rows, and k classes are found without them; at the end they get that of the nearest
+     * centroid. Then, while the smallest has fewer than min_size rows and is not the only one,
+     * it is dissolved: its rows move to the nearest remaining centroids.
+     * A row's class is always that of the nearest centroid in the table. */
     int64_t k;
-    float *centroids;    /* [k, dim]; owned */
-    int32_t *assign;     /* [n]; owned */
-    int64_t *sizes;      /* [k]; owned */
-    int64_t n_empty;     /* classes that k-means left empty (equal rows make them) */
-    int64_t n_dissolved; /* smaller than min_size */
+    float *centroids; /* [k, dim]: means of the classes' rows less those set aside (spherical:
+                       * the means' directions); owned */
+    int32_t *assign;  /* [n]; owned */
+    int64_t *sizes;   /* [k]; owned */
+    int64_t n_empty;  /* classes that k-means left empty (equal rows make them) */
+    int64_t n_dissolved; /* smaller than min_size, or set aside */
     int64_t n_moved;     /* rows that the dissolved classes held */
     double objective;    /* sum of squared distances of rows to their centroids */
 };

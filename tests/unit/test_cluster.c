@@ -215,6 +215,83 @@ static void small_classes_are_dissolved(void **state)
     free(x);
 }
 
+/* The mean of a class's rows, whatever FAISS made of its centroid. */
+static void check_means(const struct cluster_result *r, const float *x, int64_t n, int64_t dim)
+{
+    for (int64_t c = 0; c < r->k; c++)
+        for (int64_t j = 0; j < dim; j++) {
+            double sum = 0;
+            for (int64_t i = 0; i < n; i++)
+                if (r->assign[i] == c)
+                    sum += (double)x[i * dim + j];
+            sum /= (double)r->sizes[c];
+            assert_true(fabs(sum - (double)r->centroids[c * dim + j]) < 1e-6 * (1 + fabs(sum)));
+        }
+}
+
+static void centroids_are_means(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    float two[30 * 4];
+    for (int i = 0; i < 30 * 4; i++)
+        two[i] = (float)(i % 4 + 1) + (float)(i / 4 % 3 == 0) * 0.5F;
+    struct cluster_options o = options(4);
+    struct cluster_result r;
+    assert_int_equal(cluster_kmeans(&r, two, 30, 4, &o, &e), 0); /* more classes than rows */
+    assert_int_equal(r.k, 2);
+    assert_int_equal(r.n_empty, 2);
+    for (int i = 0; i < 30; i++)
+        assert_memory_equal(r.centroids + r.assign[i] * 4, two + i * 4, 4 * sizeof(float));
+    cluster_result_free(&r);
+    float *x = groups(N, 60); /* overlapping: the last iterations still move rows */
+    o = options(16);
+    o.n_iter = 2;
+    assert_int_equal(cluster_kmeans(&r, x, N, DIM, &o, &e), 0);
+    check_result(&r, x, N, DIM);
+    check_means(&r, x, N, DIM);
+    cluster_result_free(&r);
+    free(x);
+}
+
+/* Two groups of 50, at 0 and 10, and rows far off: k-means gives those a class of their own. */
+static void outliers_cost_no_class(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    enum { GROUP = 50, FAR = 3 };
+    for (int n_far = 1; n_far <= FAR; n_far += 2) {
+        float x[(2 * GROUP + FAR) * 2];
+        int64_t n = 2 * GROUP + n_far;
+        for (int i = 0; i < 2 * GROUP; i++) {
+            x[2 * i] = (float)(i % 2 * 10) + 0.01F * (float)i;
+            x[2 * i + 1] = 0.02F * (float)(i % 7);
+        }
+        for (int i = 0; i < n_far; i++) { /* each in a direction of its own */
+            x[2 * (2 * GROUP + i)] = i == 1 ? -7000.0F : 6000.0F;
+            x[2 * (2 * GROUP + i) + 1] = i == 2 ? 9000.0F : 10.0F * (float)i;
+        }
+        struct cluster_options o = options(2);
+        struct cluster_result r;
+        o.n_redo = 5;
+        o.min_size = 3;
+        assert_int_equal(cluster_kmeans(&r, x, n, 2, &o, &e), 0);
+        check_result(&r, x, n, 2);
+        assert_int_equal(r.k, 2);
+        assert_int_equal(r.n_moved, n_far);
+        for (int i = 0; i < 2 * GROUP; i++)
+            assert_int_equal(r.assign[i], r.assign[i % 2]);
+        assert_int_not_equal(r.assign[0], r.assign[1]);
+        for (int c = 0; c < 2; c++) /* not drawn towards them */
+            assert_true(fabsf(r.centroids[2 * c] - (c == r.assign[1] ? 10.0F : 0.0F)) < 1);
+        cluster_result_free(&r);
+        o.min_size = 1; /* whoever wants it keeps it */
+        assert_int_equal(cluster_kmeans(&r, x, n, 2, &o, &e), 0);
+        assert_int_equal(r.n_moved, 0);
+        cluster_result_free(&r);
+    }
+}
+
 static void directions_ignore_length(void **state)
 {
     (void)state;
@@ -363,6 +440,8 @@ int main(void)
         cmocka_unit_test(one_class_and_a_class_each),
         cmocka_unit_test(equal_rows_are_one_class),
         cmocka_unit_test(small_classes_are_dissolved),
+        cmocka_unit_test(centroids_are_means),
+        cmocka_unit_test(outliers_cost_no_class),
         cmocka_unit_test(directions_ignore_length),
         cmocka_unit_test(bad_input_is_named),
         cmocka_unit_test(components_are_the_directions_of_variance),
