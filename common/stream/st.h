@@ -80,6 +80,8 @@ void st_msg_free(struct st_msg *m);                 /* NULL-safe */
 void st_msg_set_meta(struct st_msg *m, const char *key, const char *value);
 void st_msg_unset_meta(struct st_msg *m, const char *key);        /* no-op when absent */
 const char *st_msg_meta(const struct st_msg *m, const char *key); /* NULL when absent */
+/* The file it was read from, for errors; "(message)" when a program made it. */
+const char *st_msg_name(const struct st_msg *m);
 /* Metadata that is a decimal number >= 0; -1 when absent or anything else. */
 int64_t st_msg_meta_int(const struct st_msg *m, const char *key);
 int64_t st_msg_n_meta(const struct st_msg *m);

@@ -34,7 +34,7 @@ static bool same_rows(const struct st_tensor *a, const struct st_tensor *b, bool
 
 int st_msg_check_shard(const struct st_msg *m, const struct st_msg *shard, struct err *e)
 {
-    const char *name = shard->name ? shard->name : "(message)";
+    const char *name = st_msg_name(shard);
     if (m->n_tensors != shard->n_tensors)
         return err_set(e, ERR_MISMATCH, "%s: %zu tensors, %zu in the shards before", name,
                        shard->n_tensors, m->n_tensors);

@@ -166,6 +166,11 @@ const char *st_msg_meta(const struct st_msg *m, const char *key)
     return is_there ? m->meta[at].value : NULL;
 }
 
+const char *st_msg_name(const struct st_msg *m)
+{
+    return m->name ? m->name : "(message)";
+}
+
 int64_t st_msg_meta_int(const struct st_msg *m, const char *key)
 {
     const char *s = st_msg_meta(m, key);
@@ -248,7 +253,7 @@ const struct st_tensor *st_msg_find(const struct st_msg *m, const char *name)
 const struct st_tensor *st_msg_need(const struct st_msg *m, const char *name, enum st_dtype t,
                                     int n_dims, const int64_t *shape, struct err *e)
 {
-    const char *file = m->name ? m->name : "(message)";
+    const char *file = st_msg_name(m);
     const struct st_tensor *x = st_msg_find(m, name);
     char want[256], have[256];
     st_shape_text(want, t, n_dims, shape);
