@@ -4,10 +4,11 @@
  * The bytes must not depend on the number of threads, and OpenBLAS does not see to it:
  * - It cuts K into blocks of its own size (GEMM_Q, 320 to 384 for the kernels of AVX2 and
  *   AVX-512), and where K lies between one and two blocks it rounds the cut differently with
- * one thread than with several. Here K is cut beforehand, so that no call needs to.
- * - The AVX2 kernels (Haswell, Zen) sum the edges of a thread's share in another order than its
- *   middle. They go by groups of ROWS rows; so their rows are shared out here, in whole groups,
- *   and each share is a call of one thread. The other kernels have no such edges.
+ *   one thread than with several. Here K is cut beforehand, so that no call needs to.
+ * - Most kernels sum the edges of a thread's share in another order than its middle. They go by
+ *   groups of rows (12 for AVX2; 24 is a whole number of every other kernel's); so rows are
+ *   shared out here, in whole groups, and each share is a call of one thread. The kernels of
+ *   AVX-512 have no such edges, and share by themselves.
  * Measured for this model's shapes, one thread: uncut 98-101 GFLOP/s, cut at 320 98-101. */
 #include "lm/cpu/cpu.h"
 
@@ -66,29 +67,50 @@ static void rows_by_blas(const struct product *p, int64_t from, int64_t to)
                 (int)p->ldc);
 }
 
-static bool has_uneven_edges(void)
+/* Rows of a group that a kernel sums alike wherever it stands; 0: every row is. */
+static int64_t rows_of_group(void)
 {
+    static const struct {
+        const char *kernel;
+        int rows;
+    } known[] = {
+        {"SkylakeX", 0}, {"Cooperlake", 0}, {"Sapphirerapids", 0}, {"Haswell", 12}, {"Zen", 12},
+    };
     const char *kernel = cpu_blas_kernel();
-    return !strcasecmp(kernel, "Haswell") || !strcasecmp(kernel, "Zen");
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcasecmp(kernel, known[i].kernel))
+            return known[i].rows;
+    return 24;
 }
 
-/* Inside a parallel region OpenBLAS is single-threaded. */
-static void share_rows(const struct product *p)
+/* By one thread. Inside a parallel region OpenBLAS has no other; a team of one is none. */
+static void alone(const struct product *p)
 {
-    enum { ROWS = 12 };
-    int64_t n_groups = (p->M + ROWS - 1) / ROWS;
+    int n_threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    rows_by_blas(p, 0, p->M);
+    omp_set_num_threads(n_threads);
+}
+
+static void share_rows(const struct product *p, int64_t n_rows)
+{
+    int64_t n_groups = (p->M + n_rows - 1) / n_rows;
     int64_t n = cpu_min(n_groups, omp_get_max_threads());
-    if (p->M * p->N * p->K < CPU_SERIAL)
-        n = 1;
+    if (n < 2 || p->M * p->N * p->K < CPU_SERIAL) {
+        alone(p);
+        return;
+    }
 #pragma omp parallel for num_threads((int)n) schedule(static)
     for (int64_t i = 0; i < n; i++)
-        rows_by_blas(p, n_groups * i / n * ROWS, cpu_min(n_groups * (i + 1) / n * ROWS, p->M));
+        rows_by_blas(p, n_groups * i / n * n_rows,
+                     cpu_min(n_groups * (i + 1) / n * n_rows, p->M));
 }
 
 static void multiply(const struct product *p)
 {
-    if (omp_get_max_threads() > 1 && has_uneven_edges())
-        share_rows(p);
+    int64_t n_rows = omp_get_max_threads() > 1 ? rows_of_group() : 0;
+    if (n_rows)
+        share_rows(p, n_rows);
     else
         rows_by_blas(p, 0, p->M);
 }
