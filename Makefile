@@ -117,11 +117,23 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	@mkdir -p $(@D)
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 
-.PHONY: units check parity bench bench-cuda demo deps lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-lint deps-tsan lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS)
-check: deps ## run every test, under five minutes
+check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
+
+# Everything again under a sanitizer, in a build folder of its own. tests/scripts/blas.sh preloads a
+# library, which address sanitizer's runtime takes for a mistake unless it is told.
+ASAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: ## every test under the address and undefined behaviour sanitizers (TESTS=pattern)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/sanitize CFLAGS='-O1 -g -fno-omit-frame-pointer $(ASAN)' \
+	  LDFLAGS='$(ASAN)' all units
+	$QASAN_OPTIONS=verify_asan_link_order=0 tests/run $B/sanitize $(TESTS)
+tsan: ## the threaded parts under clang's thread sanitizer, with LLVM's OpenMP
+	$Qtests/tsan $B/tsan $(TESTS)
+mutate: ## break the code in many small places: do the tests notice? (ROWS=text of a row)
+	$Qtests/mutate -j $(JOBS) $(ROWS)
 parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
 	$Qtests/parity/run $B
 bench: ## speed beside PyTorch, tokenizers, FAISS and zstd: a quarter of an hour (ROWS=pattern)
@@ -136,12 +148,21 @@ demo: deps ## install what is missing, build, run the whole loop on shipped data
 
 DEPS = gcc g++ make zstd libzstd-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
   libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev mandoc python3
-deps: ## install the Debian packages that are missing (root, or sudo)
-	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $(DEPS)"; exit 0; }; \
-	missing=$$(for p in $(DEPS); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+LINT_DEPS = clang-format cppcheck shellcheck mandoc
+TSAN_DEPS = clang libomp-dev
+define install_debs
+	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $1"; exit 0; }; \
+	missing=$$(for p in $1; do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	[ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "installing" $$missing; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq \
 	  --no-install-recommends $$missing >/dev/null; }
+endef
+deps: ## install the Debian packages that are missing (root, or sudo)
+	$(call install_debs,$(DEPS))
+deps-lint: ## the same for make lint
+	$(call install_debs,$(LINT_DEPS))
+deps-tsan: ## the same for make tsan
+	$(call install_debs,$(TSAN_DEPS))
 
 MAN = $(wildcard man/*.1 man/*.5 man/*.7)
 install: all ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
@@ -165,4 +186,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 -include $(OBJ:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d) \
-  $(BENCHES:$B/bench/%=$B/tests/bench/%.d)
+  $(BENCHES:$B/bench/%=$B/tests/bench/%.d) $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.d)
