@@ -146,8 +146,15 @@ int lm_save_adapter(struct lm *m, const char *dir, const char *base_name,
 /* A model opened without tuning takes rank, alpha and projections from the file; one opened for
  * LoRA must have the same (ERR_MISMATCH), and lm_reset draws a new one over it. What changes
  * the arithmetic and is not plain LoRA (DoRA, patterns, saved modules) is ERR_UNSUPPORTED;
- * rsLoRA is read as the plain LoRA that it equals. */
+ * rsLoRA is read as the plain LoRA that it equals. A projection that the file adapts in some
+ * layers only is left as it is in the others, by training, too. */
 int lm_load_adapter(struct lm *m, const char *dir, struct err *e) RAISE_MUST_CHECK;
+/* Identity of an adapter by content, not path: rank, alpha (rsLoRA as what it equals) and each
+ * tensor's name, shape and values as float; never 0. Errors as of lm_load_adapter. */
+int lm_adapter_identify(const char *dir, uint64_t *hash, struct err *e) RAISE_MUST_CHECK;
+/* The same of the adapter that lm_load_adapter put on the model, trained since or not; 0: none,
+ * or lm_reset drew a new one. */
+uint64_t lm_adapter_hash(const struct lm *m);
 /* Hugging Face layout: config.json and model.safetensors (adapters merged). `like`: the model
  * that it came from, whose tokenizer files are copied; a GGUF has none to copy. */
 int lm_save_model(struct lm *m, const char *dir, const char *like,

@@ -29,6 +29,7 @@ void lm_lora_init(struct lm *m, uint64_t seed)
     }
     f->upload(m->d, m->adapter, host, (size_t)m->lora.n_floats * sizeof *host);
     free(host);
+    m->adapter_hash = 0;
     lm_lora_refresh(m);
 }
 
@@ -66,6 +67,7 @@ void lm_lora_detach(struct lm *m)
     m->adapter = NULL;
     m->adapter_act = NULL;
     m->has_lora = false;
+    m->adapter_hash = 0;
     m->xa_width = 0;
     for (int64_t l = 0; m->layers && l < m->c.n_layers; l++)
         for (int g = 0; g < N_GROUPS; g++)

@@ -133,9 +133,10 @@ struct lm {
 
     bool has_lora;
     float lora_scale;
-    int64_t xa_width;  /* values of xa a token and layer */
-    float *adapter;    /* masters, device */
-    void *adapter_act; /* as act; == adapter in float runs */
+    int64_t xa_width;      /* values of xa a token and layer */
+    float *adapter;        /* masters, device */
+    void *adapter_act;     /* as act; == adapter in float runs */
+    uint64_t adapter_hash; /* of the file that it was read from; 0: drawn */
 
     bool is_trainable;
     float *grads, *moment1, *moment2;
