@@ -46,6 +46,7 @@ OBJ = $(SRC:%.c=$B/%.o) $(CXX_SRC:%.cpp=$B/%.o) \
   $(foreach i,$(ISAS),$(CPU_SRC:common/%.c=$B/common/%.$i.o))
 DEMO_TOOLS = $B/demo-generate $B/demo-blank
 PROGRAMS = $(patsubst tools/%.c,$B/%,$(wildcard tools/raise-*.c))
+SHARED = $(patsubst %.c,$B/%.o,$(filter-out tools/raise-%,$(wildcard tools/*.c)))
 UNITS = $(patsubst tests/unit/%.c,$B/tests/%,$(wildcard tests/unit/test_*.c))
 BENCHES = $(patsubst tests/bench/%.c,$B/bench/%,$(wildcard tests/bench/bench_*.c))
 
@@ -71,9 +72,12 @@ $B/%.o: %.cpp Makefile
 	$(SAY) "  CXX  $<"
 	$Q$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c -o $@ $<
 
-$(PROGRAMS): $B/%: $B/tools/%.o $B/libraise.a
+# What programs share; an archive, so that each takes only what it uses.
+$B/tools/libtools.a: $(SHARED)
+	$Qrm -f $@ && $(AR) rcs $@ $^
+$(PROGRAMS): $B/%: $B/tools/%.o $B/tools/libtools.a $B/libraise.a
 	$(SAY) "  LINK $@"
-	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
+	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/tools/libtools.a $B/libraise.a $(LIBS)
 $(UNITS): $B/tests/%: $B/tests/unit/%.o $B/libraise.a
 	@mkdir -p $(@D)
 	$(SAY) "  LINK $@"
@@ -185,5 +189,5 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
--include $(OBJ:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d) \
+-include $(OBJ:.o=.d) $(SHARED:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d) \
   $(BENCHES:$B/bench/%=$B/tests/bench/%.d) $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.d)

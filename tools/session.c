@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ * session: the one door to a model; see session.h. */
+#include "session.h"
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "lm/batch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *const session_precisions[] = {"auto", "fp32", "bf16", NULL};
+const char *const session_on_errors[] = {"fail", "skip", NULL};
+
+void session_check(const struct session_options *o)
+{
+    if (!o->model)
+        opt_misuse("-m MODEL is missing");
+}
+
+/* ---- encoding ---- */
+
+static void warn_of_markers(const struct session *s)
+{
+    char *foreign = example_foreign_markers(s->tok, s->tmpl);
+    if (foreign)
+        log_warn("template %s: %s: no tokens of %s, so the model sees them as plain text",
+                 tmpl_name(s->tmpl), foreign, s->o->model);
+    free(foreign);
+}
+
+int session_encoding(struct session *s, const struct session_options *o, struct err *e)
+{
+    s->o = o;
+    int rc = lm_config_read(&s->config, o->model, e);
+    if (rc)
+        return rc;
+    s->max_len = o->max_length ? o->max_length : s->config.max_positions;
+    if (s->max_len > s->config.max_positions)
+        return err_set(e, ERR_RANGE,
+                       "--max-length %" PRId64 ": the model has %" PRId64 " positions",
+                       s->max_len, s->config.max_positions);
+    s->tmpl = tmpl_load(o->template, e);
+    s->tok = s->tmpl ? tok_load(o->model, e) : NULL;
+    if (!s->tok)
+        return e->code;
+    warn_of_markers(s);
+    if (tok_n_vocab(s->tok) > s->config.n_vocab)
+        return err_set(e, ERR_MISMATCH,
+                       "%s: the tokenizer has %" PRId64 " tokens, the model %" PRId64, o->model,
+                       tok_n_vocab(s->tok), s->config.n_vocab);
+    return 0;
+}
+
+static int show(const struct session *s, const struct dataset *d, int64_t i,
+                enum example_overlong overlong, struct err *e)
+{
+    const struct data_record *r = &d->records[i];
+    struct example x = {0};
+    struct buf text = {0};
+    int made = example_make(s->tok, s->tmpl, r, s->max_len, overlong, &x, e);
+    if (made < 0)
+        return err_prefix(e, "%s:%" PRId64 ": record %" PRId64, d->name, r->line, r->source);
+    buf_printf(&text, "%s:%" PRId64 ": record %" PRId64 ": ", d->name, r->line, r->source);
+    if (!made)
+        buf_printf(&text, "no token of its response is within %" PRId64 " tokens\n",
+                   s->max_len);
+    else
+        buf_printf(&text, "%d prompt and %d response tokens%s\n", (int)x.n_prompt,
+                   (int)x.n_response, x.is_cut ? ", cut" : "");
+    if (made)
+        example_show(s->tok, &x, &text);
+    fwrite(text.data, 1, text.len, stdout);
+    putchar('\n');
+    buf_free(&text);
+    example_free(&x);
+    return 0;
+}
+
+int session_show(const struct session *s, const char *path, const struct session_records *which,
+                 int64_t n, enum example_overlong overlong, struct err *e)
+{
+    struct data_options want = {.limit = n, .on_error = (enum data_on_error)which->on_error};
+    struct dataset d = {0};
+    int rc = dataset_read(&d, path, &want, e);
+    for (int64_t i = 0; !rc && i < d.n_records; i++)
+        rc = show(s, &d, i, overlong, e);
+    dataset_free(&d);
+    return rc;
+}
+
+/* ---- memory and model ---- */
+
+struct lm_options session_lm_options(const struct session *s, int64_t longest)
+{
+    struct lm_options lo = LM_OPTIONS_DEFAULTS;
+    lo.precision = (enum lm_precision)s->o->precision;
+    lo.device = s->o->device;
+    lo.tuning = LM_TUNE_NONE;
+    lo.micro_tokens = s->o->micro_tokens;
+    lo.longest = longest;
+    return lo;
+}
+
+static void say_memory(const struct lm_memory *p, const struct session_need *need,
+                       int64_t total)
+{
+    char own[32], sum[32], left[32], *model = lm_memory_text(p);
+    struct buf b = {0};
+    buf_puts(&b, model);
+    if (need->what)
+        buf_printf(&b, ", %s %s", need->what, log_bytes(own, need->bytes));
+    log_note("memory: %s: %s; %s available%s", buf_str(&b), log_bytes(sum, total),
+             log_bytes(left, p->available), p->is_gpu ? " on the GPU" : "");
+    buf_free(&b);
+    free(model);
+    if (p->micro_tokens < p->wanted_tokens)
+        log_warn("micro-batch of %" PRId64 " tokens does not fit: %" PRId64 " instead",
+                 p->wanted_tokens, p->micro_tokens);
+}
+
+/* Says what will be taken; refuses what does not fit. */
+static int plan_memory(struct session *s, struct lm_options *lo,
+                       const struct session_need *need, struct err *e)
+{
+    struct lm_memory *p = &s->memory;
+    char a[32], b[32];
+    int rc = lm_plan(s->o->model, lo, p, e);
+    if (rc)
+        return rc;
+    lo->micro_tokens = p->micro_tokens;
+    if (p->device_note[0])
+        (p->is_warning ? log_warn : log_detail)("the CPU is used: %s", p->device_note);
+    int64_t total = p->total + (p->is_gpu ? 0 : need->bytes), host = mem_available_bytes();
+    say_memory(p, need, total);
+    if (s->o->is_forced)
+        return 0;
+    if (p->available && total > p->available)
+        return err_set(e, ERR_MEMORY,
+                       "needs %s of memory and %s are available: lower %s or --max-length "
+                       "(longest record: %" PRId64 " tokens), %sor --force",
+                       log_bytes(a, total), log_bytes(b, p->available), need->option,
+                       lo->longest,
+                       lo->tuning == LM_TUNE_NONE || lo->recompute ? "" : "--recompute, ");
+    if (p->is_gpu && host && p->host + need->bytes > host)
+        return err_set(e, ERR_MEMORY,
+                       "needs %s of the host's memory and %s are available (--force)",
+                       log_bytes(a, p->host + need->bytes), log_bytes(b, host));
+    return 0;
+}
+
+int session_open(struct session *s, struct lm_options *lo, const struct session_need *need,
+                 struct err *e)
+{
+    const char *path = s->o->model;
+    int rc = plan_memory(s, lo, need, e);
+    if (rc)
+        return rc;
+    s->lm = lm_open(path, lo, e);
+    if (!s->lm)
+        return e->code;
+    if (s->o->adapter)
+        rc = lm_load_adapter(s->lm, s->o->adapter, e);
+    const char *note = cpu_was_reexecuted() ? ", OpenBLAS kernel set by re-execution" : "";
+    if (lo->tuning == LM_TUNE_NONE)
+        log_detail("%s: %s%s", path, lm_arith_path(s->lm), note);
+    else
+        log_detail("%s: %s%s, %" PRId64 " trainable parameters", path, lm_arith_path(s->lm),
+                   note, lm_n_trainable(s->lm));
+    return rc;
+}
+
+void session_add_inputs(const struct session *s, struct prov *p)
+{
+    if (p)
+        prov_add_input(p, s->o->model, lm_hash(s->lm));
+}
+
+void session_close(struct session *s)
+{
+    lm_close(s->lm);
+    tok_free(s->tok);
+    tmpl_free(s->tmpl);
+    *s = (struct session){0};
+}

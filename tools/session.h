@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * session: the one door to a model, for every program that opens one.
+ *
+ * A program takes the groups of option rows that it needs into its own table, so that they have
+ * the same letters, words and bounds everywhere, and opens tokenizer, template and model here,
+ * so that they are checked, planned and reported in the same way everywhere:
+ *
+ *     struct options { struct opt_common common; struct session_options session; };
+ *     static const struct opt table[] = {
+ *         SESSION_MODEL_ROWS(struct options, session),
+ *         SESSION_ENCODING_ROWS(struct options, session, overlong_names),
+ *         SESSION_DEVICE_ROWS(struct options, session, "micro-batch", "1024 on a CPU"),
+ *         {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
+ *     };
+ *     struct options o = {.common = OPT_COMMON_DEFAULTS, .session = SESSION_DEFAULTS};
+ *     ...
+ *     struct session s = {0};
+ *     int rc = session_encoding(&s, &o.session, &e);       // tokenizer, template, shape
+ *     ... read and tokenise the data by s.tok, s.tmpl, s.max_len; find the longest record ...
+ *     struct lm_options lo = session_lm_options(&s, longest);
+ *     rc = session_open(&s, &lo, &(struct session_need){.option = "--micro-batch"}, &e);
+ *     ... lm_nll(s.lm, ...) ...
+ *     session_close(&s);
+ *
+ * These functions log (the plan of memory, warnings); they return errors as the library does.
+ */
+#ifndef RAISE_TOOLS_SESSION_H
+#define RAISE_TOOLS_SESSION_H
+
+#include "base/opt.h"
+#include "lm/lm.h"
+#include "stream/prov.h"
+#include "text/example.h"
+
+/* What the rows below set. */
+struct session_options {
+    const char *model, *adapter, *template, *device;
+    int64_t max_length;   /* 0: the model's positions */
+    int64_t micro_tokens; /* 0: what suits the device */
+    int overlong;         /* index into the program's names */
+    int precision;        /* enum lm_precision */
+    bool is_forced;
+};
+#define SESSION_DEFAULTS                                                                       \
+    {                                                                                          \
+        .template = "alpaca", .device = "auto"                                                 \
+    }
+
+/* Which records of a dataset. */
+struct session_records {
+    int64_t limit; /* 0: all */
+    bool is_sampled;
+    int on_error; /* enum data_on_error */
+};
+
+extern const char *const session_precisions[], *const session_on_errors[];
+
+/* ---- groups of option rows; O is the program's options struct, at the member in it ---- */
+
+#define SESSION_MODEL_ROWS(O, at)                                                              \
+    {'m',        "model",                                                                      \
+     OPT_STRING, offsetof(O, at.model),                                                        \
+     "MODEL",    "Hugging Face folder or .gguf file",                                          \
+     0,          0,                                                                            \
+     NULL},                                                                                    \
+    {                                                                                          \
+        0, "adapter", OPT_STRING, offsetof(O, at.adapter), "DIR",                              \
+            "PEFT adapter put on the model", 0, 0, NULL                                        \
+    }
+
+/* names: what the program can do with a record that is longer. */
+#define SESSION_ENCODING_ROWS(O, at, names)                                                    \
+    {                                                                                          \
+        0,          "template",                                                                \
+        OPT_STRING, offsetof(O, at.template),                                                  \
+        "NAME",     "prompt template, or a file",                                              \
+        0,          0,                                                                         \
+        NULL},                                                                                 \
+        {0,       "max-length",                                                                \
+         OPT_INT, offsetof(O, at.max_length),                                                  \
+         "N",     "tokens a record; 0: the model's positions",                                 \
+         0,       1 << 24,                                                                     \
+         NULL},                                                                                \
+    {                                                                                          \
+        0, "overlong", OPT_CHOICE, offsetof(O, at.overlong), "HOW", "records that are longer", \
+            0, 0, names                                                                        \
+    }
+
+/* micro: the option's name; usual: what 0 means, "1024 on a CPU, 16384 on a GPU". */
+#define SESSION_DEVICE_ROWS(O, at, micro, usual)                                               \
+    {0,       micro,                                                                           \
+     OPT_INT, offsetof(O, at.micro_tokens),                                                    \
+     "N",     "tokens worked on at once; 0: " usual,                                           \
+     0,       1 << 24,                                                                         \
+     NULL},                                                                                    \
+        {0, "precision", OPT_CHOICE,        offsetof(O, at.precision), "P", "arithmetic",      \
+         0, 0,           session_precisions},                                                  \
+        {0, "device", OPT_STRING, offsetof(O, at.device), "DEVICE", "auto, cpu or cuda[:N]",   \
+         0, 0,        NULL},                                                                   \
+    {                                                                                          \
+        0, "force", OPT_FLAG, offsetof(O, at.is_forced), NULL,                                 \
+            "start even if memory seems too small", 0, 0, NULL                                 \
+    }
+
+#define SESSION_LIMIT_ROWS(O, at)                                                              \
+    {'n', "limit", OPT_INT, offsetof(O, at.limit), "N", "use N records only; 0: all",          \
+     0,   1e15,    NULL},                                                                      \
+    {                                                                                          \
+        0, "sample", OPT_FLAG, offsetof(O, at.is_sampled), NULL,                               \
+            "--limit takes a seeded sample, not the first", 0, 0, NULL                         \
+    }
+
+#define SESSION_ON_ERROR_ROW(O, at)                                                            \
+    {                                                                                          \
+        0, "on-error", OPT_CHOICE, offsetof(O, at.on_error), "HOW", "bad records", 0, 0,       \
+            session_on_errors                                                                  \
+    }
+
+/* Misuse unless -m was given. */
+void session_check(const struct session_options *o);
+
+/* ---- a session ---- */
+
+struct session {
+    const struct session_options *o; /* borrowed */
+    struct lm_config config;
+    int64_t max_len; /* of a record, in tokens */
+    struct tok *tok;
+    struct tmpl *tmpl;
+    struct lm_memory memory; /* after session_open: what was planned */
+    struct lm *lm;
+};
+
+/* Reads the model's shape, the template and the tokenizer, which must fit each other and
+ * --max-length; warns of markers in the template that the tokenizer does not know. The session
+ * is closed by the caller, also on failure. */
+int session_encoding(struct session *s, const struct session_options *o,
+                     struct err *e) RAISE_MUST_CHECK;
+
+/* Of a dataset: prints its first n records as the model sees them, to standard output. */
+int session_show(const struct session *s, const char *path, const struct session_records *which,
+                 int64_t n, enum example_overlong overlong, struct err *e) RAISE_MUST_CHECK;
+
+/* The options of a model that scores: precision, device, micro-batch. A program that trains
+ * sets tuning and what goes with it. longest: tokens of the longest record to come. */
+struct lm_options session_lm_options(const struct session *s, int64_t longest);
+
+/* What the program takes beside the model, for the plan of memory. */
+struct session_need {
+    const char *option; /* the program's name for the micro-batch: "--micro-batch" */
+    const char *what;   /* "rows"; NULL: nothing */
+    int64_t bytes;      /* of the host's memory */
+};
+
+/* Plans memory, prints the plan, and refuses what does not fit (ERR_MEMORY) unless --force;
+ * then loads the model and puts the adapter on it. lo->micro_tokens becomes what fits. */
+int session_open(struct session *s, struct lm_options *lo, const struct session_need *need,
+                 struct err *e) RAISE_MUST_CHECK;
+
+/* The model and the adapter as inputs, in a provenance (NULL: nothing is done). */
+void session_add_inputs(const struct session *s, struct prov *p);
+
+void session_close(struct session *s);
+
+#endif
