@@ -12,9 +12,6 @@
 #include <jansson.h>
 #include <xxhash.h>
 
-const char *const lm_projection_names[LM_N_PROJECTIONS] = {
-    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
-
 /* ---- the configuration ---- */
 
 /* False, null, empty and absent all mean "off". */

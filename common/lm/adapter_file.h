@@ -16,9 +16,6 @@
 #include "stream/st.h"
 
 #define LM_ADAPTER_PREFIX "base_model.model."
-enum { LM_N_PROJECTIONS = 7 };
-/* By the bits of enum lm_projection. */
-extern const char *const lm_projection_names[LM_N_PROJECTIONS];
 
 struct lm_adapter_file {
     char *path; /* of the tensors, for messages */

@@ -28,20 +28,4 @@ struct lm_batch lm_pack_batch(const struct lm_pack *p);
 void lm_pack_clear(struct lm_pack *p);
 void lm_pack_free(struct lm_pack *p); /* leaves an empty, usable pack */
 
-/* Mean NLL over all targets of the batch, in nats a token: what validation and test losses are.
- * Summed sequence by sequence in double. ERR_EMPTY without targets. ERR_NONFINITE: *bad (may be
- * NULL) is the sequence at fault. */
-int lm_mean_nll(struct lm *m, const struct lm_batch *b, double *mean, int64_t *bad,
-                struct err *e) RAISE_MUST_CHECK;
-
-/* "q,v", "q_proj,v_proj" or "all" to enum lm_projection, or-ed. */
-int lm_projections_parse(const char *s, unsigned *targets, struct err *e) RAISE_MUST_CHECK;
-
-/* The shape of a model, from a Hugging Face folder or a .gguf file, without its weights. */
-int lm_config_read(struct lm_config *c, const char *path, struct err *e) RAISE_MUST_CHECK;
-
-/* One line about a plan: "weights 513.0 MiB, activations 96.0 MiB". Owned by the
- * caller. */
-char *lm_memory_text(const struct lm_memory *p);
-
 #endif

@@ -34,6 +34,9 @@ struct lm_config {
     bool has_qk_norm;  /* qwen3 */
 };
 
+/* Of a model, a Hugging Face folder or a GGUF file, without its weights: one of the two below.
+ */
+int lm_config_read(struct lm_config *c, const char *path, struct err *e) RAISE_MUST_CHECK;
 /* From `dir`/config.json. An unknown architecture, activation, rope type, a sliding window
  * shorter than the context, quantised weights or experts: ERR_UNSUPPORTED with the name. */
 int lm_config_read_hf(struct lm_config *c, const char *dir, struct err *e) RAISE_MUST_CHECK;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* lm/cpu/memory.c, compiled for each instruction set. */
+/* lm/cpu/device.c, compiled for each instruction set. */
 struct lm_dev *cpu_open_base(const char *name, struct err *e);
 #if defined(__x86_64__)
 struct lm_dev *cpu_open_avx2(const char *name, struct err *e);

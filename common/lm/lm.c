@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * lm: a model opened, described, planned and closed; see lm.h. */
+ * lm: a model opened, described and closed; see lm.h. */
 #include "lm/lm.h"
 
 #include "base/cpu.h"

@@ -32,6 +32,13 @@ enum lm_projection {
     LM_ALL_PROJECTIONS = 127
 };
 
+/* By the bits of enum lm_projection: "q_proj" and so on. */
+enum { LM_N_PROJECTIONS = 7 };
+extern const char *const lm_projection_names[LM_N_PROJECTIONS];
+/* "q,v", "q_proj,v_proj" or "all" to enum lm_projection, or-ed. ERR_RANGE names what is none.
+ */
+int lm_projections_parse(const char *s, unsigned *targets, struct err *e) RAISE_MUST_CHECK;
+
 struct lm_options {
     enum lm_precision precision;
     const char *device; /* "cpu" (NULL), "cuda[:N]", "auto" (cuda, else cpu) or "ref" */
@@ -72,6 +79,8 @@ struct lm_memory {
 };
 int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan,
             struct err *e) RAISE_MUST_CHECK;
+/* One line about a plan: "weights 513.0 MiB, activations 96.0 MiB". Owned by the caller. */
+char *lm_memory_text(const struct lm_memory *p);
 
 /* `path`: a Hugging Face folder or a .gguf file. */
 struct lm *lm_open(const char *path, const struct lm_options *o,
@@ -105,6 +114,12 @@ int lm_nll(struct lm *m, const struct lm_batch *b, double *nll, int64_t *count,
  * after the final norm. nll and count may be NULL. */
 int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,
              struct err *e) RAISE_MUST_CHECK;
+
+/* Mean NLL over all targets of the batch, in nats a token: what validation and test losses are.
+ * Summed sequence by sequence in double. ERR_EMPTY without targets. ERR_NONFINITE: *bad (may be
+ * NULL) is the sequence at fault. */
+int lm_mean_nll(struct lm *m, const struct lm_batch *b, double *mean, int64_t *bad,
+                struct err *e) RAISE_MUST_CHECK;
 
 struct lm_step_stats {
     double loss;      /* mean NLL of the batch's targets, before the step */

@@ -150,7 +150,7 @@ struct lm_choice;
 struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_source *src,
                        struct lm_choice *choice, struct err *e);
 
-/* device.c: which device a model runs on. */
+/* device.c */
 struct lm_choice {
     char why[256];   /* why "auto" took the CPU; empty: nothing to say */
     bool is_warning; /* there is a plugin, but not this program's */

@@ -75,6 +75,30 @@ int lm_nll(struct lm *m, const struct lm_batch *b, double *nll, int64_t *count, 
     return lm_embed(m, b, NULL, nll, count, e);
 }
 
+int lm_mean_nll(struct lm *m, const struct lm_batch *b, double *mean, int64_t *bad,
+                struct err *e)
+{
+    double *nll = mem_alloc((size_t)b->n_seqs, sizeof *nll), sum = 0;
+    int64_t *count = mem_alloc((size_t)b->n_seqs, sizeof *count), n = 0;
+    int rc = lm_nll(m, b, nll, count, e);
+    for (int64_t i = 0; !rc && i < b->n_seqs; i++) {
+        if (!isfinite(nll[i])) {
+            rc = err_set(e, ERR_NONFINITE, "the loss is not finite");
+            if (bad)
+                *bad = i;
+        }
+        sum += nll[i];
+        n += count[i];
+    }
+    if (!rc && !n)
+        rc = err_set(e, ERR_EMPTY, "no token counts in the loss");
+    if (!rc)
+        *mean = sum / (double)n;
+    free(nll);
+    free(count);
+    return rc;
+}
+
 /* Every token is a row: the classifier's chunks, without a loss. */
 static void all_logits(struct lm *m, const struct lm_piece *p, float *logits)
 {

@@ -195,6 +195,21 @@ static int open_gguf(struct lm_source *s, struct err *e)
     return lm_config_read_gguf(&s->config, s->gguf, s->path, e);
 }
 
+int lm_config_read(struct lm_config *c, const char *path, struct err *e)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_set_errno(e, "%s", path);
+    if (S_ISDIR(st.st_mode))
+        return lm_config_read_hf(c, path, e);
+    struct gguf *g = gguf_open(path, e);
+    if (!g)
+        return e ? e->code : ERR_IO;
+    int rc = lm_config_read_gguf(c, g, path, e);
+    gguf_close(g);
+    return rc;
+}
+
 struct lm_source *lm_source_open(const char *path, struct err *e)
 {
     struct err local = ERR_INIT;
