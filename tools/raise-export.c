@@ -3,7 +3,8 @@
  *
  * A trajectory or a plan names records by their number and the hash of their content; this
  * reads the dataset again, checks that it is the one that was chosen from, and writes the
- * records in training order. */
+ * records in training order. Without either it draws from the dataset itself: the first records
+ * or a sample, without those of another file. */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -26,7 +27,11 @@ struct options {
     int match;
     bool is_best, is_unique;
     const char *with, *stanza;
-    const char *const *choices; /* trajectories or plans */
+    int64_t limit; /* the rest up to `apart`: of a draw */
+    bool is_sampled;
+    int on_error;
+    const char *without, *apart;
+    const char *const *choices; /* trajectories or plans; none: a draw */
     int n_choices;
     const char *dataset;
 };
@@ -34,6 +39,7 @@ struct options {
 static const char *const formats[] = {"auto",     "json",    "jsonl", "csv",
                                       "messages", "indices", NULL};
 static const char *const matches[] = {"file", "records", NULL};
+static const char *const on_error_names[] = {"fail", "skip", NULL};
 
 static const struct opt table[] = {
     {'f', "format", OPT_CHOICE, offsetof(struct options, format), "FORMAT",
@@ -49,18 +55,30 @@ static const struct opt table[] = {
      matches},
     {0, "stanza", OPT_STRING, offsetof(struct options, stanza), "FILE",
      "also write the entry for LLaMA-Factory's dataset_info.json", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "Without a trajectory", 0, 0, NULL},
+    {'n', "limit", OPT_INT, offsetof(struct options, limit), "N",
+     "draw N records of the dataset; 0: all", 0, 1e15, NULL},
+    {0, "sample", OPT_FLAG, offsetof(struct options, is_sampled), NULL,
+     "a seeded sample, not the first", 0, 0, NULL},
+    {0, "without", OPT_STRING, offsetof(struct options, without), "FILE",
+     "leave out the records that are in this dataset, too", 0, 0, NULL},
+    {0, "apart", OPT_STRING, offsetof(struct options, apart), "FILE",
+     "fail if a drawn record is in this dataset, too", 0, 0, NULL},
+    {0, "on-error", OPT_CHOICE, offsetof(struct options, on_error), "HOW", "bad records", 0, 0,
+     on_error_names},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
 static const struct opt_spec spec = {
     .program = "raise-export",
     .usage = "[options] trajectory dataset\n"
-             "[options] --best trajectory... dataset",
+             "       raise-export [options] --best trajectory... dataset\n"
+             "       raise-export [--limit N] [--sample] [options] dataset",
     .summary = "Writes the chosen records, in training order, in a format that trainers load.",
-    .common = "ot",
+    .common = "ots",
     .common_offset = offsetof(struct options, common),
     .table = table,
-    .min_args = 2,
+    .min_args = 1,
     .max_args = -1,
 };
 
@@ -427,6 +445,102 @@ static int write_all(const struct options *o, struct selection *s, const struct 
     return rc;
 }
 
+/* ---- a draw: no trajectory, the dataset alone ---- */
+
+/* Another file, whose bad records are none that *d could share. */
+static int read_other(struct dataset *other, const char *path, struct err *e)
+{
+    struct data_options how = {.on_error = DATA_SKIP};
+    return dataset_read(other, path, &how, e);
+}
+
+static int check_apart(const struct dataset *d, const char *path, struct err *e)
+{
+    struct dataset other = {0};
+    int64_t j, i;
+    int rc = read_other(&other, path, e);
+    if (rc == 0 && (i = dataset_overlap(d, &other, &j)) >= 0)
+        rc = err_set(e, ERR_MISMATCH,
+                     "%s:%" PRId64 ": record %" PRId64 ": is also %s:%" PRId64
+                     ": record %" PRId64,
+                     d->name, d->records[i].line, d->records[i].source, other.name,
+                     other.records[j].line, other.records[j].source);
+    dataset_free(&other);
+    return rc;
+}
+
+static int leave_out(struct dataset *d, const char *path, int64_t *n_out, struct err *e)
+{
+    struct dataset other = {0};
+    int rc = read_other(&other, path, e);
+    if (rc == 0)
+        *n_out = dataset_leave_out(d, &other);
+    if (rc == 0 && d->n_records == 0)
+        rc = err_set(e, ERR_EMPTY, "%s: every record is in %s, too", d->name, other.name);
+    dataset_free(&other);
+    return rc;
+}
+
+static void tell_draw(const struct options *o, const struct dataset *d, int64_t n_out)
+{
+    struct buf b = {0};
+    if (o->is_sampled)
+        buf_printf(&b, ", a sample by seed %" PRIu64, o->common.seed);
+    if (n_out)
+        buf_printf(&b, ", without %" PRId64 " that are in %s", n_out, file_name_in(o->without));
+    if (d->n_problems)
+        buf_printf(&b, ", %" PRId64 " bad ones skipped", d->n_problems);
+    log_summary("%" PRId64 " records of %s (%016" PRIx64 ")%s", d->n_records, d->name, d->hash,
+                b.data ? b.data : "");
+    buf_free(&b);
+}
+
+static int write_draw(const struct options *o, const struct dataset *d, struct err *e)
+{
+    int64_t n = d->n_records, *rows = mem_alloc((size_t)n, sizeof *rows);
+    struct selection s = {0}; /* of the fields beside a record, only `source` is asked for */
+    enum export_format f = pick_format(o, d);
+    for (int64_t i = 0; i < n; i++)
+        rows[i] = i;
+    int rc = write_records(o, f, &s, d, rows, n, e);
+    if (rc == 0 && o->stanza)
+        rc = write_stanza(o, f, d, rows, n, e);
+    free(rows);
+    return rc;
+}
+
+/* --without comes before the choice, so that as many are drawn as there are; else the reader
+ * chooses, and looks no further than it must. */
+static int draw(const struct options *o, struct err *e)
+{
+    struct dataset d = {0};
+    struct data_options how = {.on_error = (enum data_on_error)o->on_error,
+                               .limit = o->without ? 0 : o->limit,
+                               .is_sampled = o->is_sampled,
+                               .seed = o->common.seed};
+    int64_t n_out = 0;
+    int rc = dataset_read(&d, o->dataset, &how, e);
+    if (rc == 0 && o->without)
+        rc = leave_out(&d, o->without, &n_out, e);
+    if (rc == 0 && o->without && o->limit > 0 && o->limit < d.n_records) {
+        if (o->is_sampled)
+            dataset_keep_sample(&d, o->limit, o->common.seed);
+        else
+            d.n_records = o->limit;
+    }
+    if (rc == 0 && o->apart)
+        rc = check_apart(&d, o->apart, e);
+    if (rc == 0 && o->limit > d.n_records)
+        log_warn("%s: %" PRId64 " records, fewer than --limit %" PRId64, d.name, d.n_records,
+                 o->limit);
+    if (rc == 0)
+        rc = write_draw(o, &d, e);
+    if (rc == 0)
+        tell_draw(o, &d, n_out);
+    dataset_free(&d);
+    return rc;
+}
+
 /* Bad records cannot have been chosen, so they are passed over here. */
 static int run(const struct options *o, struct err *e)
 {
@@ -445,10 +559,29 @@ static int run(const struct options *o, struct err *e)
     return rc;
 }
 
+/* What belongs to a trajectory, and what to a draw, is not mixed. */
+static void check_draw(const struct options *o)
+{
+    int order[N_FIELDS];
+    bool is_draw = o->n_choices == 0;
+    if (!is_draw && (o->limit || o->is_sampled || o->without || o->apart || o->on_error))
+        opt_misuse("--limit, --sample, --without, --apart and --on-error are for a dataset "
+                   "without a trajectory");
+    if (is_draw && (o->is_best || o->is_unique || o->match))
+        opt_misuse("--best, --unique and --match need a trajectory");
+    if (is_draw && o->is_sampled && !o->limit)
+        opt_misuse("--sample needs --limit: how many?");
+    if (is_draw && o->with && (parse_with(o->with, order) > 1 || fields[order[0]] != fields[3]))
+        opt_misuse("--with: without a trajectory only the field \"source\" is known");
+}
+
 /* What cannot be meant is refused before anything is read. */
 static void check_options(const struct options *o)
 {
     int order[N_FIELDS], n_std = file_is_std(o->dataset);
+    check_draw(o);
+    n_std += o->without && file_is_std(o->without);
+    n_std += o->apart && file_is_std(o->apart);
     if (o->n_choices > 1 && !o->is_best)
         opt_misuse("%d trajectories and one dataset: --best takes the best of several",
                    o->n_choices);
@@ -473,7 +606,7 @@ int main(int argc, char **argv)
     o.n_choices = argc - first - 1;
     o.dataset = argv[argc - 1];
     check_options(&o);
-    int rc = run(&o, &e);
+    int rc = o.n_choices ? run(&o, &e) : draw(&o, &e);
     if (rc == 0)
         rc = file_close_stdout(&e);
     if (rc < 0)

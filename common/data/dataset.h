@@ -121,6 +121,14 @@ void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
  * the index into b. What keeps validation, test and pool apart. */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);
 
+/* Takes out of *d every record whose content is in `other` too; the order of the rest stays,
+ * and none may be left. Returns how many went. */
+int64_t dataset_leave_out(struct dataset *d, const struct dataset *other);
+
+/* Keeps `limit` of the records, in their order, each subset of that size equally likely; all
+ * where there are no more. What data_options.is_sampled does, for a dataset that was read. */
+void dataset_keep_sample(struct dataset *d, int64_t limit, uint64_t seed);
+
 /* A number in a record's top-level field `field`: false when absent or no number. A string that
  * is a number counts, since CSV has nothing else. */
 bool data_record_number(const struct data_record *r, const char *field, double *v);
