@@ -3,8 +3,9 @@
  *
  * `--init` writes policy 0 for a set of features. Otherwise: policy k and all trajectories so
  * far in, policy k + 1 out. Which of the trajectories are the policy's own is seen from the
- * policy's identity in them. Without trajectories, --weights alone says what a reward model
- * has learned. */
+ * policy's identity in them. Without trajectories, --weights alone says what a policy has
+ * learned. What a learner has of its own, options too, comes from its row (policy/learner.h).
+ */
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -16,113 +17,152 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_LEARNERS = 16, MAX_ROWS = 80 };
+
 struct options {
     struct opt_common common;
-    const char *features, *policy, *metrics, *weights, *without, *start;
+    const char *features, *policy, *metrics, *weights, *with, *without, *start;
     bool is_init, is_paper;
-    int learner, ratio;
-    int64_t n_hidden, n_epochs, n_new;
-    double lr, gamma, lambda, clip, entropy, grad_clip, kappa, memory;
+    int learner; /* of learners() */
+    int64_t n_new;
+    size_t own[MAX_LEARNERS]; /* where each learner's options stand, from this struct on */
     char **files;
     int n_files;
     const char *command_line;
 };
 
-static const char *const learners[] = {"ppo", "reward-model", NULL};
-static const char *const ratios[] = {"mean", "class", "item", NULL};
+static const char program[] = "raise-ppo";
 
 #define AT(field) offsetof(struct options, field)
-static const struct opt table[] = {
+static const struct opt shared[] = {
     {'f', "features", OPT_STRING, AT(features), "FILE", "features with classes", 0, 0, NULL},
     {'p', "policy", OPT_STRING, AT(policy), "FILE", "the policy to improve", 0, 0, NULL},
     {0, "init", OPT_FLAG, AT(is_init), NULL, "make policy 0", 0, 0, NULL},
     {0, "metrics", OPT_STRING, AT(metrics), "FILE", "write a CSV row an epoch", 0, 0, NULL},
     {0, "weights", OPT_STRING, AT(weights), "FILE",
-     "reward model: write what the target likes, a CSV row a feature", 0, 0, NULL},
+     "write what the target likes, a CSV row a feature", 0, 0, NULL},
     {0, "new", OPT_INT, AT(n_new), "N",
      "the last N trajectories are the policy's own; 0: see by identity", 0, 1e6, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "With --init", 0, 0, NULL},
-    {0, "learner", OPT_CHOICE, AT(learner), "NAME", "how to learn", 0, 0, learners},
-    {0, "hidden", OPT_INT, AT(n_hidden), "N", "ppo: hidden units of the scorer", 1, 4096, NULL},
-    {0, "without", OPT_STRING, AT(without), "PARTS",
-     "leave out of the state: stage, difficulty, semantic, availability (comma-separated)", 0,
-     0, NULL},
+    {0, "learner", OPT_CHOICE, AT(learner), "NAME", "how to learn", 0, 0, NULL},
+    {0, "without", OPT_STRING, AT(without), "PARTS", "leave out of the state, comma-separated",
+     0, 0, NULL},
+    {0, "with", OPT_STRING, AT(with), "PARTS",
+     "parts that the features must have; others are left out where they lack them", 0, 0, NULL},
     {0, "start", OPT_STRING, AT(start), "POLICY",
-     "ppo: begin as the linear scorer that this reward model deploys", 0, 0, NULL},
-    {0, "kappa", OPT_REAL, AT(kappa), "X", "reward model: sharpness of the choice", 1e-3, 100,
-     NULL},
-    {0, NULL, OPT_HEADING, 0, NULL, "Learning", 0, 0, NULL},
-    {0, "epochs", OPT_INT, AT(n_epochs), "N", "ppo: epochs an update", 1, 1000, NULL},
-    {0, "lr", OPT_REAL, AT(lr), "X", "ppo: Adam's learning rate", 1e-9, 10, NULL},
-    {0, "gamma", OPT_REAL, AT(gamma), "X", "ppo: discount", 0, 1, NULL},
-    {0, "lambda", OPT_REAL, AT(lambda), "X", "ppo: lambda of GAE", 0, 1, NULL},
-    {0, "clip", OPT_REAL, AT(clip), "X", "ppo: clip range of the ratio", 1e-6, 1, NULL},
-    {0, "entropy", OPT_REAL, AT(entropy), "X", "ppo: weight of the entropy", 0, 10, NULL},
-    {0, "ratio", OPT_CHOICE, AT(ratio), "KIND",
-     "ppo: ratio of a class's list, its mean over items, or per item", 0, 0, ratios},
-    {0, "grad-clip", OPT_REAL, AT(grad_clip), "X", "ppo: largest gradient norm; 0: any", 0, 1e9,
-     NULL},
-    {0, "memory", OPT_REAL, AT(memory), "X", "reward model: credit that a step passes on", 0,
-     0.999, NULL},
-    {0, "paper", OPT_FLAG, AT(is_paper), NULL,
-     "the paper's settings: lr 3e-4, gamma 0.99, lambda 0.95, ratio class", 0, 0, NULL},
+     "begin with the scores that this policy, which has weights, deploys", 0, 0, NULL},
+    {0, "paper", OPT_FLAG, AT(is_paper), NULL, "the paper's settings", 0, 0, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
-static const struct opt_spec spec = {
-    .program = "raise-ppo",
-    .usage = "--init --learner NAME -f features [options]\n"
-             "       raise-ppo -f features -p policy [options] trajectory ...\n"
-             "       raise-ppo -p policy --weights FILE",
-    .summary = "Makes a policy, and improves it from trajectories.",
-    .common = "otusp",
-    .common_offset = AT(common),
-    .table = table,
-    .max_args = -1,
+/* The rows above and those of all learners, as one table; the structs that they fill stand one
+ * after the other. */
+struct composed {
+    struct opt row[MAX_ROWS];
+    int n_rows;
+    const char *name[MAX_LEARNERS + 1]; /* --learner's choices */
+    struct buf without, paper;          /* help of --without, --paper */
+    char *heading[MAX_LEARNERS];
+    struct options *o; /* the learners' follow it */
 };
 
+static void add_rows(struct composed *c, const struct opt *row, size_t offset)
+{
+    for (; row->type != OPT_END && c->n_rows < MAX_ROWS - 1; row++) {
+        struct opt *x = &c->row[c->n_rows++];
+        *x = *row;
+        x->offset += offset;
+        if (row->offset == AT(learner) && row->type == OPT_CHOICE && !offset)
+            x->choices = c->name;
+        if (row->offset == AT(without) && row->type == OPT_STRING && !offset)
+            x->help = buf_str(&c->without);
+        if (row->offset == AT(is_paper) && row->type == OPT_FLAG && !offset)
+            x->help = buf_str(&c->paper);
+    }
+}
+
+static void *own_options(const struct options *o, int learner)
+{
+    return (char *)(uintptr_t)o + o->own[learner];
+}
+
+/* Help that comes from the tables of parts and learners. */
+static void describe(struct composed *c)
+{
+    buf_puts(&c->without, "leave out of the state, comma-separated:");
+    for (const struct state_part *p = state_parts(); p->name; p++)
+        buf_printf(&c->without, "%s %s", p == state_parts() ? "" : ",", p->name);
+    buf_puts(&c->paper, "the paper's state and settings as defaults");
+    for (int i = 0; learners()[i]; i++)
+        for (const struct learner_setting *s = learners()[i]->paper; s && s->option; s++)
+            buf_printf(&c->paper, "%s %s %s", s == learners()[i]->paper ? ":" : ",", s->option,
+                       s->value);
+}
+
+static void compose(struct composed *c)
+{
+    const struct learner *const *l = learners();
+    size_t size = sizeof *c->o, own[MAX_LEARNERS];
+    *c = (struct composed){0};
+    for (int i = 0; i < MAX_LEARNERS && l[i]; i++) {
+        own[i] = (size + 15) / 16 * 16;
+        size = own[i] + l[i]->options_size;
+        c->name[i] = l[i]->name;
+        c->heading[i] = mem_printf("Learner %s, %s", l[i]->name, l[i]->help);
+    }
+    describe(c);
+    const struct opt common[] = {{.type = OPT_HEADING, .help = "Common"}, {0}};
+    add_rows(c, shared, 0);
+    c->o = mem_zalloc(1, size);
+    for (int i = 0; c->name[i]; i++) {
+        const struct opt heading[] = {{.type = OPT_HEADING, .help = c->heading[i]}, {0}};
+        c->o->own[i] = own[i];
+        memcpy(own_options(c->o, i), l[i]->defaults, l[i]->options_size);
+        add_rows(c, heading, 0);
+        add_rows(c, l[i]->options, own[i]);
+    }
+    add_rows(c, common, 0);
+}
+
+static void composed_free(struct composed *c)
+{
+    for (int i = 0; i < MAX_LEARNERS; i++)
+        free(c->heading[i]);
+    buf_free(&c->without);
+    buf_free(&c->paper);
+    free(c->o);
+}
+
 /* --paper changes defaults, so that options beside it, before or after, still hold. */
-static bool apply_paper(struct options *o, int argc, char **argv)
+static bool apply_paper(struct options *o, int argc, char **argv, struct err *e)
 {
     bool is_paper = false;
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
         is_paper = is_paper || !strcmp(argv[i], "--paper");
-    if (is_paper) {
-        o->lr = 3e-4;
-        o->gamma = 0.99;
-        o->lambda = 0.95;
-        o->ratio = RATIO_CLASS;
+    for (int i = 0; is_paper && learners()[i]; i++) {
+        const struct learner *l = learners()[i];
+        for (const struct learner_setting *s = l->paper; s && s->option; s++)
+            for (const struct opt *row = l->options; row->type != OPT_END; row++)
+                if (row->name && !strcmp(row->name, s->option) &&
+                    opt_set(row, own_options(o, i), s->value, e) < 0)
+                    opt_misuse("--paper: --%s: %s", s->option, e->msg);
     }
     return is_paper;
 }
 
-static unsigned parts_without(const char *list)
+static const struct learner *chosen(const struct options *o)
 {
-    static const struct {
-        const char *name;
-        unsigned part;
-    } known[] = {{"stage", PART_STAGE},
-                 {"difficulty", PART_DIFFICULTY},
-                 {"semantic", PART_SEMANTIC},
-                 {"availability", PART_COUNT}};
-    unsigned parts = PART_ALL;
-    for (const char *p = list; p && *p;) {
-        size_t len = strcspn(p, ",");
-        unsigned part = 0;
-        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-            if (strlen(known[i].name) == len && !strncmp(p, known[i].name, len))
-                part = known[i].part;
-        if (!part)
-            opt_misuse("--without: '%.*s' is not one of stage, difficulty, semantic, "
-                       "availability",
-                       (int)len, p);
-        parts &= ~part;
-        p += len + (p[len] == ',');
-    }
-    return parts;
+    return learners()[o->learner];
 }
 
-static const char *const difficulty[] = {"len_x", "len_y", "logp_yx", "logp_y"};
+static unsigned parse_parts(const char *option, const char *list)
+{
+    struct err e = ERR_INIT;
+    unsigned parts;
+    if (state_parse_parts(list, &parts, &e) < 0)
+        opt_misuse("--%s: %s", option, e.msg);
+    return parts;
+}
 
 /* ---- output ---- */
 
@@ -140,71 +180,45 @@ static int write_text(const char *path, struct buf *b, struct err *e)
     return rc;
 }
 
-static int write_metrics(const char *path, const struct learn_metrics *m, int64_t n,
-                         struct err *e)
+static int write_metrics(const char *path, const struct learn_report *r, struct err *e)
 {
     struct buf b = {0};
-    buf_puts(&b, "iteration,epoch,loss,policy_loss,entropy,kl,clip_fraction,grad_norm,"
-                 "explained_variance,mean_return,reward_sd,s2,v,log_evidence\n");
-    for (int64_t i = 0; i < n; i++) {
-        const double v[] = {m[i].loss,
-                            m[i].policy_loss,
-                            m[i].entropy,
-                            m[i].kl,
-                            m[i].clip_fraction,
-                            m[i].grad_norm,
-                            m[i].explained_variance,
-                            m[i].mean_return,
-                            m[i].reward_sd,
-                            m[i].s2,
-                            m[i].v,
-                            m[i].log_evidence};
-        buf_printf(&b, "%lld,%lld", (long long)m[i].iteration, (long long)m[i].epoch);
-        for (size_t k = 0; k < sizeof v / sizeof *v; k++)
-            buf_printf(&b, ",%.17g", v[k]);
-        buf_putc(&b, '\n');
-    }
+    for (int64_t k = 0; k < r->n_names; k++)
+        buf_printf(&b, "%s%c", r->names[k], k + 1 < r->n_names ? ',' : '\n');
+    for (int64_t i = 0; i < r->n_rows * r->n_names; i++)
+        buf_printf(&b, "%.17g%c", r->values[i], (i + 1) % r->n_names ? ',' : '\n');
     return write_text(path, &b, e);
 }
 
 static int write_weights(const char *path, const struct policy *p, struct err *e)
 {
+    const struct state *s = policy_state(p);
+    size_t n = (size_t)s->n_static;
+    double *mean = mem_alloc(n, sizeof *mean), *se = mem_alloc(n, sizeof *se);
     struct buf b = {0};
+    policy_learner(p)->weights(p, mean, se);
     buf_puts(&b, "feature,weight,standard_error\n");
-    for (int64_t i = 0; i < policy_n_static(p); i++) {
-        double mean, se;
-        int64_t k = policy_weight(p, i, &mean, &se);
-        if (k < 4)
-            buf_puts(&b, difficulty[k]);
-        else
-            buf_printf(&b, "embedding_%lld", (long long)(k - 4));
-        buf_printf(&b, ",%.17g,%.17g\n", mean, se);
+    for (int64_t k = 0; k < s->n_static; k++) {
+        char *name = state_phi_name(s, k);
+        buf_printf(&b, "%s,%.17g,%.17g\n", name, mean[k], se[k]);
+        free(name);
     }
+    free(mean);
+    free(se);
     return write_text(path, &b, e);
 }
 
 /* ---- work ---- */
 
-/* A difficulty that is the same for all tells nothing; it may mean that something went wrong.
- */
-static void warn_constant(const struct features *f)
+static void warn_constant(void *arg, const char *column)
 {
-    bool is_constant[4] = {true, true, true, true};
-    for (int64_t i = 1; i < f->n; i++) {
-        is_constant[0] = is_constant[0] && f->len_x[i] == f->len_x[0];
-        is_constant[1] = is_constant[1] && f->len_y[i] == f->len_y[0];
-        is_constant[2] = is_constant[2] && f->logp_yx[i] == f->logp_yx[0];
-        is_constant[3] = is_constant[3] && f->logp_y[i] == f->logp_y[0];
-    }
-    for (int k = 0; k < 4; k++)
-        if (is_constant[k])
-            log_warn("%s is the same for all %lld rows", difficulty[k], (long long)f->n);
+    log_warn("%s is the same for all %lld rows", column, (long long)*(int64_t *)arg);
 }
 
 static int start_from(struct policy *p, const struct options *o, const struct features *f,
                       struct prov *prov, struct err *e)
 {
-    struct policy *model = policy_read(o->start, e);
+    struct policy *model = policy_read(o->start, learners(), e);
     int rc = model ? policy_start(p, model, f, e) : e->code;
     if (rc && model)
         err_prefix(e, "%s", o->start);
@@ -217,15 +231,19 @@ static int start_from(struct policy *p, const struct options *o, const struct fe
 static int init(const struct options *o, const struct features *f, struct prov *prov,
                 struct err *e)
 {
-    const struct policy_options po = {.learner = (enum policy_learner)o->learner,
-                                      .parts = parts_without(o->without),
-                                      .n_hidden = o->n_hidden,
+    unsigned parts = o->is_paper ? PART_PAPER : state_all_parts();
+    unsigned needed = parse_parts("with", o->with);
+    const struct policy_options po = {.learner = chosen(o),
+                                      .parts = (parts | needed) &
+                                               ~parse_parts("without", o->without),
+                                      .needed = needed,
                                       .seed = o->common.seed,
-                                      .kappa = o->kappa};
+                                      .own = own_options(o, o->learner)};
+    int64_t n_rows = f->n;
     struct policy *p = policy_new(f, &po, e);
     if (!p)
         return e->code;
-    warn_constant(f);
+    state_each_constant(f, warn_constant, &n_rows);
     int rc = o->start ? start_from(p, o, f, prov, e) : 0;
     if (!rc)
         rc = write_policy(o, p, prov, e);
@@ -279,7 +297,7 @@ static int put_own_last(struct episodes_read *x, const struct options *o,
     memcpy(x->name, name, (size_t)n * sizeof *name);
     free(t);
     free(name);
-    if (policy_learner(p) == POLICY_REWARD_MODEL)
+    if (!policy_learner(p)->needs_own_episodes)
         return 0;
     for (int64_t i = x->n - x->n_own; i < x->n && !rc; i++)
         if (x->t[i].policy != id)
@@ -322,24 +340,22 @@ static void episodes_close(struct episodes_read *x)
     free(x->name);
 }
 
+/* The options of the policy's own learner. */
+static const void *options_of(const struct options *o, const struct policy *p)
+{
+    int i = 0;
+    while (learners()[i] != policy_learner(p))
+        i++;
+    return own_options(o, i);
+}
+
 static int improve(const struct options *o, const struct features *f, struct policy *p,
                    const struct episodes_read *x, struct prov *prov, struct err *e)
 {
-    const struct learn_options lo = {.n_epochs = o->n_epochs,
-                                     .lr = o->lr,
-                                     .gamma = o->gamma,
-                                     .lambda = o->lambda,
-                                     .clip = o->clip,
-                                     .entropy = o->entropy,
-                                     .ratio = (enum learn_ratio)o->ratio,
-                                     .grad_clip = o->grad_clip,
-                                     .memory = o->memory};
-    struct learn_metrics *m = mem_zalloc((size_t)o->n_epochs, sizeof *m);
-    int64_t n_dropped = 0;
-    int64_t n = learn_update(p, f, x->t, x->name, x->n, x->n_own, &lo, m, &n_dropped, e);
-    int rc = n < 0 ? (int)n : 0;
+    struct learn_report r;
+    int rc = learn_update(p, f, x->t, x->name, x->n, x->n_own, options_of(o, p), &r, e);
     if (!rc && o->metrics)
-        rc = write_metrics(o->metrics, m, n, e);
+        rc = write_metrics(o->metrics, &r, e);
     if (!rc && o->weights)
         rc = write_weights(o->weights, p, e);
     if (!rc)
@@ -348,8 +364,8 @@ static int improve(const struct options *o, const struct features *f, struct pol
         log_summary("policy %lld from %lld episodes, %lld of them its own with a mean gain of "
                     "%.6g nats, %lld left out",
                     (long long)policy_iteration(p), (long long)x->n, (long long)x->n_own,
-                    m[0].mean_return, (long long)n_dropped);
-    free(m);
+                    r.mean_return, (long long)r.n_dropped);
+    learn_report_free(&r);
     return rc;
 }
 
@@ -361,7 +377,10 @@ static int update(const struct options *o, const struct features *f, struct poli
         return err_set(e, ERR_MISMATCH, "%s: was made for other features than %s", o->policy,
                        file_name_in(o->features));
     prov_add_input(prov, o->policy, policy_id(p));
-    int rc = read_episodes(&x, o, f, p, prov, e);
+    int rc = policy_bind(p, f, e);
+    if (rc)
+        return err_prefix(e, "%s", o->policy);
+    rc = read_episodes(&x, o, f, p, prov, e);
     if (!rc)
         rc = improve(o, f, p, &x, prov, e);
     episodes_close(&x);
@@ -373,11 +392,11 @@ static int run(const struct options *o, struct err *e)
     struct features f = {0};
     struct policy *p = NULL;
     int rc = o->is_init || o->n_files ? file_refuse_tty(o->common.out, e) : 0;
-    if (!rc && o->policy && !(p = policy_read(o->policy, e)))
+    if (!rc && o->policy && !(p = policy_read(o->policy, learners(), e)))
         rc = e->code;
-    if (!rc && o->weights && policy_learner(p) != POLICY_REWARD_MODEL)
-        rc = err_set(e, ERR_UNSUPPORTED, "%s: --weights: only a reward model has them",
-                     o->policy);
+    if (!rc && o->weights && !policy_learner(p)->weights)
+        rc = err_set(e, ERR_UNSUPPORTED, "%s: --weights: learner %s has none", o->policy,
+                     policy_learner(p)->name);
     if (!rc && p && !o->n_files) {
         rc = write_weights(o->weights, p, e);
         policy_free(p);
@@ -386,7 +405,7 @@ static int run(const struct options *o, struct err *e)
     if (!rc)
         rc = features_read(&f, o->features, e);
     if (!rc) {
-        struct prov *prov = prov_new(spec.program, o->command_line, o->common.seed);
+        struct prov *prov = prov_new(program, o->command_line, o->common.seed);
         prov_add_input(prov, o->features, f.id);
         if (!f.has_classes)
             log_detail("%s has no classes: one class", file_name_in(o->features));
@@ -401,21 +420,37 @@ static int run(const struct options *o, struct err *e)
 }
 
 /* What cannot be meant is refused before anything is read. */
+static void check_outputs(const struct options *o)
+{
+    const char *out[] = {o->common.out, o->metrics, o->weights};
+    int n_std = file_is_std(o->common.out) + (o->metrics && file_is_std(o->metrics)) +
+                (o->weights && file_is_std(o->weights));
+    if (n_std > 1)
+        opt_misuse("only one output can go to standard output: -o is missing");
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < i; k++)
+            if (out[i] && out[k] && !file_is_std(out[i]) && !strcmp(out[i], out[k]))
+                opt_misuse("two outputs would go to %s", out[i]);
+}
+
 static void check_options(const struct options *o)
 {
-    int n_out = file_is_std(o->common.out) + (o->metrics && file_is_std(o->metrics)) +
-                (o->weights && file_is_std(o->weights));
     int n_in = file_is_std(o->features) + (o->policy && file_is_std(o->policy));
-    if (o->is_init && (o->policy || o->n_files || o->metrics || o->weights))
-        opt_misuse("--init takes no policy, trajectories, --metrics or --weights");
-    if (o->is_init && o->start && o->learner != POLICY_PPO)
-        opt_misuse("--start is for --learner ppo");
-    if (!o->is_init && (o->start || o->without))
-        opt_misuse("--start and --without are for --init");
+    unsigned both = parse_parts("with", o->with) & parse_parts("without", o->without);
+    if (o->is_init && (o->policy || o->n_files || o->metrics || o->weights || o->n_new))
+        opt_misuse("--init takes no policy, trajectories, --new, --metrics or --weights");
+    if (o->is_init && o->start && !chosen(o)->start)
+        opt_misuse("--start is not for --learner %s", chosen(o)->name);
+    if (!o->is_init && (o->start || o->without || o->with))
+        opt_misuse("--start, --with and --without are for --init");
+    if (both)
+        opt_misuse("--with and --without name the same part");
     if (!o->is_init && !o->policy)
         opt_misuse("--init, or -p POLICY to improve, is missing");
     if (!o->is_init && !o->n_files && !o->weights)
         opt_misuse("trajectories, or --weights, are missing");
+    if (!o->is_init && !o->n_files && (o->features || o->common.out || o->metrics || o->n_new))
+        opt_misuse("-f, -o, --metrics and --new need trajectories to learn from");
     if (!o->is_init && !o->n_files)
         return;
     if (!o->features)
@@ -424,37 +459,47 @@ static void check_options(const struct options *o)
         n_in += file_is_std(o->files[i]);
     if (n_in > 1)
         opt_misuse("standard input can be read only once");
-    if (n_out > 1)
-        opt_misuse("only one output can go to standard output: -o is missing");
+    check_outputs(o);
     if (o->n_new > o->n_files)
         opt_misuse("--new %lld, but %d trajectories", (long long)o->n_new, o->n_files);
-    parts_without(o->without);
+}
+
+static int parse(struct composed *c, int argc, char **argv)
+{
+    const struct opt_spec spec = {
+        .program = program,
+        .usage = "--init --learner NAME -f features [options]\n"
+                 "       raise-ppo -f features -p policy [options] trajectory ...\n"
+                 "       raise-ppo -p policy --weights FILE",
+        .summary = "Makes a policy, and improves it from trajectories.",
+        .common = "otusp",
+        .common_offset = AT(common),
+        .table = c->row,
+        .max_args = -1,
+    };
+    struct err e = ERR_INIT;
+    log_program = program;
+    bool is_paper = apply_paper(c->o, argc, argv, &e);
+    int first = opt_parse(&spec, c->o, argc, argv);
+    if (c->o->is_paper && !is_paper)
+        opt_misuse("--paper cannot be abbreviated");
+    return first;
 }
 
 int main(int argc, char **argv)
 {
-    struct options o = {.common = OPT_COMMON_DEFAULTS,
-                        .n_hidden = 32,
-                        .n_epochs = 4,
-                        .lr = 3e-2,
-                        .gamma = 0,
-                        .lambda = 0.95,
-                        .clip = 0.2,
-                        .entropy = 0.01,
-                        .grad_clip = 1,
-                        .kappa = 3,
-                        .memory = 0.5};
+    struct composed c;
     struct err e = ERR_INIT;
     char *line = opt_command_line(argc, argv);
-    bool is_paper = apply_paper(&o, argc, argv);
-    int first = opt_parse(&spec, &o, argc, argv);
-    o.command_line = line;
-    o.files = argv + first;
-    o.n_files = argc - first;
-    if (o.is_paper && !is_paper)
-        opt_misuse("--paper cannot be abbreviated");
-    check_options(&o);
-    int rc = run(&o, &e);
+    compose(&c);
+    c.o->common = (struct opt_common)OPT_COMMON_DEFAULTS;
+    int first = parse(&c, argc, argv);
+    c.o->command_line = line;
+    c.o->files = argv + first;
+    c.o->n_files = argc - first;
+    check_options(c.o);
+    int rc = run(c.o, &e);
+    composed_free(&c);
     free(line);
     if (!rc)
         rc = file_close_stdout(&e);

@@ -12,6 +12,7 @@
 #include "base/opt.h"
 #include "base/rng.h"
 #include "learn/episode.h"
+#include "learn/learners.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -218,13 +219,14 @@ static int read_choice(struct run *r, struct err *e)
                              o->plan, i, r->plan.pick[i], f->n);
         return rc;
     }
-    r->policy = policy_read(o->policy, e);
+    r->policy = policy_read(o->policy, learners(), e);
     if (!r->policy)
         return e->code;
     if (policy_features(r->policy) != f->id)
         return err_set(e, ERR_MISMATCH, "%s: made for other features than %s", o->policy,
                        o->features);
-    return 0;
+    rc = policy_bind(r->policy, f, e);
+    return rc ? err_prefix(e, "%s", o->policy) : 0;
 }
 
 static int read_pool(struct run *r, struct err *e)

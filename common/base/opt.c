@@ -117,7 +117,7 @@ static int parse_choice(const char *s, const struct opt *o, int *out, struct err
     return err_set(e, ERR_RANGE, "'%s' is not one of %s", s, all);
 }
 
-static int set_value(const struct opt *o, void *options, const char *arg, struct err *e)
+int opt_set(const struct opt *o, void *options, const char *arg, struct err *e)
 {
     switch (o->type) {
     case OPT_FLAG:
@@ -312,7 +312,7 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
         const struct opt *o = id == '?' ? NULL : row_of(&m, id);
         if (!o)
             opt_misuse("unknown option '%s'", argv[at]);
-        if (set_value(o, options, optarg, &e) < 0) {
+        if (opt_set(o, options, optarg, &e) < 0) {
             if (o->name)
                 opt_misuse("--%s: %s", o->name, e.msg);
             opt_misuse("-%c: %s", o->letter, e.msg);

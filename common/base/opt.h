@@ -80,6 +80,9 @@ struct opt_spec {
  * that options come first). Sets log_program, log_level and the number of OpenMP threads. */
 int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv);
 
+/* Sets one row's value as its argument on the command line would; a flag's arg is NULL. */
+int opt_set(const struct opt *row, void *options, const char *arg, struct err *e);
+
 /* The command line as one shell-quoted string, for provenance. Left out is what cannot change
  * the result: -o, -t, -q, -v and --resume. Owned by the caller. */
 char *opt_command_line(int argc, char **argv);

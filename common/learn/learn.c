@@ -7,13 +7,53 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const learn_metrics[N_METRICS + 1] = {
+    [M_ITERATION] = "iteration",
+    [M_EPOCH] = "epoch",
+    [M_LOSS] = "loss",
+    [M_POLICY_LOSS] = "policy_loss",
+    [M_ENTROPY] = "entropy",
+    [M_KL] = "kl",
+    [M_CLIP_FRACTION] = "clip_fraction",
+    [M_GRAD_NORM] = "grad_norm",
+    [M_EXPLAINED_VARIANCE] = "explained_variance",
+    [M_MEAN_RETURN] = "mean_return",
+    [M_REWARD_SD] = "reward_sd",
+    [M_S2] = "s2",
+    [M_V] = "v",
+    [M_LOG_EVIDENCE] = "log_evidence",
+};
+
+double *learn_report_row(struct learn_report *r)
+{
+    size_t n = (size_t)r->n_names;
+    r->values = mem_realloc(r->values, (size_t)(r->n_rows + 1) * n, sizeof *r->values);
+    double *row = r->values + r->n_rows++ * r->n_names;
+    memset(row, 0, n * sizeof *row);
+    return row;
+}
+
+double learn_report_value(const struct learn_report *r, int64_t row, const char *name)
+{
+    for (int64_t k = 0; k < r->n_names && row >= 0 && row < r->n_rows; k++)
+        if (!strcmp(r->names[k], name))
+            return r->values[row * r->n_names + k];
+    return (double)NAN;
+}
+
+void learn_report_free(struct learn_report *r)
+{
+    free(r->values);
+    *r = (struct learn_report){0};
+}
+
 static int check(const struct policy *p, const struct features *f, const struct traj *t,
                  const char *name, bool is_new, struct err *e)
 {
     if (t->features != f->id)
         return err_set(e, ERR_MISMATCH, "%s: the trajectory was made with other features",
                        name);
-    is_new = is_new && p->learner == POLICY_PPO; /* the reward model learns from any choice */
+    is_new = is_new && p->learner->needs_own_episodes;
     if (is_new && t->policy != policy_id(p))
         return err_set(e, ERR_MISMATCH, "%s: the trajectory was drawn from another policy",
                        name);
@@ -43,7 +83,8 @@ static double reward(const struct traj *t, int64_t step)
     return t->perf[step + 1] - t->perf[step];
 }
 
-/* The sd of all rewards; of rewards that are all alike their size, and of zeros 1. */
+/* The sd of all rewards; of rewards that are alike but for rounding their size, and of zeros 1.
+ */
 static void measure(struct episodes *eps)
 {
     double sum = 0, square = 0, size = 0, gain = 0;
@@ -65,7 +106,8 @@ static void measure(struct episodes *eps)
             size += r * r;
         }
     eps->sd = sqrt(square / (double)eps->n_rows);
-    if (!(eps->sd > 1e-9 * sqrt(size / (double)eps->n_rows)))
+    eps->is_flat = !(eps->sd > 1e-9 * sqrt(size / (double)eps->n_rows));
+    if (eps->is_flat)
         eps->sd = size > 0 ? sqrt(size / (double)eps->n_rows) : 1;
     eps->mean_return = eps->n_new ? gain / (double)eps->n_new : 0;
 }
@@ -75,12 +117,12 @@ static void fill(struct episodes *eps, int64_t i)
     const struct traj *t = eps->traj[i];
     int64_t T = t->n_steps;
     double *r = mem_alloc((size_t)T, sizeof *r);
-    double *basis = mem_alloc((size_t)(T * N_CRITIC), sizeof *basis);
+    double *basis = mem_alloc((size_t)(T * N_BASIS), sizeof *basis);
     for (int64_t k = 0; k < T; k++) {
         float u[2];
-        policy_stage_inputs(&(struct policy_stage){k + 1, T, t->perf[0], t->perf[k]}, u);
+        state_stage_inputs(&(struct policy_stage){k + 1, T, t->perf[0], t->perf[k]}, u);
         r[k] = reward(t, k) / eps->sd;
-        double *b = basis + k * N_CRITIC;
+        double *b = basis + k * N_BASIS;
         b[0] = 1;
         b[1] = (double)u[1];
         b[2] = (double)u[1] * (double)u[1];
@@ -105,43 +147,61 @@ static void episodes_free(struct episodes *eps, int64_t n_all)
     free(eps->basis);
 }
 
-int64_t learn_update(struct policy *p, const struct features *f, const struct traj *all,
-                     const char *const *all_names, int64_t n_all, int64_t n_new,
-                     const struct learn_options *o, struct learn_metrics *metrics,
-                     int64_t *n_dropped, struct err *e)
+/* Room for n_all episodes; of them the usable ones. */
+static int gather(struct episodes *eps, const struct policy *p, const struct features *f,
+                  const struct traj *all, const char *const *names, int64_t n_all,
+                  int64_t n_new, struct err *e)
 {
-    if (p->features != f->id)
-        return err_set(e, ERR_MISMATCH, "the policy was made for other features");
     size_t n = (size_t)n_all;
-    struct episodes eps = {.traj = mem_zalloc(n, sizeof *eps.traj),
-                           .name = mem_zalloc(n, sizeof *eps.name),
-                           .is_new = mem_zalloc(n, sizeof *eps.is_new),
-                           .reward = mem_zalloc(n, sizeof *eps.reward),
-                           .basis = mem_zalloc(n, sizeof *eps.basis)};
-    int64_t rc = 0;
-    for (int64_t i = 0; i < n_all && !rc; i++) {
+    *eps = (struct episodes){.traj = mem_zalloc(n, sizeof *eps->traj),
+                             .name = mem_zalloc(n, sizeof *eps->name),
+                             .is_new = mem_zalloc(n, sizeof *eps->is_new),
+                             .reward = mem_zalloc(n, sizeof *eps->reward),
+                             .basis = mem_zalloc(n, sizeof *eps->basis)};
+    for (int64_t i = 0; i < n_all; i++) {
         bool is_new = i >= n_all - n_new;
-        rc = check(p, f, &all[i], all_names[i], is_new, e);
-        if (!rc && is_usable(&all[i])) {
-            eps.name[eps.n] = all_names[i];
-            eps.is_new[eps.n] = is_new;
-            eps.traj[eps.n++] = &all[i];
+        int rc = check(p, f, &all[i], names[i], is_new, e);
+        if (rc)
+            return rc;
+        if (is_usable(&all[i])) {
+            eps->name[eps->n] = names[i];
+            eps->is_new[eps->n] = is_new;
+            eps->traj[eps->n++] = &all[i];
         }
     }
-    *n_dropped = n_all - eps.n;
-    if (!rc && !eps.n)
-        rc = err_set(e, ERR_EMPTY, "no episode to learn from: %lld of %lld dropped",
-                     (long long)*n_dropped, (long long)n_all);
+    if (!eps->n)
+        return err_set(e, ERR_EMPTY, "no episode to learn from: %lld of %lld dropped",
+                       (long long)n_all, (long long)n_all);
+    measure(eps);
+    for (int64_t i = 0; i < eps->n; i++)
+        fill(eps, i);
+    return 0;
+}
+
+static void open_report(struct learn_report *r, const struct learner *l)
+{
+    *r = (struct learn_report){.names = l->metrics};
+    while (r->names[r->n_names])
+        r->n_names++;
+}
+
+int learn_update(struct policy *p, const struct features *f, const struct traj *all,
+                 const char *const *all_names, int64_t n_all, int64_t n_new,
+                 const void *options, struct learn_report *r, struct err *e)
+{
+    struct episodes eps;
+    open_report(r, p->learner);
+    if (p->features != f->id || !p->state.is_bound)
+        return err_set(e, ERR_MISMATCH, "the policy was made for other features");
+    int rc = gather(&eps, p, f, all, all_names, n_all, n_new, e);
+    r->n_dropped = n_all - eps.n;
     if (!rc) {
-        measure(&eps);
-        for (int64_t i = 0; i < eps.n; i++)
-            fill(&eps, i);
-        p->reward_sd = eps.sd;
-        rc = p->learner == POLICY_PPO ? learn_ppo(p, f, &eps, o, metrics, e)
-                                      : learn_reward_model(p, f, &eps, o, metrics, e);
+        r->mean_return = eps.mean_return;
+        r->reward_sd = p->reward_sd = eps.sd;
+        rc = p->learner->update(p, f, &eps, options ? options : p->learner->defaults, r, e);
     }
     episodes_free(&eps, n_all);
-    if (rc >= 0)
+    if (!rc)
         p->iteration++;
     return rc;
 }

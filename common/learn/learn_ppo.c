@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * learn_ppo: one PPO update; equations in learn.h.
+ * learn_ppo: the learner "ppo"; equations in learn_ppo.h.
  *
  * The critic and the advantages come from the rewards alone; the loss and its gradient from
  * replaying the episodes (learn_replay.h); then a step of Adam, epoch by epoch.
  */
 #include "base/mem.h"
+#include "base/rng.h"
 #include "learn/learn_replay.h"
 #include "policy/linalg.h"
+#include "policy/linear.h"
+#include "policy/scorer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -27,53 +30,54 @@ static void returns(const double *r, int64_t T, double gamma, double *G)
  * of the returns' variance that it explains. */
 static double fit_critic(const struct episodes *eps, double gamma, double *critic)
 {
-    double A[N_CRITIC * N_CRITIC] = {0}, b[N_CRITIC] = {0}, yy = 0, sum = 0, sse = 0;
+    double A[N_BASIS * N_BASIS] = {0}, b[N_BASIS] = {0}, yy = 0, sum = 0, sse = 0;
     double *G = mem_alloc((size_t)eps->n_rows, sizeof *G);
     int64_t row = 0;
     for (int64_t i = 0; i < eps->n; i++) {
         int64_t T = eps->traj[i]->n_steps;
         returns(eps->reward[i], T, gamma, G + row);
         for (int64_t k = 0; k < T; k++, row++) {
-            const double *x = eps->basis[i] + k * N_CRITIC;
-            for (int p = 0; p < N_CRITIC; p++) {
+            const double *x = eps->basis[i] + k * N_BASIS;
+            for (int p = 0; p < N_BASIS; p++) {
                 b[p] += x[p] * G[row];
-                for (int q = 0; q < N_CRITIC; q++)
-                    A[p * N_CRITIC + q] += x[p] * x[q];
+                for (int q = 0; q < N_BASIS; q++)
+                    A[p * N_BASIS + q] += x[p] * x[q];
             }
             yy += G[row] * G[row];
             sum += G[row];
         }
     }
-    for (int p = 0; p < N_CRITIC; p++)
-        A[p * N_CRITIC + p] += p ? 1 : 1e-6;
-    if (!linalg_cholesky(A, N_CRITIC)) {
-        linalg_solve(A, N_CRITIC, b);
+    for (int p = 0; p < N_BASIS; p++)
+        A[p * N_BASIS + p] += p ? 1 : 1e-6;
+    if (!linalg_cholesky(A, N_BASIS)) {
+        linalg_solve(A, N_BASIS, b);
         memcpy(critic, b, sizeof b);
     }
     row = 0;
     for (int64_t i = 0; i < eps->n; i++)
         for (int64_t k = 0; k < eps->traj[i]->n_steps; k++, row++) {
             double v = 0;
-            for (int p = 0; p < N_CRITIC; p++)
-                v += critic[p] * eps->basis[i][k * N_CRITIC + p];
+            for (int p = 0; p < N_BASIS; p++)
+                v += critic[p] * eps->basis[i][k * N_BASIS + p];
             sse += (G[row] - v) * (G[row] - v);
         }
     free(G);
     double var = yy - sum * sum / (double)eps->n_rows;
-    return var > 0 ? 1 - sse / var : 0;
+    return var > 1e-12 * yy ? 1 - sse / var : 0; /* less is what rounding leaves */
 }
 
 static double value(const double *critic, const double *basis)
 {
     double v = 0;
-    for (int p = 0; p < N_CRITIC; p++)
+    for (int p = 0; p < N_BASIS; p++)
         v += critic[p] * basis[p];
     return v;
 }
 
-/* A_t of the new episodes, one after the other; centred and scaled over the update. */
+/* A_t of the new episodes, one after the other; centred and scaled over the update. *is_told:
+ * they differ by more than rounding does; else they are zero. */
 static double *advantages(const struct episodes *eps, const double *critic,
-                          const struct learn_options *o, int64_t *n_rows)
+                          const struct ppo_options *o, bool *is_told)
 {
     double *A = mem_alloc((size_t)eps->n_rows + 1, sizeof *A), sum = 0, square = 0;
     int64_t n = 0;
@@ -83,7 +87,7 @@ static double *advantages(const struct episodes *eps, const double *critic,
         if (!eps->is_new[i])
             continue;
         for (int64_t k = T - 1; k >= 0; k--) {
-            double v = value(critic, eps->basis[i] + k * N_CRITIC);
+            double v = value(critic, eps->basis[i] + k * N_BASIS);
             double delta = eps->reward[i][k] + o->gamma * next_value - v;
             A[n + k] = next = delta + o->gamma * o->lambda * next;
             next_value = v;
@@ -96,74 +100,220 @@ static double *advantages(const struct episodes *eps, const double *critic,
         A[k] -= sum / (double)n;
         square += A[k] * A[k];
     }
-    double sd = sqrt(square / (double)n) + 1e-6;
+    double sd = sqrt(square / (double)n);
+    *is_told = !eps->is_flat && sd > 1e-9; /* rewards, and so A, are of order 1 */
     for (int64_t k = 0; k < n; k++)
-        A[k] /= sd;
-    *n_rows = n;
+        A[k] = *is_told ? A[k] / (sd + 1e-6) : 0;
     return A;
 }
 
 /* ---- the update ---- */
 
-/* Returns the gradient's norm before clipping. */
-static double adam(struct policy *p, const double *g, const struct learn_options *o)
+static double norm_of(const double *g, int64_t n)
 {
-    const double b1 = 0.9, b2 = 0.99, tiny = 1e-8;
-    double norm = 0;
-    for (int64_t i = 0; i < p->n_net; i++)
-        norm += g[i] * g[i];
-    norm = sqrt(norm);
-    double scale = o->grad_clip > 0 && norm > o->grad_clip ? o->grad_clip / norm : 1;
-    p->adam_step++;
-    double c1 = 1 - pow(b1, (double)p->adam_step), c2 = 1 - pow(b2, (double)p->adam_step);
-    for (int64_t i = 0; i < p->n_net; i++) {
-        double x = g[i] * scale, m = b1 * (double)p->adam_m[i] + (1 - b1) * x;
-        double v = b2 * (double)p->adam_v[i] + (1 - b2) * x * x;
-        p->adam_m[i] = (float)m;
-        p->adam_v[i] = (float)v;
-        p->net[i] -= (float)(o->lr * (m / c1) / (sqrt(v / c2) + tiny));
-    }
-    return norm;
+    double square = 0;
+    for (int64_t i = 0; i < n; i++)
+        square += g[i] * g[i];
+    return sqrt(square);
 }
 
-int64_t learn_ppo(struct policy *p, const struct features *f, const struct episodes *eps,
-                  const struct learn_options *o, struct learn_metrics *metrics, struct err *e)
+/* norm: of g, which is clipped. */
+static void adam(struct ppo *x, const double *g, double norm, const struct ppo_options *o)
 {
+    const double b1 = 0.9, b2 = 0.99, tiny = 1e-8;
+    double scale = o->grad_clip > 0 && norm > o->grad_clip ? o->grad_clip / norm : 1;
+    x->adam_step++;
+    double c1 = 1 - pow(b1, (double)x->adam_step), c2 = 1 - pow(b2, (double)x->adam_step);
+    for (int64_t i = 0; i < x->n_net; i++) {
+        double d = g[i] * scale, m = b1 * (double)x->adam_m[i] + (1 - b1) * d;
+        double v = b2 * (double)x->adam_v[i] + (1 - b2) * d * d;
+        x->adam_m[i] = (float)m;
+        x->adam_v[i] = (float)v;
+        x->net[i] -= (float)(o->lr * (m / c1) / (sqrt(v / c2) + tiny));
+    }
+}
+
+/* Adds an epoch's row to the report. */
+static void tell(struct learn_report *r, const struct policy *p, const struct episodes *eps,
+                 int64_t epoch, const struct replay_sums *s, double loss, double norm,
+                 double explained)
+{
+    double *m = learn_report_row(r);
+    m[M_ITERATION] = (double)(p->iteration + 1);
+    m[M_EPOCH] = (double)epoch;
+    m[M_LOSS] = loss;
+    m[M_POLICY_LOSS] = s->policy_loss;
+    m[M_ENTROPY] = s->entropy * (s->n_lists / s->n_choices);
+    m[M_KL] = s->kl / s->n_ratios;
+    m[M_CLIP_FRACTION] = s->n_clipped / s->n_ratios;
+    m[M_GRAD_NORM] = norm;
+    m[M_EXPLAINED_VARIANCE] = explained;
+    m[M_MEAN_RETURN] = eps->mean_return;
+    m[M_REWARD_SD] = eps->sd;
+}
+
+static int update(struct policy *p, const struct features *f, const struct episodes *eps,
+                  const void *options, struct learn_report *r, struct err *e)
+{
+    const struct ppo_options *o = options;
+    struct ppo *x = ppo_of(p);
     if (!eps->n_new)
         return err_set(e, ERR_EMPTY, "no usable episode of this policy");
     struct replay *q = replay_new(f, eps, e);
     if (!q)
         return e->code;
-    int64_t rc = 0, n_steps;
-    double explained = fit_critic(eps, o->gamma, p->critic);
-    double *A = advantages(eps, p->critic, o, &n_steps);
-    double *g = mem_alloc((size_t)p->n_net, sizeof *g);
-    for (int64_t k = 0; k < o->n_epochs && rc >= 0; k++) {
+    bool is_told;
+    int rc = 0;
+    double explained = fit_critic(eps, o->gamma, x->critic);
+    double *A = advantages(eps, x->critic, o, &is_told);
+    double *g = mem_alloc((size_t)x->n_net, sizeof *g);
+    for (int64_t k = 1; k <= o->n_epochs && !rc; k++) {
         struct replay_sums s;
         rc = replay_run(q, p, A, o, &s, g, e);
-        if (rc < 0)
+        if (rc)
             break;
-        double loss = s.policy_loss - o->entropy * s.entropy, norm = 0;
-        if (isfinite(loss))
-            norm = adam(p, g, o);
-        metrics[k] = (struct learn_metrics){.iteration = p->iteration + 1,
-                                            .epoch = k + 1,
-                                            .loss = loss,
-                                            .policy_loss = s.policy_loss,
-                                            .entropy = s.entropy,
-                                            .kl = s.kl / s.n_ratios,
-                                            .clip_fraction = s.n_clipped / s.n_ratios,
-                                            .grad_norm = norm,
-                                            .explained_variance = explained,
-                                            .mean_return = eps->mean_return,
-                                            .reward_sd = eps->sd};
-        rc = isfinite(loss) && isfinite(norm)
-                 ? k + 1
-                 : err_set(e, ERR_NONFINITE, "epoch %lld: the loss is not finite",
-                           (long long)k + 1);
+        double loss = s.policy_loss - o->entropy * s.entropy, norm = norm_of(g, x->n_net);
+        if (!isfinite(loss) || !isfinite(norm))
+            rc = err_set(e, ERR_NONFINITE, "epoch %lld: the loss is not finite", (long long)k);
+        else if (is_told)
+            adam(x, g, norm, o);
+        tell(r, p, eps, k, &s, loss, norm, explained);
     }
     free(g);
     free(A);
     replay_free(q);
     return rc;
 }
+
+/* ---- the row ---- */
+
+static void size(struct policy *p, const void *options)
+{
+    const struct ppo_options *o = options;
+    struct ppo *x = ppo_of(p);
+    x->n_in = state_n_inputs(&p->state);
+    x->n_hidden = o ? o->n_hidden : -1;
+}
+
+static int place(struct policy *p, struct err *e)
+{
+    struct ppo *x = ppo_of(p);
+    if (x->n_hidden < 1 || x->n_hidden > 4096)
+        return err_set(e, ERR_RANGE, "hidden width %lld is not between 1 and 4096",
+                       (long long)x->n_hidden);
+    x->n_net = x->n_hidden * (x->n_in + 2);
+    x->net = mem_zalloc((size_t)x->n_net, sizeof *x->net);
+    x->W = x->net;
+    x->b = x->W + x->n_hidden * x->n_in;
+    x->o = x->b + x->n_hidden;
+    return 0;
+}
+
+static void unplace(struct policy *p)
+{
+    free(ppo_of(p)->net);
+}
+
+static int init(struct policy *p, const struct features *f, const void *options, uint64_t seed,
+                struct err *e)
+{
+    struct ppo *x = ppo_of(p);
+    struct rng r;
+    (void)f;
+    (void)options;
+    (void)e;
+    rng_init(&r, seed, 0);
+    for (int64_t i = 0; i < x->n_hidden * x->n_in; i++)
+        x->W[i] = (float)(rng_normal(&r) / sqrt((double)x->n_in));
+    return 0;
+}
+
+static int score(const struct policy *p, const struct features *f, const struct policy_stage *s,
+                 const uint16_t *counts, bool is_deployed, uint64_t seed, float *scores,
+                 struct err *e)
+{
+    const struct ppo *x = ppo_of(p);
+    struct scorer scorer;
+    float u[2];
+    (void)is_deployed;
+    (void)seed;
+    (void)e;
+    state_stage_inputs(s, u);
+    scorer_init(&scorer, &p->state, x->net, x->n_hidden);
+    scorer_all(&scorer, &p->state, f, u, counts, scores);
+    return 0;
+}
+
+/* One hidden unit carries the weights in the nearly straight part of tanh, which bends a score
+ * of 3 by 7 %; with less gain Adam's first steps would be larger. */
+static void start(struct policy *p, const struct features *f, const double *w, double spread)
+{
+    const double gain = 0.15;
+    struct ppo *x = ppo_of(p);
+    double sd = linear_spread(&p->state, f, w);
+    int64_t first = state_has_stage(&p->state) ? 2 : 0;
+    for (int64_t k = 0; k < x->n_in; k++)
+        x->W[k] = 0;
+    for (int64_t k = 0; k < p->state.n_static && sd > 1e-12; k++)
+        x->W[first + k] = (float)(gain * spread * w[k] / sd);
+    x->o[0] = (float)(1 / gain);
+}
+
+#define OWN(field) offsetof(struct ppo, field)
+static const struct st_size sizes[] = {{"n_in", OWN(n_in)}, {"h", OWN(n_hidden)}, {NULL, 0}};
+static const struct st_column columns[] = {
+    {"W", ST_F32, OWN(W), "[h, n_in]", ST_FINITE | ST_PLACED},
+    {"b", ST_F32, OWN(b), "[h]", ST_FINITE | ST_PLACED},
+    {"o", ST_F32, OWN(o), "[h]", ST_FINITE | ST_PLACED},
+    {"adam_m", ST_F32, OWN(adam_m), "[h n_in + 2 h]", ST_FINITE},
+    {"adam_v", ST_F32, OWN(adam_v), "[h n_in + 2 h]", ST_FINITE},
+    {"critic", ST_F64, OWN(critic), "[6]", ST_FINITE | ST_INLINE},
+    {NULL, 0, 0, NULL, 0},
+};
+_Static_assert(N_BASIS == 6, "critic's shape");
+static const struct st_key keys[] = {
+    {"raise.adam_step", ST_KEY_INT, OWN(adam_step), .min = 0, .max = 1e12},
+    {.name = NULL},
+};
+static const struct st_table table = {NULL, sizes, columns, keys};
+
+#define AT(field) offsetof(struct ppo_options, field)
+static const char *const ratios[] = {"mean", "class", "item", NULL};
+static const struct opt options_table[] = {
+    {0, "hidden", OPT_INT, AT(n_hidden), "N", "with --init: hidden units of the scorer", 1,
+     4096, NULL},
+    {0, "epochs", OPT_INT, AT(n_epochs), "N", "epochs an update", 1, 1000, NULL},
+    {0, "lr", OPT_REAL, AT(lr), "X", "Adam's learning rate", 1e-9, 10, NULL},
+    {0, "gamma", OPT_REAL, AT(gamma), "X", "discount", 0, 1, NULL},
+    {0, "lambda", OPT_REAL, AT(lambda), "X", "lambda of GAE", 0, 1, NULL},
+    {0, "clip", OPT_REAL, AT(clip), "X", "clip range of the ratio", 1e-6, 1, NULL},
+    {0, "entropy", OPT_REAL, AT(entropy), "X", "weight of the entropy", 0, 10, NULL},
+    {0, "ratio", OPT_CHOICE, AT(ratio), "KIND",
+     "ratio of a class's list, its mean over items, or per item", 0, 0, ratios},
+    {0, "grad-clip", OPT_REAL, AT(grad_clip), "X", "largest gradient norm; 0: any", 0, 1e9,
+     NULL},
+    {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
+};
+static const struct ppo_options defaults = PPO_OPTIONS_DEFAULTS;
+static const struct learner_setting paper[] = {
+    {"lr", "3e-4"}, {"gamma", "0.99"}, {"lambda", "0.95"}, {"ratio", "class"}, {NULL, NULL}};
+
+const struct learner learner_ppo = {
+    .name = "ppo",
+    .help = "a small network, by clipped policy gradients",
+    .options = options_table,
+    .defaults = &defaults,
+    .options_size = sizeof defaults,
+    .paper = paper,
+    .needs_own_episodes = true,
+    .table = &table,
+    .self_size = sizeof(struct ppo),
+    .metrics = learn_metrics,
+    .size = size,
+    .place = place,
+    .unplace = unplace,
+    .init = init,
+    .score = score,
+    .update = update,
+    .start = start,
+};

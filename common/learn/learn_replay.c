@@ -119,8 +119,8 @@ static int open_step(struct replay *q, struct step *s, struct selector *used,
         for (int64_t b = 0; b < q->n_blocks; b++)
             n_avail[q->blocks[b].class] += q->blocks[b].n;
     }
-    policy_stage_inputs(&(struct policy_stage){s->k + 1, t->n_steps, t->perf[0], t->perf[s->k]},
-                        s->u);
+    state_stage_inputs(&(struct policy_stage){s->k + 1, t->n_steps, t->perf[0], t->perf[s->k]},
+                       s->u);
     for (int64_t c = 0; c < q->n_classes; c++) {
         const int64_t *list = t->list_offset + s->k * q->n_classes + c;
         for (int64_t i = list[0]; i < list[1]; i++) {
@@ -303,7 +303,8 @@ struct room {
 struct pass {
     struct replay *q;
     const struct policy *p;
-    const struct learn_options *o;
+    const struct ppo *x; /* p's own */
+    const struct ppo_options *o;
     struct scorer scorer;
     float *bias;      /* [group, h] */
     int64_t from, to; /* steps */
@@ -313,7 +314,7 @@ struct pass {
 
 static struct room room_open(const struct pass *s)
 {
-    size_t hidden = (size_t)s->p->n_hidden, statics = (size_t)s->p->n_static;
+    size_t hidden = (size_t)s->x->n_hidden, statics = (size_t)s->p->state.n_static;
     struct room m = {.phi = mem_aligned(statics * R * sizeof(float)),
                      .pre = mem_aligned(hidden * R * sizeof(float)),
                      .dpre = mem_aligned(hidden * R * sizeof(float)),
@@ -331,7 +332,7 @@ static void room_close(struct room *m)
 
 static void make_static(const struct pass *s, const struct block *b, struct room *m)
 {
-    scorer_phi(s->p, s->q->f, s->q->row_at + b->at, 0, b->n, m->phi);
+    state_block(&s->p->state, s->q->f, s->q->row_at + b->at, 0, b->n, m->phi);
     scorer_static(&s->scorer, m->phi, m->pre);
 }
 
@@ -348,7 +349,7 @@ static void forward_block(const struct pass *s, int64_t block, struct room *m)
         int64_t n, slot = (k - s->from) * q->n_blocks + block;
         float *z = q->z + slot * R, per_tau = (float)(1 / at->t->tau);
         walk_enter(&w, at);
-        scorer_score(&s->scorer, m->pre, s->bias + (k - s->from) * s->p->n_hidden,
+        scorer_score(&s->scorer, m->pre, s->bias + (k - s->from) * s->x->n_hidden,
                      w.has_counts ? w.count : NULL, z);
         for (int r = 0; r < R; r++)
             z[r] = z[r] * per_tau + w.shut[r];
@@ -470,6 +471,7 @@ static void work_list(const struct pass *s, int64_t k, int64_t c, double *scratc
     if (n > 1) {
         double share = 1 / ((double)q->n_classes * (double)q->n_steps) / log((double)n);
         sums->entropy += share * H;
+        sums->n_choices++;
         entropy = s->o->entropy * share;
     }
     for (int64_t i = 0; i < b; i++) {
@@ -501,7 +503,7 @@ static void work_step(const struct pass *s, int64_t k)
 static void add_sums(const struct pass *s, const struct step *at, const struct scorer_sums *x,
                      double *g)
 {
-    const struct policy *p = s->p;
+    const struct ppo *p = s->x;
     double *b = g + p->n_hidden * p->n_in, *o = b + p->n_hidden;
     for (int64_t j = 0; j < p->n_hidden; j++) {
         double *row = g + j * p->n_in;
@@ -521,7 +523,7 @@ static void backward_block(const struct pass *s, int64_t block, struct room *m, 
     struct replay *q = s->q;
     struct walk w = {.q = q, .b = &q->blocks[block]};
     float d[R];
-    size_t hidden = (size_t)s->p->n_hidden;
+    size_t hidden = (size_t)s->x->n_hidden;
     make_static(s, w.b, m);
     memset(m->dpre, 0, hidden * R * sizeof *m->dpre);
     walk_to(&w, s->from);
@@ -536,12 +538,12 @@ static void backward_block(const struct pass *s, int64_t block, struct room *m, 
         for (int64_t i = 0; i < n; i++)
             d[p[i].place - w.b->at] = q->pick_d[at->base + p[i].index];
         memset(m->unit, 0, hidden * sizeof *m->unit);
-        scorer_grad(&s->scorer, m->pre, s->bias + (k - s->from) * s->p->n_hidden,
+        scorer_grad(&s->scorer, m->pre, s->bias + (k - s->from) * s->x->n_hidden,
                     w.has_counts ? w.count : NULL, d, m->dpre, m->unit);
         add_sums(s, at, m->unit, g);
         walk_leave(&w, at, p, n);
     }
-    scorer_static_grad(&s->scorer, m->phi, m->dpre, g + (s->scorer.Ws - policy_W(s->p)));
+    scorer_static_grad(&s->scorer, m->phi, m->dpre, g + (s->scorer.Ws - s->x->net));
 }
 
 /* ---- an epoch ---- */
@@ -550,7 +552,7 @@ static void run_group(struct pass *s)
 {
     struct replay *q = s->q;
     for (int64_t k = s->from; k < s->to; k++)
-        scorer_bias(&s->scorer, q->steps[k].u, s->bias + (k - s->from) * s->p->n_hidden);
+        scorer_bias(&s->scorer, q->steps[k].u, s->bias + (k - s->from) * s->x->n_hidden);
 #pragma omp parallel
     {
         struct room m = room_open(s);
@@ -564,7 +566,7 @@ static void run_group(struct pass *s)
         for (int64_t lane = 0; lane < N_LANES; lane++)
             for (int64_t b = lane * q->n_blocks / N_LANES;
                  b < (lane + 1) * q->n_blocks / N_LANES; b++)
-                backward_block(s, b, &m, s->lanes + lane * s->p->n_net);
+                backward_block(s, b, &m, s->lanes + lane * s->x->n_net);
         room_close(&m);
     }
 }
@@ -582,14 +584,15 @@ static int check_own(const struct replay *q, struct err *e)
 }
 
 int replay_run(struct replay *q, const struct policy *p, const double *A,
-               const struct learn_options *o, struct replay_sums *sums, double *grad,
+               const struct ppo_options *o, struct replay_sums *sums, double *grad,
                struct err *e)
 {
-    size_t n_net = (size_t)p->n_net;
-    struct pass s = {.q = q, .p = p, .o = o, .A = A};
-    s.bias = mem_alloc((size_t)(q->n_group * p->n_hidden), sizeof *s.bias);
+    const struct ppo *x = ppo_of(p);
+    size_t n_net = (size_t)x->n_net;
+    struct pass s = {.q = q, .p = p, .x = x, .o = o, .A = A};
+    s.bias = mem_alloc((size_t)(q->n_group * x->n_hidden), sizeof *s.bias);
     s.lanes = mem_zalloc(N_LANES * n_net, sizeof *s.lanes);
-    scorer_init(&s.scorer, p);
+    scorer_init(&s.scorer, &p->state, x->net, x->n_hidden);
     for (s.from = 0; s.from < q->n_steps; s.from = s.to) {
         s.to = s.from + q->n_group < q->n_steps ? s.from + q->n_group : q->n_steps;
         run_group(&s);
@@ -598,13 +601,14 @@ int replay_run(struct replay *q, const struct policy *p, const double *A,
     for (size_t lane = 0; lane < N_LANES; lane++)
         for (size_t i = 0; i < n_net; i++)
             grad[i] += s.lanes[lane * n_net + i];
-    *sums = (struct replay_sums){0};
+    *sums = (struct replay_sums){.n_lists = (double)(q->n_steps * q->n_classes)};
     for (int64_t k = 0; k < q->n_steps; k++) {
         sums->policy_loss += q->sums[k].policy_loss;
         sums->entropy += q->sums[k].entropy;
         sums->kl += q->sums[k].kl;
         sums->n_clipped += q->sums[k].n_clipped;
         sums->n_ratios += q->sums[k].n_ratios;
+        sums->n_choices += q->sums[k].n_choices;
     }
     free(s.bias);
     free(s.lanes);

@@ -15,13 +15,15 @@
 #ifndef RAISE_LEARN_LEARN_REPLAY_H
 #define RAISE_LEARN_LEARN_REPLAY_H
 
-#include "learn/learn_priv.h"
+#include "learn/learn_ppo.h"
 
 enum { REPLAY_BYTES = 256 << 20 };
 
-/* Sums over an epoch. kl, n_clipped: over n_ratios ratios. */
+/* Sums over an epoch. kl, n_clipped: over n_ratios ratios. entropy: the loss's term, in which a
+ * list without a choice (no pick, or one row to pick from) counts as zero; of all n_lists lists
+ * n_choices have one. */
 struct replay_sums {
-    double policy_loss, entropy, kl, n_clipped, n_ratios;
+    double policy_loss, entropy, kl, n_clipped, n_ratios, n_lists, n_choices;
 };
 
 struct replay; /* owned; replay_free (NULL-safe) */
@@ -34,7 +36,7 @@ void replay_free(struct replay *q);
  * advantage a step, episode after episode. The first run checks that the lists' probabilities
  * are the trajectory's (ERR_MISMATCH), and keeps those of single items for RATIO_ITEM. */
 int replay_run(struct replay *q, const struct policy *p, const double *A,
-               const struct learn_options *o, struct replay_sums *sums, double *grad,
+               const struct ppo_options *o, struct replay_sums *sums, double *grad,
                struct err *e) RAISE_MUST_CHECK;
 
 #endif

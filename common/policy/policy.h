@@ -1,87 +1,61 @@
 /* SPDX-License-Identifier: MIT
  *
- * policy: the acquisition function, in two kinds that share one file format and one interface.
+ * policy: the acquisition function: from the state (state.h) to a score a row, by a learner
+ * (learner.h). One file format and one interface for all learners.
  *
- * State fusion. Row i at step t is s = [u1 u2 | difficulty 4 | semantic d | count]:
- *     u1 = 5 (P_{t-1} - P_0) / |P_0|,  u2 = 2 (t-1)/T - 1
- *     difficulty: z-scores over the pool of len_x, len_y, logp_yx/len_y, logp_y/len_y
- *     semantic: embedding, centred, the whole N x d block divided by one root mean square
- *     count: times selected so far in this episode
- * The constants travel in the policy. Each part can be switched off (its weights are absent).
+ *     const struct policy_options o = {.learner = learner_find("ppo"), .parts = PART_PAPER};
+ *     struct policy *p = policy_new(&features, &o, &e);
+ *     ...
+ *     struct policy *q = policy_read("policy.0.st.zst", learners(), &e);
+ *     rc = policy_bind(q, &features, &e);              // before it scores
+ *     rc = policy_score(q, &features, &stage, counts, false, seed, scores, &e);
  *
- * Learner "ppo": F(s) = o . tanh(W s + b), hidden 32, W ~ N(0, 1/n_in), b = 0, o = 0, so that
- * the first episode is exactly uniform. Learner "reward-model": a Bayesian regression of the
- * rewards on what was in the batches; acts by Thompson sampling, z = kappa (phi.w)/sd(phi.w)
- * with a fresh w from the posterior at every step, and deploys with its mean.
- *
- * File kind "policy"; n_in inputs, h hidden, p static features:
- *     both          norm_center F64 [4+d], norm_scale F64 [4+d]
- *     ppo           W F32 [h, n_in], b F32 [h], o F32 [h]; adam_m, adam_v F32 [h*n_in + 2h];
- *                   critic F64 [6]
- *     reward-model  mu F64 [p], sigma F64 [p, p], beta F64 [6]
- * Metadata: raise.learner, raise.features, raise.parts, raise.iteration, raise.reward_sd,
- * raise.adam_step, the hyper-parameters, and for the reward model kappa, memory e, s2, v.
+ * File kind "policy", n entries of all state columns:
+ *     norm_center F64 [n], norm_scale F64 [n]; then what the learner's own table has
+ * Metadata: raise.learner, raise.features, raise.parts, raise.columns (absent in files from
+ * before it: the four of difficulty and the embedding), raise.iteration, raise.reward_sd; then
+ * the learner's own.
  */
 #ifndef RAISE_POLICY_POLICY_H
 #define RAISE_POLICY_POLICY_H
 
-#include "features/features.h"
+#include "policy/learner.h"
 #include "stream/prov.h"
-
-enum policy_learner { POLICY_PPO, POLICY_REWARD_MODEL };
-enum policy_part {
-    PART_STAGE = 1,
-    PART_DIFFICULTY = 2,
-    PART_SEMANTIC = 4,
-    PART_COUNT = 8,
-    PART_ALL = 15
-};
 
 struct policy; /* owned; policy_free */
 struct policy_options {
-    enum policy_learner learner;
-    unsigned parts; /* enum policy_part, or-ed */
-    int64_t n_hidden;
+    const struct learner *learner;
+    unsigned parts;  /* PART_..., or-ed; those that the features lack are left out */
+    unsigned needed; /* of them: those whose absence is an error */
     uint64_t seed;
-    double kappa;
+    const void *own; /* the learner's own options; NULL: its defaults */
 };
-#define POLICY_OPTIONS_DEFAULTS                                                                \
-    {                                                                                          \
-        .parts = PART_ALL, .n_hidden = 32, .seed = 42, .kappa = 3                              \
-    }
 struct policy *policy_new(const struct features *f, const struct policy_options *o,
                           struct err *e) RAISE_MUST_CHECK;
-/* Makes a fresh ppo policy score as the reward model `from` deploys: one hidden unit carries
- * kappa (phi.mu)/sd(phi.mu) in the nearly straight part of tanh. Both over the same features
- * and static parts, else ERR_MISMATCH. */
+/* Makes a new policy score as `from`, which must have weights, does deployed. Both over the
+ * same features and columns, else ERR_MISMATCH; ERR_UNSUPPORTED: a learner cannot. */
 int policy_start(struct policy *p, const struct policy *from, const struct features *f,
                  struct err *e) RAISE_MUST_CHECK;
-struct policy *policy_read(const char *path, struct err *e) RAISE_MUST_CHECK;
+/* known: learners that there are, ending with NULL (learners()). */
+struct policy *policy_read(const char *path, const struct learner *const *known,
+                           struct err *e) RAISE_MUST_CHECK;
 int policy_write(const struct policy *p, const char *path, int flags, const struct prov *prov,
                  struct err *e) RAISE_MUST_CHECK;
 void policy_free(struct policy *p);
+/* Gives a policy that was read the rows that it is for. ERR_MISMATCH: it is for others. */
+int policy_bind(struct policy *p, const struct features *f, struct err *e) RAISE_MUST_CHECK;
+
 uint64_t policy_id(const struct policy *p);       /* identity of its tensors */
 uint64_t policy_features(const struct policy *p); /* id of the features it belongs to */
-enum policy_learner policy_learner(const struct policy *p);
+const struct learner *policy_learner(const struct policy *p);
+const struct state *policy_state(const struct policy *p);
 int64_t policy_iteration(const struct policy *p);
 const char *policy_history(const struct policy *p); /* raise.history; may be NULL */
 
-/* Static features that the policy weighs (4 + d, less the parts that are off). */
-int64_t policy_n_static(const struct policy *p);
-/* Reward model: posterior mean and standard error of weight i. Returns which feature it is:
- * 0..3 difficulty (len_x, len_y, logp_yx, logp_y), 4.. the embedding. */
-int64_t policy_weight(const struct policy *p, int64_t i, double *mean, double *standard_error);
-
-/* The stage at step t, all that the policy needs besides the rows. */
-struct policy_stage {
-    int64_t t, n_steps; /* t from 1 */
-    double perf_start;  /* P_0 */
-    double perf_now;    /* P_{t-1} */
-};
-
 /* Scores of all rows at one step, [n] (written); divide by tau is the selector's business.
- * counts: selector_counts(). is_deployed false: the reward model draws w~ with (seed, t); true:
- * its mean. Streams over the rows in blocks with all threads; no N x 39 block is ever made. */
+ * counts: selector_counts(). is_deployed false: a learner that explores by drawing does so with
+ * (seed, t); true: what it believes best. Streams over the rows in blocks with all threads.
+ * ERR_MISMATCH: not bound to f. */
 int policy_score(const struct policy *p, const struct features *f, const struct policy_stage *s,
                  const uint16_t *counts, bool is_deployed, uint64_t seed, float *scores,
                  struct err *e) RAISE_MUST_CHECK;

@@ -6,14 +6,15 @@
  * time; results differ between levels only by fused multiply-adds. */
 #include "policy/scorer.h"
 
+#include "base/mem.h"
+#include "policy/clones.h"
+
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #pragma GCC optimize("fp-contract=fast") /* ISO mode would keep products and sums apart */
-#else
-#define CLONES
 #endif
 #pragma GCC diagnostic ignored "-Wpsabi" /* vectors never cross a file */
 #define INLINE static inline __attribute__((always_inline))
@@ -74,55 +75,19 @@ INLINE vec exp_down(vec x)
     return (vec)((ivec)exp_vec(pick(is_in, x, least)) & is_in);
 }
 
-void scorer_init(struct scorer *s, const struct policy *p)
+void scorer_init(struct scorer *s, const struct state *state, const float *net,
+                 int64_t n_hidden)
 {
-    int64_t first = p->parts & PART_STAGE ? 2 : 0;
-    const float *W = policy_W(p);
-    *s = (struct scorer){.n_static = p->n_static, .n_hidden = p->n_hidden, .n_in = p->n_in};
-    s->Ws = W + first;
-    s->Wu = p->parts & PART_STAGE ? W : NULL;
-    s->Wc = p->parts & PART_COUNT ? W + first + p->n_static : NULL;
-    s->b = policy_b(p);
-    s->o = policy_o(p);
+    int64_t n_in = state_n_inputs(state), first = state_has_stage(state) ? 2 : 0;
+    *s = (struct scorer){.n_static = state->n_static, .n_hidden = n_hidden, .n_in = n_in};
+    s->Ws = net + first;
+    s->Wu = state_has_stage(state) ? net : NULL;
+    s->Wc = state_has_count(state) ? net + first + state->n_static : NULL;
+    s->b = net + n_hidden * n_in;
+    s->o = s->b + n_hidden;
 }
 
 /* ---- static part ---- */
-
-CLONES static void phi_semantic(const float *const *x, int64_t n, int64_t dim,
-                                const double *center, float scale, float *phi)
-{
-    for (int64_t r = 0; r < n; r++)
-        for (int64_t k = 0; k < dim; k++)
-            phi[k * R + r] = (x[r][k] - (float)center[k]) * scale;
-}
-
-static void phi_difficulty(const struct policy *p, const struct features *f, int64_t row,
-                           float *phi)
-{
-    const double raw[N_DIFFICULTY] = {f->len_x[row], f->len_y[row],
-                                      (double)f->logp_yx[row] / f->len_y[row],
-                                      (double)f->logp_y[row] / f->len_y[row]};
-    for (int64_t k = 0; k < N_DIFFICULTY; k++)
-        phi[k * R] = (float)((raw[k] - p->norm_center[k]) / p->norm_scale[k]);
-}
-
-void scorer_phi(const struct policy *p, const struct features *f, const int32_t *rows,
-                int64_t at, int64_t n, float *phi)
-{
-    const float *x[R];
-    if (n < R)
-        memset(phi, 0, (size_t)(p->n_static * R) * sizeof *phi);
-    for (int64_t r = 0; r < n; r++)
-        x[r] = f->embedding + (rows ? rows[r] : at + r) * f->dim;
-    if (p->parts & PART_DIFFICULTY) {
-        for (int64_t r = 0; r < n; r++)
-            phi_difficulty(p, f, rows ? rows[r] : at + r, phi + r);
-        phi += N_DIFFICULTY * R;
-    }
-    if (p->parts & PART_SEMANTIC)
-        phi_semantic(x, n, p->dim, p->norm_center + N_DIFFICULTY,
-                     (float)(1 / p->norm_scale[N_DIFFICULTY]), phi);
-}
 
 /* Four hidden units by two vectors of rows at a time stay in registers. */
 CLONES void scorer_static(const struct scorer *s, const float *phi, float *pre)
@@ -232,6 +197,44 @@ CLONES void scorer_grad(const struct scorer *s, const float *pre, const float *b
         sums[j].count_da += (double)sum_vec(sum_count);
         sums[j].d_hidden += (double)sum_vec(sum_hidden);
     }
+}
+
+/* ---- all rows ---- */
+
+/* Counts of n rows as floats; NULL when all are zero. */
+static const float *count_block(const uint16_t *counts, int64_t n, float *out)
+{
+    bool has_any = false;
+    memset(out, 0, R * sizeof *out);
+    for (int64_t r = 0; r < n; r++) {
+        out[r] = counts[r];
+        has_any = has_any || counts[r];
+    }
+    return has_any ? out : NULL;
+}
+
+void scorer_all(const struct scorer *s, const struct state *state, const struct features *f,
+                const float u[2], const uint16_t *counts, float *scores)
+{
+    float *bias = mem_alloc((size_t)s->n_hidden, sizeof *bias);
+    scorer_bias(s, u, bias);
+#pragma omp parallel
+    {
+        float *phi = mem_aligned((size_t)(R * s->n_static) * sizeof *phi);
+        float *pre = mem_aligned((size_t)(R * s->n_hidden) * sizeof *pre);
+        float count[R], out[R];
+#pragma omp for schedule(static)
+        for (int64_t at = 0; at < f->n; at += R) {
+            int64_t n = f->n - at < R ? f->n - at : R;
+            state_block(state, f, NULL, at, n, phi);
+            scorer_static(s, phi, pre);
+            scorer_score(s, pre, bias, count_block(counts + at, n, count), out);
+            memcpy(scores + at, out, (size_t)n * sizeof *out);
+        }
+        free(phi);
+        free(pre);
+    }
+    free(bias);
 }
 
 /* ---- softmax ---- */

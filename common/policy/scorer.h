@@ -8,7 +8,7 @@
  * on the number of threads. W s + b falls into a part that never changes (difficulty and
  * semantic: `pre`, made once a block) and one that does (stage and count):
  *
- *     features --scorer_phi--> phi [n_static, R] --scorer_static--> pre [h, R]
+ *     features --state_block--> phi [n_static, R] --scorer_static--> pre [h, R]
  *     pre, bias(stage), counts --scorer_score--> scores [R]          any number of steps
  *     d scores --scorer_grad--> d pre, sums --scorer_static_grad--> d W
  *
@@ -17,11 +17,12 @@
 #ifndef RAISE_POLICY_SCORER_H
 #define RAISE_POLICY_SCORER_H
 
-#include "policy/policy_priv.h"
+#include "policy/state.h"
 
-enum { SCORER_ROWS = 128 };
+enum { SCORER_ROWS = STATE_ROWS };
 
-/* Weights, borrowed from a policy until it changes. */
+/* Weights, borrowed from a net: W [h, n_in], b [h], o [h], one block of h (n_in + 2) floats
+ * whose columns of W stand as the state's inputs do: the stage's two, phi, the count. */
 struct scorer {
     int64_t n_static, n_hidden, n_in;
     const float *Ws;    /* columns of phi: Ws[j * n_in + k] */
@@ -29,11 +30,14 @@ struct scorer {
     const float *Wc;    /* column of the count, or NULL */
     const float *b, *o; /* [h] */
 };
-void scorer_init(struct scorer *s, const struct policy *p);
+void scorer_init(struct scorer *s, const struct state *state, const float *net,
+                 int64_t n_hidden);
 
-/* phi [n_static, SCORER_ROWS] (written) of n rows: rows[0..n), or at, at+1, ... if NULL. */
-void scorer_phi(const struct policy *p, const struct features *f, const int32_t *rows,
-                int64_t at, int64_t n, float *phi);
+/* F of all rows at one stage, [n] (written). counts: times selected so far, [n]. Streams over
+ * the rows in blocks with all threads; no N x n_in block is ever made. */
+void scorer_all(const struct scorer *s, const struct state *state, const struct features *f,
+                const float u[2], const uint16_t *counts, float *scores);
+
 /* pre [h, SCORER_ROWS] (written). */
 void scorer_static(const struct scorer *s, const float *phi, float *pre);
 /* bias [h] (written): b and the stage's share. */

@@ -64,28 +64,25 @@ static double flat(void *arg, const int64_t *picks, int64_t n, int64_t t, double
     return perf + 1e-3 * (double)((picks[0] + n + t) % 17);
 }
 
-static struct policy *make(const struct features *f, enum policy_learner learner)
+static struct policy *make(const struct features *f, const struct learner *l)
 {
     struct err e = ERR_INIT;
-    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
-    o.learner = learner;
-    struct policy *p = policy_new(f, &o, &e);
+    struct policy *p = pool_policy(f, l->name, PART_PAPER, 32, &e);
     if (!p)
         fail(e.msg);
-    for (int64_t i = 0; i < p->n_hidden && learner == POLICY_PPO; i++)
-        policy_o(p)[i] = (float)(i % 5) - 2;
+    for (int64_t i = 0; i < 32 && !strcmp(l->name, "ppo"); i++)
+        ppo_of(p)->o[i] = (float)(i % 5) - 2;
     return p;
 }
 
-static void bench_step(const struct features *f, enum policy_learner learner, int64_t before)
+static void bench_step(const struct features *f, const struct learner *l, int64_t before)
 {
-    static const char *const names[] = {"ppo", "reward-model"};
     struct span at, score[REPEATS], sample[REPEATS], greedy[REPEATS];
     struct err e = ERR_INIT;
     char work[64];
     at = now();
-    struct policy *p = make(f, learner);
-    snprintf(work, sizeof work, "%s: new", names[learner]);
+    struct policy *p = make(f, l);
+    snprintf(work, sizeof work, "%s: new", l->name);
     print(work, f->n, since(at), before);
     struct selector *s = selector_new(f->n, f->class_of, f->n_classes);
     float *scores = mem_alloc((size_t)f->n, sizeof *scores);
@@ -108,7 +105,7 @@ static void bench_step(const struct features *f, enum policy_learner learner, in
             fail(e.msg);
         greedy[k] = since(at);
     }
-    snprintf(work, sizeof work, "%s: score a step", names[learner]);
+    snprintf(work, sizeof work, "%s: score a step", l->name);
     print(work, f->n, median(score), before);
     print("sample a batch", f->n, median(sample), before);
     print("greedy batch", f->n, median(greedy), before);
@@ -119,22 +116,14 @@ static void bench_step(const struct features *f, enum policy_learner learner, in
     policy_free(p);
 }
 
-static void bench_update(const struct features *f, enum policy_learner learner, int64_t T,
+static void bench_update(const struct features *f, const struct learner *l, int64_t T,
                          int64_t K, int64_t before)
 {
-    const struct learn_options o = {.n_epochs = 4,
-                                    .lr = 3e-2,
-                                    .lambda = 0.95,
-                                    .clip = 0.2,
-                                    .entropy = 0.01,
-                                    .grad_clip = 1,
-                                    .memory = 0.5};
-    struct learn_metrics m[4];
+    struct learn_report r;
     struct err e = ERR_INIT;
     struct traj *t = mem_zalloc((size_t)K, sizeof *t);
     const char **names = mem_alloc((size_t)K, sizeof *names);
-    struct policy *p = make(f, learner);
-    int64_t n_dropped;
+    struct policy *p = make(f, l);
     for (int64_t k = 0; k < K; k++) {
         struct pool_episode q = {.n_steps = T,
                                  .batch = BATCH,
@@ -147,10 +136,12 @@ static void bench_update(const struct features *f, enum policy_learner learner, 
             fail(e.msg);
     }
     struct span start = now();
-    if (learn_update(p, f, t, names, K, K, &o, m, &n_dropped, &e) < 0)
+    if (learn_update(p, f, t, names, K, K, NULL, &r, &e) < 0)
         fail(e.msg);
-    print(learner == POLICY_PPO ? "ppo: update" : "reward-model: update", f->n, since(start),
-          before);
+    char work[64];
+    snprintf(work, sizeof work, "%s: update", l->name);
+    print(work, f->n, since(start), before);
+    learn_report_free(&r);
     for (int64_t k = 0; k < K; k++)
         traj_free(&t[k]);
     free(t);
@@ -169,10 +160,10 @@ int main(int argc, char **argv)
     pool_make(&pool, size[0], size[1], size[2], 1);
     int64_t before = mem_peak_bytes();
     printf("work,rows,seconds,cpu,MiB\n");
-    for (int learner = 0; learner < 2; learner++) {
-        bench_step(&pool.f, (enum policy_learner)learner, before);
+    for (int i = 0; learners()[i]; i++) {
+        bench_step(&pool.f, learners()[i], before);
         if (size[4])
-            bench_update(&pool.f, (enum policy_learner)learner, size[3], size[4], before);
+            bench_update(&pool.f, learners()[i], size[3], size[4], before);
     }
     pool_free(&pool);
     return 0;

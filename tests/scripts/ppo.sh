@@ -100,8 +100,8 @@ refused 1 '^raise-ppo: ppo.t2: was not drawn from ppo.1$' -f f.st.zst -p ppo.1 -
 refused 1 '^raise-ppo: ppo.t1 and ppo.t1 are the same trajectory$' -f f.st.zst -p ppo.0 ppo.t1 ppo.t1
 refused 1 '^raise-ppo: f.st.zst: expected trajectory, found features$' -f f.st.zst -p ppo.0 f.st.zst
 refused 1 '^raise-ppo: ppo.0: expected features, found policy$' -f ppo.0 -p ppo.0 ppo.t1
-refused 1 '^raise-ppo: ppo.0: --weights: only a reward model has them$' -f f.st.zst -p ppo.0 --weights none/w ppo.t1
-refused 1 '^raise-ppo: ppo.0: is not a reward model$' -f f.st.zst --init --start ppo.0
+refused 1 '^raise-ppo: ppo.0: --weights: learner ppo has none$' -f f.st.zst -p ppo.0 --weights none/w ppo.t1
+refused 1 '^raise-ppo: ppo.0: learner ppo has no weights to start from$' -f f.st.zst --init --start ppo.0
 refused 1 '^raise-ppo: reward-model.1: was made with other parts of the state$' -f f.st.zst --init --start reward-model.1 --without semantic
 refused 1 '^raise-ppo: no part of the state is left to score by$' -f f.st.zst --init --without stage,difficulty,semantic,availability
 head -c 500 ppo.t1 >cut.t

@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "learn/learn_ppo.h"
+#include "learn/learn_reward.h"
 #include "learn/traj.h"
 #include "policy/policy_priv.h"
 #include "policy/select.h"
@@ -73,6 +75,18 @@ static inline void pool_free(struct pool *p)
     free(p->hash);
     free(p->source);
     memset(p, 0, sizeof *p);
+}
+
+/* A new policy of learner `name`, or NULL; n_hidden: for ppo. */
+static inline struct policy *pool_policy(const struct features *f, const char *name,
+                                         unsigned parts, int64_t n_hidden, struct err *e)
+{
+    struct ppo_options ppo = PPO_OPTIONS_DEFAULTS;
+    struct policy_options o = {.learner = learner_find(name), .parts = parts, .seed = 42};
+    ppo.n_hidden = n_hidden;
+    if (!strcmp(name, "ppo"))
+        o.own = &ppo;
+    return policy_new(f, &o, e);
 }
 
 /* P(M_t) after the batch of step t (from 1), given P(M_{t-1}). */

@@ -20,6 +20,11 @@ static void assert_near(double got, double want, double tolerance, const char *w
         fail_msg("%s: %.17g, not %.17g", what, got, want);
 }
 
+static double metric(const struct learn_report *r, int64_t row, const char *name)
+{
+    return learn_report_value(r, row, name);
+}
+
 static double wander(void *arg, const int64_t *picks, int64_t n, int64_t t, double perf)
 {
     (void)arg;
@@ -27,15 +32,11 @@ static double wander(void *arg, const int64_t *picks, int64_t n, int64_t t, doub
     return perf + 0.02 * sin((double)(picks[0] + 3 * n));
 }
 
-static struct policy *make(const struct features *f, enum policy_learner learner,
-                           unsigned parts, int64_t n_hidden)
+static struct policy *make(const struct features *f, const char *learner, unsigned parts,
+                           int64_t n_hidden)
 {
     struct err e = ERR_INIT;
-    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
-    o.learner = learner;
-    o.parts = parts;
-    o.n_hidden = n_hidden;
-    struct policy *p = policy_new(f, &o, &e);
+    struct policy *p = pool_policy(f, learner, parts, n_hidden, &e);
     if (!p)
         fail_msg("%s", e.msg);
     return p;
@@ -44,9 +45,10 @@ static struct policy *make(const struct features *f, enum policy_learner learner
 static void move(struct policy *p, double scale, uint64_t seed)
 {
     struct rng r;
+    struct ppo *x = ppo_of(p);
     rng_init(&r, seed, 5);
-    for (int64_t i = 0; i < p->n_net; i++)
-        p->net[i] += (float)(scale * rng_normal(&r));
+    for (int64_t i = 0; i < x->n_net; i++)
+        x->net[i] += (float)(scale * rng_normal(&r));
 }
 
 /* ---- PPO's loss by its definition ---- */
@@ -55,7 +57,7 @@ struct definition {
     const struct features *f;
     const struct policy *p; /* sizes and parts */
     const double *net;      /* parameters, in double */
-    const struct learn_options *o;
+    const struct ppo_options *o;
     const double *A;
     double *item_old; /* of all picks; written when is_old */
     bool is_old;
@@ -64,17 +66,18 @@ struct definition {
 
 static double define_score(const struct definition *x, int64_t row, const float u[2], int count)
 {
-    const struct policy *p = x->p;
+    const struct ppo *p = ppo_of(x->p);
     const double *b = x->net + p->n_hidden * p->n_in, *o = b + p->n_hidden;
+    const struct state *s = &x->p->state;
     float phi[64];
     double in[70], F = 0;
     int64_t n = 0;
-    policy_phi(p, x->f, row, phi);
-    for (int k = 0; k < 2 && p->parts & PART_STAGE; k++)
+    state_row(s, x->f, row, phi);
+    for (int k = 0; k < 2 && s->parts & PART_STAGE; k++)
         in[n++] = (double)u[k];
-    for (int64_t k = 0; k < p->n_static; k++)
+    for (int64_t k = 0; k < s->n_static; k++)
         in[n++] = (double)phi[k];
-    if (p->parts & PART_COUNT)
+    if (s->parts & PART_COUNT)
         in[n++] = count;
     for (int64_t j = 0; j < p->n_hidden; j++) {
         double a = b[j];
@@ -103,7 +106,7 @@ static double define_step(struct definition *x, const struct traj *t, int64_t k,
     bool *is_out = mem_alloc((size_t)N, sizeof *is_out);
     float u[2];
     const struct policy_stage stage = {k + 1, t->n_steps, t->perf[0], t->perf[k]};
-    policy_stage_inputs(&stage, u);
+    state_stage_inputs(&stage, u);
     for (int64_t i = 0; i < N; i++)
         z[i] = define_score(x, i, u, count[i]) / t->tau;
     for (int64_t c = 0; c < C; c++) {
@@ -174,28 +177,31 @@ struct ppo_case {
     const char *what;
     int64_t n, d, n_classes, n_hidden, n_episodes, n_steps, batch;
     double tau, weight, shift, clip, entropy;
-    enum learn_ratio ratio;
+    enum ppo_ratio ratio;
     unsigned parts;
     bool has_repeats;
 };
 static const struct ppo_case ppo_cases[] = {
-    {"plain", 60, 3, 2, 4, 1, 3, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, false},
-    {"class ratio", 60, 3, 2, 4, 2, 3, 6, 1, 1, 0.02, 0.2, 0.01, RATIO_CLASS, PART_ALL, false},
-    {"item ratio", 60, 3, 2, 4, 2, 3, 6, 1, 1, 0.1, 0.2, 0.01, RATIO_ITEM, PART_ALL, false},
-    {"several blocks", 400, 2, 2, 3, 1, 2, 16, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, 0},
-    {"taken whole, mask cleared", 14, 3, 3, 4, 2, 6, 6, 1, 1, 0.05, 0.2, 0.1, RATIO_MEAN,
-     PART_ALL, false},
-    {"taken whole, item", 14, 3, 3, 4, 1, 6, 6, 1, 1, 0.05, 0.2, 0.1, RATIO_ITEM, PART_ALL,
+    {"plain", 60, 3, 2, 4, 1, 3, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_PAPER, false},
+    {"class ratio", 60, 3, 2, 4, 2, 3, 6, 1, 1, 0.02, 0.2, 0.01, RATIO_CLASS, PART_PAPER,
      false},
-    {"repeats", 12, 3, 2, 4, 1, 5, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, true},
-    {"tau", 60, 3, 2, 4, 1, 3, 6, 0.4, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_ALL, false},
-    {"entropy", 60, 3, 2, 4, 1, 3, 6, 1, 1, 0.05, 0.2, 2, RATIO_MEAN, PART_ALL, false},
-    {"sharp scores", 60, 3, 2, 4, 1, 3, 6, 1, 10, 0.01, 0.2, 0.01, RATIO_MEAN, PART_ALL, false},
-    {"mostly clipped", 60, 3, 2, 4, 3, 3, 6, 1, 1, 0.4, 0.05, 0.01, RATIO_MEAN, PART_ALL, 0},
+    {"item ratio", 60, 3, 2, 4, 2, 3, 6, 1, 1, 0.1, 0.2, 0.01, RATIO_ITEM, PART_PAPER, false},
+    {"several blocks", 400, 2, 2, 3, 1, 2, 16, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_PAPER,
+     0},
+    {"taken whole, mask cleared", 14, 3, 3, 4, 2, 6, 6, 1, 1, 0.05, 0.2, 0.1, RATIO_MEAN,
+     PART_PAPER, false},
+    {"taken whole, item", 14, 3, 3, 4, 1, 6, 6, 1, 1, 0.05, 0.2, 0.1, RATIO_ITEM, PART_PAPER,
+     false},
+    {"repeats", 12, 3, 2, 4, 1, 5, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_PAPER, true},
+    {"tau", 60, 3, 2, 4, 1, 3, 6, 0.4, 1, 0.05, 0.2, 0.01, RATIO_MEAN, PART_PAPER, false},
+    {"entropy", 60, 3, 2, 4, 1, 3, 6, 1, 1, 0.05, 0.2, 2, RATIO_MEAN, PART_PAPER, false},
+    {"sharp scores", 60, 3, 2, 4, 1, 3, 6, 1, 10, 0.01, 0.2, 0.01, RATIO_MEAN, PART_PAPER,
+     false},
+    {"mostly clipped", 60, 3, 2, 4, 3, 3, 6, 1, 1, 0.4, 0.05, 0.01, RATIO_MEAN, PART_PAPER, 0},
     {"more classes than picks", 30, 3, 5, 4, 1, 3, 3, 1, 1, 0.05, 0.2, 0.1, RATIO_MEAN,
-     PART_ALL, false},
+     PART_PAPER, false},
     {"no stage", 60, 3, 2, 5, 1, 3, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN,
-     PART_ALL & ~PART_STAGE, false},
+     PART_PAPER & ~PART_STAGE, false},
     {"stage and count", 20, 3, 2, 4, 1, 4, 6, 1, 1, 0.05, 0.2, 0.01, RATIO_MEAN,
      PART_STAGE | PART_COUNT, true},
 };
@@ -254,13 +260,14 @@ static void gradient_is_the_slope_of_the_definition(void **state)
         struct drawn x;
         struct err e = ERR_INIT;
         pool_make(&pool, c->n, c->d, c->n_classes, i);
-        struct policy *p = make(&pool.f, POLICY_PPO, c->parts, c->n_hidden);
+        struct policy *p = make(&pool.f, "ppo", c->parts, c->n_hidden);
         move(p, c->weight, i);
         draw(&x, c, p, &pool.f);
-        const struct learn_options o = {
+        const struct ppo_options o = {
             .clip = c->clip, .entropy = c->entropy, .ratio = c->ratio};
-        double A[MAX_EPISODES * MAX_STEPS], *g = mem_alloc((size_t)p->n_net, sizeof *g);
-        double *net = mem_alloc((size_t)p->n_net, sizeof *net), old[1024];
+        const struct ppo *own = ppo_of(p);
+        double A[MAX_EPISODES * MAX_STEPS], *g = mem_alloc((size_t)own->n_net, sizeof *g);
+        double *net = mem_alloc((size_t)own->n_net, sizeof *net), old[1024];
         for (int k = 0; k < MAX_EPISODES * MAX_STEPS; k++)
             A[k] = k % 2 ? 0.3 + 0.1 * k : -1 - 0.1 * k;
         struct replay_sums sums;
@@ -278,14 +285,14 @@ static void gradient_is_the_slope_of_the_definition(void **state)
                                  .item_old = old,
                                  .is_old = true,
                                  .n_steps = c->n_episodes * c->n_steps};
-        for (int64_t k = 0; k < p->n_net; k++)
-            net[k] = (double)p->net[k];
+        for (int64_t k = 0; k < own->n_net; k++)
+            net[k] = (double)own->net[k];
         define_loss(&def, x.t, c->n_episodes);
         def.is_old = false;
 
         move(p, c->shift, 99);
-        for (int64_t k = 0; k < p->n_net; k++)
-            net[k] = (double)p->net[k];
+        for (int64_t k = 0; k < own->n_net; k++)
+            net[k] = (double)own->net[k];
         assert_int_equal(replay_run(q, p, A, &o, &sums, g, &e), 0);
         def.n_clipped = def.n_free = 0;
         double loss = define_loss(&def, x.t, c->n_episodes), norm = 0;
@@ -293,9 +300,9 @@ static void gradient_is_the_slope_of_the_definition(void **state)
         n_free += def.n_free;
         assert_near(sums.policy_loss - o.entropy * sums.entropy, loss, 2e-5 * (1 + fabs(loss)),
                     c->what);
-        for (int64_t k = 0; k < p->n_net; k++)
+        for (int64_t k = 0; k < own->n_net; k++)
             norm = fmax(norm, fabs(g[k]));
-        for (int64_t k = 0; k < p->n_net; k++) {
+        for (int64_t k = 0; k < own->n_net; k++) {
             const double h = 1e-5;
             double at = net[k];
             net[k] = at + h;
@@ -317,14 +324,6 @@ static void gradient_is_the_slope_of_the_definition(void **state)
     assert_true(n_clipped > 5 && n_free > 100); /* both branches were seen */
 }
 
-static const struct learn_options defaults = {.n_epochs = 4,
-                                              .lr = 3e-2,
-                                              .lambda = 0.95,
-                                              .clip = 0.2,
-                                              .entropy = 0.01,
-                                              .grad_clip = 1,
-                                              .memory = 0.5};
-
 static const char *const names[] = {"t1", "t2", "t3"};
 
 static void threads_do_not_change_an_update(void **state)
@@ -341,24 +340,27 @@ static void threads_do_not_change_an_update(void **state)
     pool_make(&pool, 20000, 6, 3, 1);
     for (int learner = 0; learner < 2; learner++) {
         uint64_t id[3];
-        struct learn_metrics m[3][4];
-        memset(m, 0, sizeof m);
+        struct learn_report m[3];
         for (int k = 0; k < 3; k++) {
             const int threads[] = {1, 2, 5};
             omp_set_num_threads(threads[k]);
             struct err e = ERR_INIT;
-            struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 32);
-            int64_t n_dropped;
+            struct policy *p = make(&pool.f, learners()[learner]->name, PART_PAPER, 32);
             draw(&x, &c, p, &pool.f);
-            if (learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m[k], &n_dropped, &e) < 0)
+            if (learn_update(p, &pool.f, x.t, names, 3, 3, NULL, &m[k], &e) < 0)
                 fail_msg("%s", e.msg);
             id[k] = policy_id(p);
             drawn_free(&x);
             policy_free(p);
         }
         assert_true(id[0] == id[1] && id[0] == id[2]);
-        assert_memory_equal(m[0], m[1], sizeof m[0]);
-        assert_memory_equal(m[0], m[2], sizeof m[0]);
+        for (int k = 1; k < 3; k++) {
+            assert_int_equal(m[k].n_rows, learner ? 1 : 4);
+            assert_memory_equal(m[0].values, m[k].values,
+                                (size_t)(m[0].n_rows * m[0].n_names) * sizeof(double));
+        }
+        for (int k = 0; k < 3; k++)
+            learn_report_free(&m[k]);
     }
     omp_set_num_threads(omp_get_num_procs());
     pool_free(&pool);
@@ -377,25 +379,27 @@ static void first_epoch_is_neutral(void **state)
     struct pool pool;
     struct drawn x;
     struct err e = ERR_INIT;
-    struct learn_metrics m[4];
-    int64_t n_dropped;
+    struct learn_report r;
     pool_make(&pool, 300, 4, 2, 2);
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 8);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 8);
     draw(&x, &c, p, &pool.f);
-    assert_int_equal(learn_update(p, &pool.f, x.t, names, 2, 2, &defaults, m, &n_dropped, &e),
-                     4);
-    assert_int_equal(n_dropped, 0);
+    assert_int_equal(learn_update(p, &pool.f, x.t, names, 2, 2, NULL, &r, &e), 0);
+    assert_int_equal(r.n_rows, 4);
+    assert_int_equal(r.n_dropped, 0);
     assert_int_equal(policy_iteration(p), 1);
-    assert_near(m[0].policy_loss, 0, 1e-6, "policy loss");
-    assert_near(m[0].entropy, 1, 1e-6, "entropy");
-    assert_near(m[0].kl, 0, 1e-9, "kl");
-    assert_near(m[0].loss, -0.01, 1e-6, "loss");
-    assert_true(m[3].loss < m[0].loss && m[3].kl > 0);
-    assert_true(m[0].iteration == 1 && m[3].epoch == 4);
+    assert_near(metric(&r, 0, "policy_loss"), 0, 1e-6, "policy loss");
+    assert_near(metric(&r, 0, "entropy"), 1, 1e-6, "entropy");
+    assert_near(metric(&r, 0, "kl"), 0, 1e-9, "kl");
+    assert_near(metric(&r, 0, "loss"), -0.01, 1e-6, "loss");
+    assert_true(metric(&r, 3, "loss") < metric(&r, 0, "loss") && metric(&r, 3, "kl") > 0);
+    assert_true(metric(&r, 0, "iteration") == 1 && metric(&r, 3, "epoch") == 4);
     double gain = 0;
     for (int i = 0; i < 2; i++)
         gain += (x.t[i].perf[5] - x.t[i].perf[0]) / 2;
-    assert_near(m[0].mean_return, gain, 1e-12, "mean return");
+    assert_near(metric(&r, 0, "mean_return"), gain, 1e-12, "mean return");
+    assert_near(r.mean_return, gain, 1e-12, "mean return");
+    assert_true(isnan(metric(&r, 4, "loss")) && isnan(metric(&r, 0, "colour")));
+    learn_report_free(&r);
     drawn_free(&x);
     policy_free(p);
     pool_free(&pool);
@@ -413,17 +417,18 @@ static void rewards_without_spread_are_harmless(void **state)
                 .what = "flat", .n_episodes = 1, .n_steps = T, .batch = 8, .tau = 1};
             struct drawn x;
             struct err e = ERR_INIT;
-            struct learn_metrics m[4];
-            int64_t n_dropped;
-            struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+            struct learn_report r;
+            struct policy *p = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
             draw(&x, &c, p, &pool.f);
             for (int64_t k = 1; k <= T; k++)
                 x.t[0].perf[k] = x.t[0].perf[k - 1] + (T == 1 ? 0.25 : 0);
-            if (learn_update(p, &pool.f, x.t, names, 1, 1, &defaults, m, &n_dropped, &e) < 0)
+            if (learn_update(p, &pool.f, x.t, names, 1, 1, NULL, &r, &e) < 0)
                 fail_msg("%s", e.msg);
-            assert_true(isfinite(m[0].loss) && isfinite(m[0].grad_norm) && m[0].reward_sd > 0);
-            for (int64_t i = 0; i < p->n_static && learner; i++)
-                assert_true(fabs(p->mu[i]) < 10);
+            assert_true(isfinite(metric(&r, 0, "loss")) && metric(&r, 0, "reward_sd") > 0);
+            assert_true(isfinite(metric(&r, 0, "grad_norm")));
+            for (int64_t i = 0; i < p->state.n_static && learner; i++)
+                assert_true(fabs(reward_model_of(p)->mu[i]) < 10);
+            learn_report_free(&r);
             drawn_free(&x);
             policy_free(p);
         }
@@ -477,14 +482,15 @@ static void posterior_is_the_dense_one(void **state)
     struct pool pool;
     struct drawn x;
     struct err e = ERR_INIT;
-    struct learn_metrics m;
-    int64_t n_dropped;
-    struct learn_options o = defaults;
+    struct learn_report m;
+    struct reward_options o = REWARD_OPTIONS_DEFAULTS;
     o.memory = 0.3;
     pool_make(&pool, 80, D, 2, 5);
-    struct policy *p = make(&pool.f, POLICY_REWARD_MODEL, PART_ALL, 1);
+    struct policy *p = make(&pool.f, "reward-model", PART_PAPER, 1);
     draw(&x, &c, p, &pool.f);
-    assert_int_equal(learn_update(p, &pool.f, x.t, names, E, 0, &o, &m, &n_dropped, &e), 1);
+    assert_int_equal(learn_update(p, &pool.f, x.t, names, E, 0, &o, &m, &e), 0);
+    assert_int_equal(m.n_rows, 1);
+    const struct reward_model *got = reward_model_of(p);
 
     static double X[ROWS][Q], y[ROWS], S[Q], K[ROWS * ROWS], b[ROWS * (1 + Q)];
     double sum = 0, square = 0;
@@ -513,7 +519,7 @@ static void posterior_is_the_dense_one(void **state)
                 mean[j] *= o.memory;
             for (int64_t at = from; at < to; at++) {
                 float phi[P];
-                policy_phi(p, &pool.f, x.t[i].pick[at], phi);
+                state_row(&p->state, &pool.f, x.t[i].pick[at], phi);
                 for (int j = 0; j < P; j++)
                     mean[j] += (1 - o.memory) * (double)phi[j] / (double)(to - from);
             }
@@ -521,10 +527,10 @@ static void posterior_is_the_dense_one(void **state)
         }
     }
     for (int j = 0; j < Q; j++)
-        S[j] = j == 0 ? 1e6 : j < 6 ? 10 : p->v;
+        S[j] = j == 0 ? 1e6 : j < 6 ? 10 : got->v;
     for (int i = 0; i < ROWS; i++) {
         for (int j = 0; j < ROWS; j++) {
-            K[i * ROWS + j] = i == j ? p->s2 : 0;
+            K[i * ROWS + j] = i == j ? got->s2 : 0;
             for (int k = 0; k < Q; k++)
                 K[i * ROWS + j] += X[i][k] * S[k] * X[j][k];
         }
@@ -535,20 +541,22 @@ static void posterior_is_the_dense_one(void **state)
     double logdet = eliminate(K, b, ROWS, 1 + Q), quad = 0;
     for (int i = 0; i < ROWS; i++)
         quad += y[i] * b[i * (1 + Q)];
-    assert_near(m.log_evidence, -0.5 * (ROWS * log(2 * 3.14159265358979) + logdet + quad), 1e-6,
-                "evidence");
+    assert_near(metric(&m, 0, "log_evidence"),
+                -0.5 * (ROWS * log(2 * 3.14159265358979) + logdet + quad), 1e-6, "evidence");
     for (int j = 0; j < Q; j++) {
         double mean = 0;
         for (int i = 0; i < ROWS; i++)
             mean += S[j] * X[i][j] * b[i * (1 + Q)];
-        assert_near(j < 6 ? p->beta[j] : p->mu[j - 6], mean, 1e-6, "mean");
+        assert_near(j < 6 ? got->beta[j] : got->mu[j - 6], mean, 1e-6, "mean");
         for (int k = 6; k < Q && j >= 6; k++) {
             double cov = j == k ? S[j] : 0;
             for (int i = 0; i < ROWS; i++)
                 cov -= S[j] * X[i][j] * b[i * (1 + Q) + 1 + k];
-            assert_near(p->sigma[(j - 6) * P + k - 6], cov, 1e-6 * (1 + p->v), "covariance");
+            assert_near(got->sigma[(j - 6) * P + k - 6], cov, 1e-6 * (1 + got->v),
+                        "covariance");
         }
     }
+    learn_report_free(&m);
     drawn_free(&x);
     policy_free(p);
     pool_free(&pool);
@@ -560,11 +568,11 @@ static void refuse(struct policy *p, const struct features *f, struct traj *t, i
                    int code, const char *want)
 {
     struct err e = ERR_INIT;
-    struct learn_metrics m[4];
-    int64_t n_dropped, rc;
-    rc = learn_update(p, f, t, names, 2, n_new, &defaults, m, &n_dropped, &e);
+    struct learn_report r;
+    int rc = learn_update(p, f, t, names, 2, n_new, NULL, &r, &e);
     if (rc != code || strcmp(e.msg, want))
-        fail_msg("expected %d, \"%s\"; got %lld, \"%s\"", code, want, (long long)rc, e.msg);
+        fail_msg("expected %d, \"%s\"; got %d, \"%s\"", code, want, rc, e.msg);
+    learn_report_free(&r);
 }
 
 static void mismatches_are_named(void **state)
@@ -576,7 +584,7 @@ static void mismatches_are_named(void **state)
     struct drawn x;
     pool_make(&pool, 100, 4, 2, 2);
     pool_make(&other, 100, 4, 2, 3);
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 8);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 8);
     move(p, 0.5, 1);
     draw(&x, &c, p, &pool.f);
     struct traj *t = &x.t[1];
@@ -634,28 +642,28 @@ static void failed_episodes_are_left_out(void **state)
     struct pool pool;
     struct drawn x, y;
     struct err e = ERR_INIT;
-    struct learn_metrics m[4], want[4];
-    int64_t n_dropped;
+    struct learn_report r, want;
     pool_make(&pool, 100, 4, 2, 2);
     for (int learner = 0; learner < 2; learner++) {
-        struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
-        struct policy *q = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+        struct policy *p = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
+        struct policy *q = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
         draw(&x, &c, p, &pool.f);
         draw(&y, &c, p, &pool.f);
         x.t[0].perf[2] = (double)NAN;
         strcpy(x.t[2].status, "step 3: the loss is not finite");
-        int64_t n = learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m, &n_dropped, &e);
-        assert_true(n > 0);
-        assert_int_equal(n_dropped, 2);
-        assert_int_equal(
-            learn_update(q, &pool.f, y.t + 1, names, 1, 1, &defaults, want, &n_dropped, &e), n);
+        assert_int_equal(learn_update(p, &pool.f, x.t, names, 3, 3, NULL, &r, &e), 0);
+        assert_int_equal(r.n_dropped, 2);
+        assert_int_equal(learn_update(q, &pool.f, y.t + 1, names, 1, 1, NULL, &want, &e), 0);
+        assert_int_equal(want.n_rows, r.n_rows);
+        learn_report_free(&r);
+        learn_report_free(&want);
         assert_int_equal(policy_id(p), policy_id(q));
         policy_free(p);
-        p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 8);
+        p = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
         x.t[1].perf[1] = (double)INFINITY;
-        assert_int_equal(
-            learn_update(p, &pool.f, x.t, names, 3, 3, &defaults, m, &n_dropped, &e),
-            ERR_EMPTY);
+        assert_int_equal(learn_update(p, &pool.f, x.t, names, 3, 3, NULL, &r, &e), ERR_EMPTY);
+        assert_int_equal(r.n_dropped, 3);
+        learn_report_free(&r);
         assert_string_equal(e.msg, "no episode to learn from: 3 of 3 dropped");
         drawn_free(&x);
         drawn_free(&y);

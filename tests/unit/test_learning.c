@@ -60,18 +60,19 @@ static double useful_share(const struct traj *t)
 }
 
 /* K episodes and updates, then one deployed episode: its share of the useful family. */
-static double learn(const struct policy_options *po, const struct learn_options *o, int64_t K,
-                    int64_t n_classes, double noise, uint64_t seed)
+static double learn(const char *learner, int64_t K, int64_t n_classes, double noise,
+                    uint64_t seed)
 {
     struct pool pool;
     struct err e = ERR_INIT;
     struct world w = {.sd = noise};
     struct traj t[MAX_K + 1] = {{0}};
     const char *names[MAX_K];
-    struct learn_metrics m[16];
     make_pool(&pool, n_classes, seed);
     rng_init(&w.noise, seed, 12);
-    struct policy *p = policy_new(&pool.f, po, &e);
+    const struct policy_options po = {
+        .learner = learner_find(learner), .parts = PART_PAPER, .seed = seed};
+    struct policy *p = policy_new(&pool.f, &po, &e);
     if (!p)
         fail_msg("%s", e.msg);
     for (int64_t k = 0; k <= K; k++) {
@@ -83,14 +84,15 @@ static double learn(const struct policy_options *po, const struct learn_options 
                                  .is_deployed = k == K,
                                  .world = train,
                                  .arg = &w};
-        int64_t n_dropped;
+        struct learn_report r;
         if (pool_run(p, &pool.f, &q, &t[k], &e) < 0)
             fail_msg("%s", e.msg);
         if (k == K)
             break;
         names[k] = "episode";
-        if (learn_update(p, &pool.f, t, names, k + 1, 1, o, m, &n_dropped, &e) < 0)
+        if (learn_update(p, &pool.f, t, names, k + 1, 1, NULL, &r, &e) < 0)
             fail_msg("episode %d: %s", (int)k, e.msg);
+        learn_report_free(&r);
     }
     double share = useful_share(&t[K]);
     for (int64_t k = 0; k <= K; k++)
@@ -100,34 +102,21 @@ static double learn(const struct policy_options *po, const struct learn_options 
     return share;
 }
 
-static double mean_share(enum policy_learner learner, const struct learn_options *o, int64_t K,
-                         int64_t n_classes, double noise)
+static double mean_share(const char *learner, int64_t K, int64_t n_classes, double noise)
 {
-    struct policy_options po = POLICY_OPTIONS_DEFAULTS;
     double sum = 0;
-    po.learner = learner;
-    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        po.seed = seed;
-        sum += learn(&po, o, K, n_classes, noise, seed) / SEEDS;
-    }
+    for (uint64_t seed = 1; seed <= SEEDS; seed++)
+        sum += learn(learner, K, n_classes, noise, seed) / SEEDS;
     return sum;
 }
-
-static const struct learn_options defaults = {.n_epochs = 4,
-                                              .lr = 3e-2,
-                                              .lambda = 0.95,
-                                              .clip = 0.2,
-                                              .entropy = 0.01,
-                                              .grad_clip = 1,
-                                              .memory = 0.5};
 
 /* Measured: 0.67 and 0.89 (four seeds, ten episodes, noise of a tenth of the largest reward);
  * a learner that is blind to the reward, or climbs down, stays below 0.3. */
 static void ppo_finds_the_useful_family(void **state)
 {
     (void)state;
-    double before = mean_share(POLICY_PPO, &defaults, 0, 4, 0.005);
-    double after = mean_share(POLICY_PPO, &defaults, 10, 4, 0.005);
+    double before = mean_share("ppo", 0, 4, 0.005);
+    double after = mean_share("ppo", 10, 4, 0.005);
     assert_true(fabs(before - 1.0 / FAMILIES) < 0.06);
     if (!(after > 0.45))
         fail_msg("%.3f of the deployed episode is useful, %.3f without learning", after,
@@ -137,8 +126,8 @@ static void ppo_finds_the_useful_family(void **state)
 static void reward_model_finds_it_sooner(void **state)
 {
     (void)state;
-    double before = mean_share(POLICY_REWARD_MODEL, &defaults, 0, 4, 0.005);
-    double after = mean_share(POLICY_REWARD_MODEL, &defaults, 5, 4, 0.005);
+    double before = mean_share("reward-model", 0, 4, 0.005);
+    double after = mean_share("reward-model", 5, 4, 0.005);
     assert_true(fabs(before - 1.0 / FAMILIES) < 0.06);
     if (!(after > 0.65))
         fail_msg("%.3f of the deployed episode is useful, %.3f without learning", after,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * policy/: state fusion against its equations in double, both learners' scores, files. */
 #include "base/file.h"
+#include "policy/linear.h"
 #include "pool.h"
 
 #include <math.h>
@@ -13,15 +14,11 @@
 
 static char path[] = "/tmp/raise-policy-XXXXXX";
 
-static struct policy *make(const struct features *f, enum policy_learner learner,
-                           unsigned parts, int64_t n_hidden)
+static struct policy *make(const struct features *f, const char *learner, unsigned parts,
+                           int64_t n_hidden)
 {
     struct err e = ERR_INIT;
-    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
-    o.learner = learner;
-    o.parts = parts;
-    o.n_hidden = n_hidden;
-    struct policy *p = policy_new(f, &o, &e);
+    struct policy *p = pool_policy(f, learner, parts, n_hidden, &e);
     if (!p)
         fail_msg("%s", e.msg);
     return p;
@@ -32,13 +29,17 @@ static void shake(struct policy *p, double scale, uint64_t seed)
 {
     struct rng r;
     rng_init(&r, seed, 3);
-    for (int64_t i = p->n_hidden * p->n_in; i < p->n_net && p->learner == POLICY_PPO; i++)
-        p->net[i] = (float)(scale * rng_normal(&r));
-    int64_t n = p->n_static;
-    for (int64_t i = 0; i < n && p->learner == POLICY_REWARD_MODEL; i++) {
-        p->mu[i] = scale * rng_normal(&r);
-        for (int64_t j = 0; j < n; j++)
-            p->sigma[i * n + j] = (i == j ? 0.5 : 0.02) * (1 + 0.1 * (double)((i + j) % 3));
+    if (!strcmp(p->learner->name, "ppo")) {
+        struct ppo *x = ppo_of(p);
+        for (int64_t i = x->n_hidden * x->n_in; i < x->n_net; i++)
+            x->net[i] = (float)(scale * rng_normal(&r));
+        return;
+    }
+    struct reward_model *x = reward_model_of(p);
+    for (int64_t i = 0; i < x->n; i++) {
+        x->mu[i] = scale * rng_normal(&r);
+        for (int64_t j = 0; j < x->n; j++)
+            x->sigma[i * x->n + j] = (i == j ? 0.5 : 0.02) * (1 + 0.1 * (double)((i + j) % 3));
     }
 }
 
@@ -75,21 +76,23 @@ static void define_state(const struct features *f, double *state)
 static double define_score(const struct policy *p, const double *state, int64_t i,
                            const double u[2], double count)
 {
+    const struct ppo *x = ppo_of(p);
+    unsigned parts = p->state.parts;
     double in[64], F = 0;
-    int64_t n = 0, width = 4 + p->dim;
-    for (int k = 0; k < 2 && p->parts & PART_STAGE; k++)
+    int64_t n = 0, width = p->state.n_norm;
+    for (int k = 0; k < 2 && parts & PART_STAGE; k++)
         in[n++] = u[k];
     for (int64_t k = 0; k < width; k++)
-        if (p->parts & (k < 4 ? PART_DIFFICULTY : PART_SEMANTIC))
+        if (parts & (k < 4 ? PART_DIFFICULTY : PART_SEMANTIC))
             in[n++] = state[i * width + k];
-    if (p->parts & PART_COUNT)
+    if (parts & PART_COUNT)
         in[n++] = count;
-    assert_int_equal(n, p->n_in);
-    for (int64_t j = 0; j < p->n_hidden; j++) {
-        double a = (double)policy_b(p)[j];
+    assert_int_equal(n, x->n_in);
+    for (int64_t j = 0; j < x->n_hidden; j++) {
+        double a = (double)x->b[j];
         for (int64_t k = 0; k < n; k++)
-            a += (double)policy_W(p)[j * n + k] * in[k];
-        F += (double)policy_o(p)[j] * tanh(a);
+            a += (double)x->W[j * n + k] * in[k];
+        F += (double)x->o[j] * tanh(a);
     }
     return F;
 }
@@ -101,13 +104,13 @@ static void scores_are_the_equations(void **state)
     static const struct {
         unsigned parts;
         int64_t d, n_hidden;
-    } cases[] = {{PART_ALL, 7, 32},
-                 {PART_ALL, 32, 5},
+    } cases[] = {{PART_PAPER, 7, 32},
+                 {PART_PAPER, 32, 5},
                  {PART_DIFFICULTY, 3, 1},
                  {PART_SEMANTIC | PART_STAGE, 1, 7},
                  {PART_STAGE | PART_COUNT, 2, 33},
-                 {PART_ALL & ~PART_STAGE, 16, 32},
-                 {PART_ALL & ~PART_COUNT, 5, 6}};
+                 {PART_PAPER & ~PART_STAGE, 16, 32},
+                 {PART_PAPER & ~PART_COUNT, 5, 6}};
     const struct policy_stage stage = {
         .t = 4, .n_steps = 10, .perf_start = -2, .perf_now = -1.5};
     const double u[2] = {5 * 0.5 / 2, 2 * 3.0 / 10 - 1};
@@ -120,7 +123,7 @@ static void scores_are_the_equations(void **state)
         pool_make(&pool, N, cases[c].d, 2, c);
         double *want = mem_alloc((size_t)(N * (4 + cases[c].d)), sizeof *want);
         define_state(&pool.f, want);
-        struct policy *p = make(&pool.f, POLICY_PPO, cases[c].parts, cases[c].n_hidden);
+        struct policy *p = make(&pool.f, "ppo", cases[c].parts, cases[c].n_hidden);
         shake(p, 1, c);
         for (int i = 0; i < N; i += 3)
             counts[i] = (uint16_t)(i % 4);
@@ -146,14 +149,15 @@ static void first_episode_is_uniform(void **state)
     float scores[N];
     const struct policy_stage stage = {1, 10, -2, -2};
     pool_make(&pool, N, 8, 2, 1);
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 32);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 32);
     double square = 0;
     assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, scores, NULL), 0);
     for (int i = 0; i < N; i++)
         assert_true(scores[i] == 0.0F);
     /* W ~ N(0, 1/n_in): over 32 x 15 numbers, the mean square within a tenth or so. */
-    for (int64_t i = 0; i < p->n_hidden * p->n_in; i++)
-        square += (double)(p->net[i] * p->net[i]) / (double)p->n_hidden;
+    const struct ppo *x = ppo_of(p);
+    for (int64_t i = 0; i < x->n_hidden * x->n_in; i++)
+        square += (double)(x->net[i] * x->net[i]) / (double)x->n_hidden;
     assert_true(fabs(square - 1) < 0.25);
     policy_free(p);
     pool_free(&pool);
@@ -169,7 +173,7 @@ static void reward_model_draws_from_its_posterior(void **state)
     static const uint16_t counts[N];
     float *scores = mem_alloc(N, sizeof *scores), *again = mem_alloc(N, sizeof *again);
     pool_make(&pool, N, D, 1, 4);
-    struct policy *p = make(&pool.f, POLICY_REWARD_MODEL, PART_SEMANTIC, 1);
+    struct policy *p = make(&pool.f, "reward-model", PART_SEMANTIC, 1);
     shake(p, 1, 4);
     struct policy_stage stage = {1, 10, -2, -2};
     assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, scores, NULL), 0);
@@ -186,31 +190,32 @@ static void reward_model_draws_from_its_posterior(void **state)
     assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, again, NULL), 0);
     assert_memory_not_equal(scores, again, N * sizeof *scores);
     /* Deployed: mu, whatever the seed and step. */
+    const struct reward_model *x = reward_model_of(p);
     float phi[D];
     double mean[D] = {0}, cov[D][D] = {{0}}, scale = 0;
     assert_int_equal(policy_score(p, &pool.f, &stage, counts, true, 9, again, NULL), 0);
     for (int i = 0; i < N; i++) {
         double y = 0;
-        policy_phi(p, &pool.f, i, phi);
+        state_row(&p->state, &pool.f, i, phi);
         for (int k = 0; k < D; k++)
-            y += (double)phi[k] * p->mu[k];
+            y += (double)phi[k] * x->mu[k];
         scale = i ? scale : (double)again[i] / y;
         assert_true(fabs((double)again[i] - scale * y) < 1e-4);
     }
     /* The draws themselves. */
     for (int i = 0; i < DRAWS; i++) {
         double w[D];
-        assert_int_equal(policy_draw(p, (uint64_t)i, 1, w, NULL), 0);
+        assert_int_equal(linear_draw(x->mu, x->sigma, D, (uint64_t)i, 1, w, NULL), 0);
         for (int a = 0; a < D; a++) {
             mean[a] += w[a] / DRAWS;
             for (int b = 0; b < D; b++)
-                cov[a][b] += (w[a] - p->mu[a]) * (w[b] - p->mu[b]) / DRAWS;
+                cov[a][b] += (w[a] - x->mu[a]) * (w[b] - x->mu[b]) / DRAWS;
         }
     }
     for (int a = 0; a < D; a++) { /* five standard errors */
-        assert_true(fabs(mean[a] - p->mu[a]) < 5 * sqrt(0.6 / DRAWS));
+        assert_true(fabs(mean[a] - x->mu[a]) < 5 * sqrt(0.6 / DRAWS));
         for (int b = 0; b < D; b++)
-            assert_true(fabs(cov[a][b] - p->sigma[a * D + b]) < 5 * sqrt(2.0 / DRAWS));
+            assert_true(fabs(cov[a][b] - x->sigma[a * D + b]) < 5 * sqrt(2.0 / DRAWS));
     }
     policy_free(p);
     free(scores);
@@ -229,9 +234,9 @@ static void ppo_starts_from_a_reward_model(void **state)
     struct err e = ERR_INIT;
     const struct policy_stage stage = {3, 10, -2, -1.5};
     pool_make(&pool, N, 6, 2, 8);
-    struct policy *model = make(&pool.f, POLICY_REWARD_MODEL, PART_ALL, 1);
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 32);
-    struct policy *blind = make(&pool.f, POLICY_PPO, PART_STAGE | PART_SEMANTIC, 32);
+    struct policy *model = make(&pool.f, "reward-model", PART_PAPER, 1);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 32);
+    struct policy *blind = make(&pool.f, "ppo", PART_STAGE | PART_SEMANTIC, 32);
     shake(model, 1, 8);
     counts[7] = 3;
     assert_int_equal(policy_start(p, model, &pool.f, &e), 0);
@@ -259,7 +264,7 @@ static void threads_do_not_change_scores(void **state)
     for (int learner = 0; learner < 2; learner++) {
         for (int k = 0; k < 2; k++) {
             omp_set_num_threads(k ? 5 : 1);
-            struct policy *p = make(&pool.f, (enum policy_learner)learner, PART_ALL, 32);
+            struct policy *p = make(&pool.f, learners()[learner]->name, PART_PAPER, 32);
             shake(p, 1, 6);
             assert_int_equal(
                 policy_score(p, &pool.f, &stage, counts, false, 1, scores[k], NULL), 0);
@@ -286,9 +291,9 @@ static void constant_columns_are_zero(void **state)
         pool.len_y[i] = 3;
         pool.logp_y[i] = -0.7F;
     }
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 4);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 4);
     for (int i = 0; i < N; i++) {
-        policy_phi(p, &pool.f, i, phi);
+        state_row(&p->state, &pool.f, i, phi);
         assert_true(phi[0] == 0.0F && phi[1] == 0.0F && fabsf(phi[3]) < 1e-6F);
         assert_true(isfinite(phi[2]));
     }
@@ -309,26 +314,30 @@ static void files_come_back(void **state)
     const struct policy_stage stage = {3, 10, -2, -1.9};
     pool_make(&pool, N, 6, 2, 8);
     for (int learner = 0; learner < 2; learner++)
-        for (unsigned parts = PART_DIFFICULTY; parts <= PART_ALL; parts++) {
+        for (unsigned parts = PART_DIFFICULTY; parts <= PART_PAPER; parts++) {
             if (learner && !(parts & (PART_DIFFICULTY | PART_SEMANTIC)))
                 continue;
-            struct policy *p = make(&pool.f, (enum policy_learner)learner, parts, 5);
+            struct policy *p = make(&pool.f, learners()[learner]->name, parts, 5);
             shake(p, 1, parts);
             p->iteration = 3;
-            p->adam_step = 12;
-            p->kappa = 2.5;
+            if (learner)
+                reward_model_of(p)->kappa = 2.5;
+            else
+                ppo_of(p)->adam_step = 12;
             p->reward_sd = 0.1 + 0.2;
             assert_int_equal(policy_write(p, path, parts & 1 ? ST_PLAIN : 0, NULL, &e), 0);
-            struct policy *q = policy_read(path, &e);
+            struct policy *q = policy_read(path, learners(), &e);
             if (!q)
                 fail_msg("%s", e.msg);
             assert_int_equal(policy_id(q), policy_id(p));
             assert_int_equal(policy_features(q), pool.f.id);
-            assert_int_equal(policy_learner(q), learner);
+            assert_ptr_equal(policy_learner(q), learners()[learner]);
             assert_int_equal(policy_iteration(q), 3);
-            assert_int_equal(q->parts, parts);
+            assert_int_equal(policy_state(q)->parts, parts);
+            assert_int_equal(policy_bind(q, &pool.f, &e), 0);
             assert_true(q->reward_sd == p->reward_sd);
-            assert_true(learner ? q->kappa == 2.5 : q->adam_step == 12);
+            assert_true(learner ? reward_model_of(q)->kappa == 2.5
+                                : ppo_of(q)->adam_step == 12);
             assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, a, &e), 0);
             assert_int_equal(policy_score(q, &pool.f, &stage, counts, false, 1, b, &e), 0);
             assert_memory_equal(a, b, sizeof a);
@@ -368,7 +377,7 @@ static void refuse(const char *tensor, const void *data, int64_t n, const char *
     }
     char *bad = mem_printf("%s.bad", path);
     assert_int_equal(st_write(bad, 0, changed, &e), 0);
-    struct policy *p = policy_read(bad, &e);
+    struct policy *p = policy_read(bad, learners(), &e);
     if (p || e.code != code || !strstr(e.msg, what) || strstr(e.msg, bad) != e.msg)
         fail_msg("expected %d, \"%s\"; got %d, \"%s\"", code, what, e.code, e.msg);
     unlink(bad);
@@ -386,7 +395,7 @@ static void bad_files_are_named(void **state)
     for (int i = 0; i < 10; i++)
         nan[i] = (double)NAN;
     pool_make(&pool, 20, 6, 1, 8);
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 5);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 5);
     assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
     refuse(NULL, NULL, 0, "raise.learner", "sarsa", ERR_UNSUPPORTED, "learner \"sarsa\"");
     refuse(NULL, NULL, 0, "raise.parts", "16", ERR_RANGE, "raise.parts");
@@ -400,7 +409,7 @@ static void bad_files_are_named(void **state)
     refuse("norm_center", nan, 10, NULL, NULL, ERR_NONFINITE, "norm_center");
     refuse("critic", nan, 6, NULL, NULL, ERR_NONFINITE, "critic");
     policy_free(p);
-    p = make(&pool.f, POLICY_REWARD_MODEL, PART_ALL, 5);
+    p = make(&pool.f, "reward-model", PART_PAPER, 5);
     assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
     refuse("mu", nan, 10, NULL, NULL, ERR_NONFINITE, "mu");
     refuse(NULL, NULL, 0, "raise.kappa", NULL, ERR_FORMAT, "raise.kappa");
@@ -416,17 +425,15 @@ static void what_cannot_be_is_refused(void **state)
     static const uint16_t counts[20];
     float scores[20];
     const struct policy_stage stage = {1, 10, -2, -2};
-    struct policy_options o = POLICY_OPTIONS_DEFAULTS;
     pool_make(&pool, 20, 6, 1, 8);
     pool_make(&other, 20, 6, 1, 9);
-    o.parts = 0;
-    assert_null(policy_new(&pool.f, &o, &e));
+    assert_null(pool_policy(&pool.f, "ppo", 0, 5, &e));
     assert_int_equal(e.code, ERR_RANGE);
-    o = (struct policy_options)POLICY_OPTIONS_DEFAULTS;
-    o.learner = POLICY_REWARD_MODEL;
-    o.parts = PART_STAGE | PART_COUNT;
-    assert_null(policy_new(&pool.f, &o, &e));
-    struct policy *p = make(&pool.f, POLICY_PPO, PART_ALL, 5);
+    assert_null(pool_policy(&pool.f, "ppo", PART_PAPER, 4097, &e));
+    assert_int_equal(e.code, ERR_RANGE);
+    assert_null(pool_policy(&pool.f, "reward-model", PART_STAGE | PART_COUNT, 1, &e));
+    assert_int_equal(e.code, ERR_RANGE);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 5);
     assert_int_equal(policy_score(p, &other.f, &stage, counts, false, 1, scores, &e),
                      ERR_MISMATCH);
     policy_free(p);

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT
+ * state: which columns there are, their normalisation, blocks of them; see state.h. */
+#include "policy/state.h"
+
+#include "base/mem.h"
+#include "base/opt.h"
+#include "policy/clones.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { R = STATE_ROWS };
+
+/* ---- the tables ---- */
+
+static const struct state_part parts[] = {
+    {"stage", PART_STAGE},
+    {"difficulty", PART_DIFFICULTY},
+    {"semantic", PART_SEMANTIC},
+    {"availability", PART_COUNT},
+    {NULL, 0},
+};
+
+/* A state_raw whose value of row i is an expression in f and i. */
+#define RAW(name, value)                                                                       \
+    static void name(const struct features *f, const int64_t *row, int64_t n, double *x)       \
+    {                                                                                          \
+        for (int64_t r = 0; r < n; r++) {                                                      \
+            int64_t i = row[r];                                                                \
+            x[r] = value;                                                                      \
+        }                                                                                      \
+    }
+
+RAW(raw_len_x, f->len_x[i])
+RAW(raw_len_y, f->len_y[i])
+RAW(raw_logp_yx, (double)f->logp_yx[i] / f->len_y[i])
+RAW(raw_logp_y, (double)f->logp_y[i] / f->len_y[i])
+
+static int64_t embedding_width(const struct features *f)
+{
+    return f->dim;
+}
+
+static const float *embedding_rows(const struct features *f)
+{
+    return f->embedding;
+}
+
+static const struct state_column columns[] = {
+    {"len_x", PART_DIFFICULTY, NORM_ZSCORE, .raw = raw_len_x},
+    {"len_y", PART_DIFFICULTY, NORM_ZSCORE, .raw = raw_len_y},
+    {"logp_yx", PART_DIFFICULTY, NORM_ZSCORE, .raw = raw_logp_yx},
+    {"logp_y", PART_DIFFICULTY, NORM_ZSCORE, .raw = raw_logp_y},
+    {"embedding", PART_SEMANTIC, NORM_BLOCK, .width = embedding_width, .rows = embedding_rows},
+    {.name = NULL},
+};
+enum { N_COLUMNS = sizeof columns / sizeof *columns - 1 };
+
+/* Columns of a policy file without names. */
+#define COLUMNS_BEFORE_NAMES "len_x len_y logp_yx logp_y embedding[%" PRId64 "]"
+enum { N_SCALARS_BEFORE_NAMES = 4 };
+
+const struct state_part *state_parts(void)
+{
+    return parts;
+}
+
+const struct state_column *state_columns(void)
+{
+    return columns;
+}
+
+unsigned state_all_parts(void)
+{
+    unsigned all = 0;
+    for (const struct state_part *p = parts; p->name; p++)
+        all |= p->bit;
+    return all;
+}
+
+static int unknown_part(const char *name, size_t len, struct err *e)
+{
+    struct buf all = {0};
+    for (const struct state_part *p = parts; p->name; p++)
+        buf_printf(&all, "%s%s", p == parts ? "" : ", ", p->name);
+    err_set(e, ERR_RANGE, "'%.*s' is not one of %s", (int)len, name, buf_str(&all));
+    buf_free(&all);
+    return ERR_RANGE;
+}
+
+int state_parse_parts(const char *list, unsigned *bits, struct err *e)
+{
+    *bits = 0;
+    for (const char *at = list; at && *at;) {
+        size_t len = strcspn(at, ",");
+        const struct state_part *p = parts;
+        while (p->name && (strlen(p->name) != len || strncmp(at, p->name, len) != 0))
+            p++;
+        if (!p->name)
+            return unknown_part(at, len, e);
+        *bits |= p->bit;
+        at += len + (at[len] == ',');
+    }
+    return 0;
+}
+
+static const char *part_name(unsigned bit)
+{
+    const struct state_part *p = parts;
+    while (p->name && p->bit != bit)
+        p++;
+    return p->name;
+}
+
+static int64_t width_in(const struct state_column *c, const struct features *f)
+{
+    return c->width ? c->width(f) : 1;
+}
+
+/* ---- the columns of one policy ---- */
+
+static void add_column(struct state *s, const struct state_column *row, int64_t width)
+{
+    struct state_col *c = &s->cols[s->n_cols++];
+    bool is_on = s->parts & row->part;
+    *c = (struct state_col){row, width, s->n_norm, is_on ? s->n_static : -1, NULL};
+    s->n_norm += width;
+    s->n_static += is_on ? width : 0;
+}
+
+static void alloc_norm(struct state *s)
+{
+    s->center = mem_zalloc((size_t)s->n_norm, sizeof *s->center);
+    s->scale = mem_zalloc((size_t)s->n_norm, sizeof *s->scale);
+}
+
+void state_free(struct state *s)
+{
+    for (int64_t k = 0; k < s->n_cols; k++)
+        free(s->cols[k].made);
+    free(s->cols);
+    free(s->center);
+    free(s->scale);
+    *s = (struct state){0};
+}
+
+int64_t state_n_inputs(const struct state *s)
+{
+    return s->n_static + (state_has_stage(s) ? 2 : 0) + (state_has_count(s) ? 1 : 0);
+}
+
+bool state_has_stage(const struct state *s)
+{
+    return s->parts & PART_STAGE;
+}
+
+bool state_has_count(const struct state *s)
+{
+    return s->parts & PART_COUNT;
+}
+
+char *state_names(const struct state *s)
+{
+    struct buf b = {0};
+    for (int64_t k = 0; k < s->n_cols; k++) {
+        const struct state_col *c = &s->cols[k];
+        buf_printf(&b, "%s%s", k ? " " : "", c->row->name);
+        if (c->row->width)
+            buf_printf(&b, "[%" PRId64 "]", c->width);
+    }
+    return buf_str(&b);
+}
+
+char *state_phi_name(const struct state *s, int64_t k)
+{
+    for (int64_t i = 0; i < s->n_cols; i++) {
+        const struct state_col *c = &s->cols[i];
+        if (c->phi_at >= 0 && k >= c->phi_at && k < c->phi_at + c->width)
+            return c->row->width ? mem_printf("%s_%" PRId64, c->row->name, k - c->phi_at)
+                                 : mem_strdup(c->row->name);
+    }
+    return mem_strdup("");
+}
+
+/* One name of a list: its row, and its width in *width. */
+static const struct state_column *parse_name(const char *name, size_t len, int64_t *width,
+                                             struct err *e)
+{
+    size_t stem = strcspn(name, "[ ");
+    const struct state_column *c = columns;
+    char digits[20];
+    while (c->name && (strlen(c->name) != stem || strncmp(name, c->name, stem) != 0))
+        c++;
+    *width = 1;
+    if (!c->name) {
+        err_set(e, ERR_UNSUPPORTED, "state column \"%.*s\" is not known", (int)stem, name);
+        return NULL;
+    }
+    if (stem == len && !c->width)
+        return c;
+    size_t n = len > stem + 2 ? len - stem - 2 : 0;
+    if (!c->width || !n || n >= sizeof digits || name[len - 1] != ']') {
+        err_set(e, ERR_FORMAT, "metadata raise.columns: \"%.*s\"", (int)len, name);
+        return NULL;
+    }
+    memcpy(digits, name + stem + 1, n);
+    digits[n] = '\0';
+    if (opt_parse_int(digits, 1, INT32_MAX, width, e) < 0) {
+        err_prefix(e, "metadata raise.columns");
+        return NULL;
+    }
+    return c;
+}
+
+static int parse_names(struct state *s, const char *names, struct err *e)
+{
+    bool is_there[N_COLUMNS] = {false};
+    for (const char *at = names; *at;) {
+        size_t len = strcspn(at, " ");
+        int64_t width;
+        const struct state_column *c = parse_name(at, len, &width, e);
+        if (!c)
+            return e->code;
+        if (is_there[c - columns])
+            return err_set(e, ERR_FORMAT, "metadata raise.columns: \"%s\" twice", c->name);
+        is_there[c - columns] = true;
+        add_column(s, c, width);
+        at += len + (at[len] == ' ');
+    }
+    return 0;
+}
+
+int state_restore(struct state *s, unsigned parts_on, const char *names, int64_t n_norm,
+                  struct err *e)
+{
+    *s = (struct state){.parts = parts_on};
+    s->cols = mem_zalloc(N_COLUMNS, sizeof *s->cols);
+    char *old = mem_printf(COLUMNS_BEFORE_NAMES, n_norm - N_SCALARS_BEFORE_NAMES);
+    int rc = 0;
+    if (parts_on & ~state_all_parts())
+        rc = err_set(e, ERR_RANGE, "metadata raise.parts: %u is not between 1 and %u", parts_on,
+                     state_all_parts());
+    if (!rc && !names && n_norm <= N_SCALARS_BEFORE_NAMES)
+        rc = err_set(e, ERR_RANGE, "norm_center: %" PRId64 " entries", n_norm);
+    if (!rc)
+        rc = parse_names(s, names ? names : old, e);
+    if (!rc && s->n_norm != n_norm)
+        rc = err_set(e, ERR_MISMATCH,
+                     "norm_center: %" PRId64 " entries, raise.columns are %" PRId64, n_norm,
+                     s->n_norm);
+    free(old);
+    if (!rc)
+        alloc_norm(s);
+    return rc;
+}
+
+/* ---- normal scores ---- */
+
+/* The z below which a standard normal number lies with probability p: Acklam's rational
+ * approximation (relative error 1.2e-9) and a step of Halley's method on erfc. */
+static double normal_quantile(double p)
+{
+    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,
+                               -2.759285104469687e+02, 1.383577518672690e+02,
+                               -3.066479806614716e+01, 2.506628277459239e+00};
+    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02,
+                               -1.556989798598866e+02, 6.680131188771972e+01,
+                               -1.328068155288572e+01, 1};
+    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01,
+                               -2.400758277161838e+00, -2.549732539343734e+00,
+                               4.374664141464968e+00,  2.938163982698783e+00};
+    static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01,
+                               2.445134137142996e+00, 3.754408661907416e+00, 1};
+    const double tail = 0.02425;
+    double num = 0, den = 0, z;
+    if (p < tail || p > 1 - tail) {
+        double q = sqrt(-2 * log(p < tail ? p : 1 - p));
+        for (int k = 0; k < 6; k++)
+            num = num * q + c[k];
+        for (int k = 0; k < 5; k++)
+            den = den * q + d[k];
+        z = p < tail ? num / den : -num / den;
+    } else {
+        double q = p - 0.5;
+        for (int k = 0; k < 6; k++) {
+            num = num * q * q + a[k];
+            den = den * q * q + b[k];
+        }
+        z = num * q / den;
+    }
+    double error = 0.5 * erfc(-z / sqrt(2)) - p, u = error * sqrt(2 * M_PI) * exp(z * z / 2);
+    return z - u / (1 + z * u / 2);
+}
+
+struct place {
+    double x;
+    int64_t row;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    return (x->x > y->x) - (x->x < y->x);
+}
+
+void state_normal_scores(const double *x, int64_t n, float *z)
+{
+    struct place *at = mem_alloc((size_t)n, sizeof *at);
+    for (int64_t i = 0; i < n; i++)
+        at[i] = (struct place){x[i], i};
+    qsort(at, (size_t)n, sizeof *at, by_value);
+    for (int64_t from = 0, to; from < n; from = to) {
+        for (to = from + 1; to < n && at[to].x == at[from].x;)
+            to++;
+        /* ranks from + 1 .. to; their mean less a half */
+        double score = normal_quantile(0.5 * (double)(from + to) / (double)n);
+        for (int64_t k = from; k < to; k++)
+            z[at[k].row] = (float)score;
+    }
+    free(at);
+}
+
+/* ---- raw values, and what is made of them once ---- */
+
+/* Raw values of a column of one number for rows first .. first + n - 1, n <= R. */
+static void raw_run(const struct state_col *c, const struct features *f, int64_t first,
+                    int64_t n, double *x)
+{
+    int64_t row[R];
+    if (c->made) {
+        for (int64_t r = 0; r < n; r++)
+            x[r] = (double)c->made[first + r];
+        return;
+    }
+    for (int64_t r = 0; r < n; r++)
+        row[r] = first + r;
+    c->row->raw(f, row, n, x);
+}
+
+static void make_values(struct state_col *c, const struct features *f)
+{
+    if (!c->row->make && c->row->norm != NORM_RANK)
+        return;
+    size_t n = (size_t)f->n;
+    float *made = mem_alloc(n, sizeof *made);
+    if (c->row->make)
+        c->row->make(f, made);
+    if (c->row->norm == NORM_RANK) {
+        double *x = mem_alloc(n, sizeof *x);
+        for (int64_t i = 0; i < f->n; i++)
+            if (c->row->make)
+                x[i] = (double)made[i];
+            else
+                c->row->raw(f, &i, 1, &x[i]);
+        state_normal_scores(x, f->n, made);
+        free(x);
+    }
+    free(c->made);
+    c->made = made;
+}
+
+int state_bind(struct state *s, const struct features *f, struct err *e)
+{
+    for (int64_t k = 0; k < s->n_cols; k++) {
+        struct state_col *c = &s->cols[k];
+        int64_t width = width_in(c->row, f);
+        if (width != c->width)
+            return err_set(e, ERR_MISMATCH,
+                           "the policy has %" PRId64 " of %s, the features %" PRId64, c->width,
+                           c->row->name, width);
+        make_values(c, f);
+    }
+    s->is_bound = true;
+    return 0;
+}
+
+/* ---- normalisation ---- */
+
+/* Is the sum of squares about the mean more than what rounding leaves of equal values? */
+static bool is_spread(double square, int64_t n, double mean)
+{
+    return square > 1e-20 * (double)n * (1 + mean * mean);
+}
+
+/* Adds x - center and its square, for one column's rows first .. end - 1. */
+static void add_sums(const struct state_col *c, const struct features *f, int64_t first,
+                     int64_t end, const double *center, double *sum, double *square)
+{
+    if (c->row->rows) {
+        const float *x = c->row->rows(f) + first * c->width;
+        for (int64_t i = first; i < end; i++, x += c->width)
+            for (int64_t k = 0; k < c->width; k++) {
+                double d = (double)x[k] - center[k];
+                sum[k] += d;
+                square[k] += d * d;
+            }
+        return;
+    }
+    for (int64_t at = first; at < end; at += R) {
+        double x[R];
+        int64_t n = end - at < R ? end - at : R;
+        raw_run(c, f, at, n, x);
+        for (int64_t r = 0; r < n; r++) {
+            double d = x[r] - *center;
+            *sum += d;
+            *square += d * d;
+        }
+    }
+}
+
+/* Sums over the pool of x - center and of its square, each column: blocks of rows of fixed size
+ * are summed apart and merged in order, the same for any number of threads. */
+static void column_sums(const struct state *s, const struct features *f, double *sum,
+                        double *square)
+{
+    enum { ROWS = 1 << 14 };
+    int64_t n = s->n_norm, blocks = (f->n + ROWS - 1) / ROWS;
+    double *part = mem_zalloc((size_t)(blocks * 2 * n), sizeof *part);
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        double *x = part + b * 2 * n, *q = x + n;
+        int64_t end = (b + 1) * ROWS < f->n ? (b + 1) * ROWS : f->n;
+        for (int64_t k = 0; k < s->n_cols; k++) {
+            int64_t at = s->cols[k].norm_at;
+            add_sums(&s->cols[k], f, b * ROWS, end, s->center + at, x + at, q + at);
+        }
+    }
+    memset(sum, 0, (size_t)n * sizeof *sum);
+    memset(square, 0, (size_t)n * sizeof *square);
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t k = 0; k < n; k++) {
+            sum[k] += part[b * 2 * n + k];
+            square[k] += part[b * 2 * n + n + k];
+        }
+    free(part);
+}
+
+/* The scales of one column from its sums of squares about the center. */
+static void fit_scale(struct state *s, const struct state_col *c, int64_t n_rows,
+                      const double *square)
+{
+    double total = 0, *scale = s->scale + c->norm_at, *center = s->center + c->norm_at;
+    for (int64_t k = 0; k < c->width; k++) {
+        total += square[k];
+        scale[k] =
+            is_spread(square[k], n_rows, center[k]) ? sqrt(square[k] / (double)n_rows) : 1;
+    }
+    double rms = total > 0 ? sqrt(total / ((double)n_rows * (double)c->width)) : 1;
+    for (int64_t k = 0; k < c->width; k++)
+        switch (c->row->norm) {
+        case NORM_ZSCORE:
+            break;
+        case NORM_BLOCK:
+            scale[k] = rms;
+            break;
+        case NORM_NONE:
+        case NORM_RANK:
+            center[k] = 0;
+            scale[k] = 1;
+            break;
+        }
+}
+
+static void fit_norm(struct state *s, const struct features *f)
+{
+    int64_t n = s->n_norm;
+    double *sum = mem_alloc((size_t)n * 2, sizeof *sum), *square = sum + n;
+    column_sums(s, f, sum, square);
+    for (int64_t k = 0; k < n; k++)
+        s->center[k] = sum[k] / (double)f->n;
+    column_sums(s, f, sum, square);
+    for (int64_t k = 0; k < s->n_cols; k++)
+        fit_scale(s, &s->cols[k], f->n, square + s->cols[k].norm_at);
+    free(sum);
+}
+
+/* Takes out of `parts_on` those that have columns, of which f has none. */
+static int check_parts(const struct features *f, unsigned *parts_on, unsigned needed,
+                       struct err *e)
+{
+    unsigned has_column = 0, is_there = 0;
+    for (const struct state_column *c = columns; c->name; c++) {
+        has_column |= c->part;
+        is_there |= width_in(c, f) ? c->part : 0;
+    }
+    for (const struct state_part *p = parts; p->name; p++)
+        if (p->bit & needed & has_column & ~is_there)
+            return err_set(e, ERR_MISMATCH, "the features have no column of part %s",
+                           part_name(p->bit));
+    *parts_on &= ~(has_column & ~is_there);
+    return 0;
+}
+
+int state_init(struct state *s, const struct features *f, unsigned parts_on, unsigned needed,
+               struct err *e)
+{
+    *s = (struct state){0};
+    int rc = check_parts(f, &parts_on, needed, e);
+    if (rc)
+        return rc;
+    s->parts = parts_on;
+    s->cols = mem_zalloc(N_COLUMNS, sizeof *s->cols);
+    for (const struct state_column *c = columns; c->name; c++)
+        if (width_in(c, f))
+            add_column(s, c, width_in(c, f));
+    alloc_norm(s);
+    rc = state_bind(s, f, e);
+    if (!rc)
+        fit_norm(s, f);
+    return rc;
+}
+
+void state_each_constant(const struct features *f, void (*tell)(void *arg, const char *name),
+                         void *arg)
+{
+    for (const struct state_column *c = columns; c->name; c++) {
+        double first = 0, x = 0;
+        int64_t i = 0;
+        if (!c->raw || !width_in(c, f))
+            continue;
+        c->raw(f, &i, 1, &first);
+        for (i = 1, x = first; i < f->n && x == first; i++)
+            c->raw(f, &i, 1, &x);
+        if (x == first)
+            tell(arg, c->name);
+    }
+}
+
+/* ---- rows and blocks ---- */
+
+void state_row(const struct state *s, const struct features *f, int64_t i, float *phi)
+{
+    for (int64_t k = 0; k < s->n_cols; k++) {
+        const struct state_col *c = &s->cols[k];
+        const double *center = s->center + c->norm_at, *scale = s->scale + c->norm_at;
+        if (c->phi_at < 0)
+            continue;
+        if (c->row->rows) {
+            const float *x = c->row->rows(f) + i * c->width;
+            float by = (float)(1 / *scale);
+            for (int64_t j = 0; j < c->width; j++)
+                phi[c->phi_at + j] = (x[j] - (float)center[j]) * by;
+        } else {
+            double x;
+            raw_run(c, f, i, 1, &x);
+            phi[c->phi_at] = (float)((x - *center) / *scale);
+        }
+    }
+}
+
+CLONES static void block_of_rows(const float *const *x, int64_t n, int64_t width,
+                                 const double *center, float scale, float *phi)
+{
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t k = 0; k < width; k++)
+            phi[k * R + r] = (x[r][k] - (float)center[k]) * scale;
+}
+
+static void block_of_raw(const struct state_col *c, const struct features *f,
+                         const int64_t *row, int64_t n, double center, double scale, float *phi)
+{
+    double x[R];
+    if (c->made)
+        for (int64_t r = 0; r < n; r++)
+            x[r] = (double)c->made[row[r]];
+    else
+        c->row->raw(f, row, n, x);
+    for (int64_t r = 0; r < n; r++)
+        phi[r] = (float)((x[r] - center) / scale);
+}
+
+void state_block(const struct state *s, const struct features *f, const int32_t *rows,
+                 int64_t at, int64_t n, float *phi)
+{
+    int64_t row[R];
+    if (n < R)
+        memset(phi, 0, (size_t)(s->n_static * R) * sizeof *phi);
+    for (int64_t r = 0; r < n; r++)
+        row[r] = rows ? rows[r] : at + r;
+    for (int64_t k = 0; k < s->n_cols; k++) {
+        const struct state_col *c = &s->cols[k];
+        const double *center = s->center + c->norm_at, *scale = s->scale + c->norm_at;
+        const float *x[R];
+        if (c->phi_at < 0)
+            continue;
+        if (!c->row->rows) {
+            block_of_raw(c, f, row, n, *center, *scale, phi + c->phi_at * R);
+            continue;
+        }
+        const float *base = c->row->rows(f);
+        for (int64_t r = 0; r < n; r++)
+            x[r] = base + row[r] * c->width;
+        block_of_rows(x, n, c->width, center, (float)(1 / *scale), phi + c->phi_at * R);
+    }
+}
+
+void state_stage_inputs(const struct policy_stage *s, float u[2])
+{
+    double base = fabs(s->perf_start) > 1e-12 ? fabs(s->perf_start) : 1e-12;
+    u[0] = (float)(5 * (s->perf_now - s->perf_start) / base);
+    u[1] = (float)(2 * (double)(s->t - 1) / (double)s->n_steps - 1);
+}
