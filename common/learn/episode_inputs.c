@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ * episode_inputs: an episode's files, and whether they belong together; see the header. */
+#include "learn/episode_inputs.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "learn/learners.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void episode_inputs_free(struct episode_inputs *in)
+{
+    free(in->record_of);
+    episode_set_free(&in->validation);
+    episode_set_free(&in->test);
+    dataset_free(&in->pool);
+    dataset_free(&in->val_data);
+    dataset_free(&in->test_data);
+    plan_free(&in->plan);
+    policy_free(in->policy);
+    features_free(&in->features);
+    *in = (struct episode_inputs){0};
+}
+
+/* ---- what chooses ---- */
+
+static int read_plan(struct episode_inputs *in, const char *plan, struct err *e)
+{
+    const struct features *f = &in->features;
+    int rc = plan_read(&in->plan, plan, e);
+    if (!rc && in->plan.features != f->id)
+        rc = err_set(e, ERR_MISMATCH, "%s: made for other features than %s", file_name_in(plan),
+                     in->features_name);
+    for (int64_t i = 0; !rc && i < in->plan.n_picks; i++)
+        if (in->plan.pick[i] < 0 || in->plan.pick[i] >= f->n)
+            rc = err_set(e, ERR_RANGE, "%s: pick %" PRId64 ": row %" PRId64 " of %" PRId64,
+                         file_name_in(plan), i, in->plan.pick[i], f->n);
+    return rc;
+}
+
+int episode_read_choice(struct episode_inputs *in, const char *features, const char *policy,
+                        const char *plan, struct err *e)
+{
+    int rc = features_read(&in->features, features, e);
+    if (rc)
+        return rc;
+    in->features_name = file_name_in(features);
+    if (plan)
+        return read_plan(in, plan, e);
+    in->policy = policy_read(policy, learners(), e);
+    if (!in->policy)
+        return e->code;
+    if (policy_features(in->policy) != in->features.id)
+        return err_set(e, ERR_MISMATCH, "%s: made for other features than %s",
+                       file_name_in(policy), in->features_name);
+    rc = policy_bind(in->policy, &in->features, e);
+    return rc ? err_prefix(e, "%s", file_name_in(policy)) : 0;
+}
+
+int episode_read_pool(struct episode_inputs *in, const char *path, struct err *e)
+{
+    const struct features *f = &in->features;
+    struct data_options want = {.on_error = DATA_SKIP};
+    int rc = dataset_read(&in->pool, path, &want, e);
+    if (rc || !f->msg)
+        return rc;
+    if (f->dataset && f->dataset != in->pool.hash)
+        return err_set(e, ERR_MISMATCH, "%s: not the dataset that %s was made from",
+                       in->pool.name, in->features_name);
+    in->record_of = episode_map_rows(f, &in->pool, e);
+    return in->record_of ? 0 : e->code;
+}
+
+/* ---- what is measured ---- */
+
+static int refuse_overlap(const struct dataset *a, const struct dataset *b, struct err *e)
+{
+    int64_t j, i = dataset_overlap(a, b, &j);
+    if (i < 0)
+        return 0;
+    return err_set(e, ERR_MISMATCH,
+                   "%s:%" PRId64 ": record %" PRId64 ": is also %s:%" PRId64
+                   ": record %" PRId64,
+                   a->name, a->records[i].line, a->records[i].source, b->name,
+                   b->records[j].line, b->records[j].source);
+}
+
+int episode_read_sets(struct episode_inputs *in, const struct episode_sets_options *o,
+                      const char *validation, const char *test, struct err *e)
+{
+    struct data_options val = {
+        .on_error = o->on_error, .limit = o->val_limit, .is_sampled = true, .seed = o->seed};
+    struct data_options first = {.on_error = o->on_error, .limit = o->test_limit};
+    int rc = dataset_read(&in->val_data, validation, &val, e);
+    if (!rc)
+        rc = refuse_overlap(&in->val_data, &in->pool, e);
+    if (rc || !test)
+        return rc;
+    rc = dataset_read(&in->test_data, test, &first, e);
+    if (!rc)
+        rc = refuse_overlap(&in->test_data, &in->pool, e);
+    return rc ? rc : refuse_overlap(&in->test_data, &in->val_data, e);
+}
+
+int episode_make_sets(struct episode_inputs *in, const struct episode_encoding *how,
+                      struct err *e)
+{
+    int rc = episode_set_make(&in->validation, &in->val_data, how->tok, how->tmpl, how->max_len,
+                              how->is_cut, e);
+    if (rc || !in->test_data.n_records)
+        return rc;
+    return episode_set_make(&in->test, &in->test_data, how->tok, how->tmpl, how->max_len,
+                            how->is_cut, e);
+}
+
+/* ---- lengths ---- */
+
+static int64_t longest_row(const struct features *f)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < f->n; i++)
+        if ((int64_t)f->len_x[i] + f->len_y[i] > longest)
+            longest = (int64_t)f->len_x[i] + f->len_y[i];
+    return longest;
+}
+
+int64_t episode_longest(const struct episode_inputs *in, int64_t max_len)
+{
+    int64_t longest = longest_row(&in->features);
+    if (in->validation.longest > longest)
+        longest = in->validation.longest;
+    if (in->test.longest > longest)
+        longest = in->test.longest;
+    return longest < max_len ? longest : max_len;
+}
+
+char *episode_encoding_differs(const struct episode_inputs *in, const char *template,
+                               int64_t max_len)
+{
+    const struct st_msg *m = in->features.msg;
+    const char *name = m ? st_msg_meta(m, "raise.template") : NULL;
+    const char *length = m ? st_msg_meta(m, "raise.max_length") : NULL;
+    if (name && strcmp(name, template) != 0)
+        return mem_printf("made with template %s, training is with %s", name, template);
+    int64_t theirs = length ? strtoll(length, NULL, 10) : 0;
+    int64_t longest = theirs && theirs != max_len ? longest_row(&in->features) : 0;
+    /* Rows as long as their bound may have been cut at it. */
+    if (longest > max_len || (longest && longest == theirs))
+        return mem_printf("made with --max-length %" PRId64 ", training is with %" PRId64
+                          ", and its longest record has %" PRId64 " tokens",
+                          theirs, max_len, longest);
+    return NULL;
+}
