@@ -2,13 +2,15 @@
  * raise-cluster: groups instructions by their embeddings.
  *
  * A filter on features streams: all rows in, k-means, the same rows out with `class` and the
- * table of centroids beside them. Everything else passes through untouched. */
+ * table of centroids beside them, and with what else takes all rows to tell: `consistency`, and
+ * `near` where the target's embeddings are there. Everything else passes through untouched. */
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
 #include "cluster/cluster.h"
+#include "features/relate.h"
 #include "stream/prov.h"
 #include "stream/st.h"
 
@@ -21,7 +23,7 @@ enum { SHARD_ROWS = 1 << 16 };
 
 struct options {
     struct opt_common common;
-    int64_t n_classes, n_iter, n_redo, min_size;
+    int64_t n_classes, n_iter, n_redo, min_size, n_neighbours;
     bool is_spherical;
     const char *in;
     const char *command_line;
@@ -36,6 +38,8 @@ static const struct opt table[] = {
      "starts, of which the best is kept", 1, 1e6, NULL},
     {0, "min-size", OPT_INT, offsetof(struct options, min_size), "ROWS",
      "dissolve smaller classes; 0: a twentieth of the average", 0, 1e12, NULL},
+    {0, "neighbours", OPT_INT, offsetof(struct options, n_neighbours), "N",
+     "nearest rows that consistency compares with; 0: leave it out", 0, 1000, NULL},
     {0, "spherical", OPT_FLAG, offsetof(struct options, is_spherical), NULL,
      "compare directions only (cosine)", 0, 0, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
@@ -44,7 +48,8 @@ static const struct opt table[] = {
 static const struct opt_spec spec = {
     .program = "raise-cluster",
     .usage = "[options] [features]",
-    .summary = "Groups instructions into classes by k-means on their embeddings.",
+    .summary =
+        "Groups instructions into classes by k-means, and compares each with those like it.",
     .common = "otusp",
     .common_offset = offsetof(struct options, common),
     .table = table,
@@ -64,24 +69,124 @@ static int check_rows(const struct st_msg *m, int64_t n, struct err *e)
     return n ? 0 : err_set(e, ERR_EMPTY, "no rows");
 }
 
+/* The record of a row, for messages. */
+static int64_t record_of(const struct st_msg *m, int64_t row)
+{
+    const struct st_tensor *source = st_msg_find(m, "source");
+    return source && source->dtype == ST_I64 && source->n_dims == 1
+               ? ((const int64_t *)source->data)[row]
+               : row;
+}
+
+static int check_finite(const struct st_msg *m, const char *name, const float *x, int64_t n,
+                        int64_t width, struct err *e)
+{
+    for (int64_t i = 0; i < n * width; i++)
+        if (!isfinite(x[i]))
+            return err_set(e, ERR_NONFINITE,
+                           "row %" PRId64 " (record %" PRId64 "): %s is not finite", i / width,
+                           record_of(m, i / width), name);
+    return 0;
+}
+
 /* A row that cannot be grouped is named by its record; rows that are all the same are a fault
  * further up, and no classes. */
 static int check_embedding(const struct st_msg *m, const struct st_tensor *t, struct err *e)
 {
     const float *x = t->data;
     int64_t n = t->shape[0], dim = t->shape[1];
-    const struct st_tensor *source = st_msg_find(m, "source");
-    const int64_t *record =
-        source && source->dtype == ST_I64 && source->n_dims == 1 ? source->data : NULL;
-    for (int64_t i = 0; i < n * dim; i++)
-        if (!isfinite(x[i]))
-            return err_set(e, ERR_NONFINITE,
-                           "row %" PRId64 " (record %" PRId64 "): embedding is not finite",
-                           i / dim, record ? record[i / dim] : i / dim);
-    for (int64_t i = 1; i < n; i++)
+    int rc = check_finite(m, "embedding", x, n, dim, e);
+    for (int64_t i = 1; !rc && i < n; i++)
         if (memcmp(x, x + i * dim, (size_t)dim * sizeof *x))
             return 0;
-    return n == 1 ? 0 : err_set(e, ERR_RANGE, "all %" PRId64 " embeddings are equal", n);
+    return rc || n == 1 ? rc : err_set(e, ERR_RANGE, "all %" PRId64 " embeddings are equal", n);
+}
+
+/* ---- the columns ---- */
+
+/* What this program adds. */
+struct added {
+    struct cluster_result classes;
+    float *consistency, *near; /* [n]; NULL: not to be had */
+};
+
+static void added_free(struct added *a)
+{
+    cluster_result_free(&a->classes);
+    free(a->consistency);
+    free(a->near);
+}
+
+/* Tensors that this program makes: those of an earlier run are left behind. */
+static bool is_ours(const char *name)
+{
+    static const char *const ours[] = {"class", "centroids", "consistency", "near"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!strcmp(name, ours[i]))
+            return true;
+    return false;
+}
+
+static int check_lengths(const struct st_msg *m, const int32_t *len_y, int64_t n, struct err *e)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (len_y[i] < 1)
+            return err_set(e, ERR_RANGE,
+                           "row %" PRId64 " (record %" PRId64 "): len_y is not positive", i,
+                           record_of(m, i));
+    return 0;
+}
+
+static int find_pool(struct relate_pool *p, const struct st_msg *m,
+                     const struct st_tensor *embedding, struct err *e)
+{
+    const struct st_tensor *len_x, *len_y, *logp_yx, *logp_y;
+    int64_t n = embedding->shape[0];
+    if (!(len_x = st_msg_need(m, "len_x", ST_I32, 1, (int64_t[]){n}, e)) ||
+        !(len_y = st_msg_need(m, "len_y", ST_I32, 1, (int64_t[]){n}, e)) ||
+        !(logp_yx = st_msg_need(m, "logp_yx", ST_F32, 1, (int64_t[]){n}, e)) ||
+        !(logp_y = st_msg_need(m, "logp_y", ST_F32, 1, (int64_t[]){n}, e)))
+        return e->code;
+    *p = (struct relate_pool){n,           embedding->shape[1], embedding->data, len_x->data,
+                              len_y->data, logp_yx->data,       logp_y->data};
+    int rc = check_finite(m, "logp_yx", p->logp_yx, n, 1, e);
+    if (!rc)
+        rc = check_finite(m, "logp_y", p->logp_y, n, 1, e);
+    return rc ? rc : check_lengths(m, p->len_y, n, e);
+}
+
+/* A file may hold embeddings alone, made by others: it can be grouped all the same. */
+static bool has_scores(const struct st_msg *m)
+{
+    static const char *const needed[] = {"len_x", "len_y", "logp_yx", "logp_y"};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!st_msg_find(m, needed[i])) {
+            log_warn("no tensor \"%s\": consistency left out", needed[i]);
+            return false;
+        }
+    return true;
+}
+
+static int relate(struct added *a, const struct options *o, const struct st_msg *m,
+                  const struct st_tensor *embedding, struct err *e)
+{
+    int64_t n = embedding->shape[0], dim = embedding->shape[1];
+    struct relate_pool p = {.n = n, .dim = dim, .embedding = embedding->data};
+    struct neighbours_options how = NEIGHBOURS_OPTIONS_DEFAULTS;
+    const struct st_tensor *target = st_msg_find(m, "target_embedding");
+    int rc = 0;
+    if (o->n_neighbours && has_scores(m) && !(rc = find_pool(&p, m, embedding, e))) {
+        how.k = o->n_neighbours;
+        how.seed = o->common.seed;
+        a->consistency = mem_alloc((size_t)n, sizeof *a->consistency);
+        rc = relate_consistency(a->consistency, &p, &how, e);
+    }
+    if (rc || !target)
+        return rc;
+    if (!(target = st_msg_need(m, "target_embedding", ST_F32, 2, (int64_t[]){-1, dim}, e)))
+        return e->code;
+    a->near = mem_alloc((size_t)n, sizeof *a->near);
+    return relate_near(a->near, &p, target->data, target->shape[0], e);
 }
 
 /* ---- output ---- */
@@ -96,9 +201,9 @@ static void set_whole(struct st_msg *m)
     free(list);
 }
 
-/* Rows [first, first + n) of the input and their classes. Borrows both. */
-static struct st_msg *shard_of(const struct st_msg *in, const struct cluster_result *r,
-                               int64_t dim, int64_t first, int64_t n, const struct prov *prov)
+/* Rows [first, first + n) of the input and what is added to them. Borrows both. */
+static struct st_msg *shard_of(const struct st_msg *in, const struct added *a, int64_t dim,
+                               int64_t first, int64_t n, const struct prov *prov)
 {
     struct st_msg *m = st_msg_new();
     const char *key, *value;
@@ -112,8 +217,8 @@ static struct st_msg *shard_of(const struct st_msg *in, const struct cluster_res
         const struct st_tensor *t = st_msg_at(in, i);
         const char *data = t->data;
         int64_t shape[ST_MAX_DIMS];
-        if (!strcmp(t->name, "class") || !strcmp(t->name, "centroids"))
-            continue; /* of an earlier run */
+        if (is_ours(t->name))
+            continue;
         memcpy(shape, t->shape, sizeof shape);
         if (!st_msg_is_whole(in, t->name)) {
             data += t->len / (size_t)t->shape[0] * (size_t)first;
@@ -121,14 +226,17 @@ static struct st_msg *shard_of(const struct st_msg *in, const struct cluster_res
         }
         st_msg_add(m, t->name, t->dtype, t->n_dims, shape, data);
     }
-    st_msg_add(m, "class", ST_I32, 1, (int64_t[]){n}, r->assign + first);
-    st_msg_add(m, "centroids", ST_F32, 2, (int64_t[]){r->k, dim}, r->centroids);
+    st_msg_add(m, "class", ST_I32, 1, (int64_t[]){n}, a->classes.assign + first);
+    st_msg_add(m, "centroids", ST_F32, 2, (int64_t[]){a->classes.k, dim}, a->classes.centroids);
+    if (a->consistency)
+        st_msg_add(m, "consistency", ST_F32, 1, (int64_t[]){n}, a->consistency + first);
+    if (a->near)
+        st_msg_add(m, "near", ST_F32, 1, (int64_t[]){n}, a->near + first);
     return m;
 }
 
-static int write_all(const struct options *o, const struct st_msg *in,
-                     const struct cluster_result *r, int64_t n, int64_t dim,
-                     const struct prov *prov, struct err *e)
+static int write_all(const struct options *o, const struct st_msg *in, const struct added *a,
+                     int64_t n, int64_t dim, const struct prov *prov, struct err *e)
 {
     bool is_plain = o->common.is_uncompressed;
     struct st_writer *w = st_writer_open(o->common.out, is_plain ? ST_PLAIN : 0, e);
@@ -137,7 +245,7 @@ static int write_all(const struct options *o, const struct st_msg *in,
         return e->code;
     for (int64_t first = 0; first < n; first += step) {
         int64_t rows = n - first < step ? n - first : step;
-        struct st_msg *m = shard_of(in, r, dim, first, rows, prov);
+        struct st_msg *m = shard_of(in, a, dim, first, rows, prov);
         int rc = st_writer_put(w, m, e);
         st_msg_free(m);
         if (rc < 0) {
@@ -192,7 +300,7 @@ static struct cluster_options settings(const struct options *o, int64_t n)
 
 static int run(const struct options *o, struct err *e)
 {
-    struct cluster_result r = {0};
+    struct added a = {0};
     struct prov *prov = NULL;
     int rc = file_refuse_tty(o->common.out, e);
     if (rc < 0)
@@ -208,25 +316,29 @@ static int run(const struct options *o, struct err *e)
     int64_t n = t->shape[0], dim = t->shape[1];
     struct cluster_options k = settings(o, n);
     if ((rc = check_rows(in, n, e)) < 0 || (rc = check_embedding(in, t, e)) < 0 ||
-        (rc = cluster_kmeans(&r, t->data, n, dim, &k, e)) < 0) {
+        (rc = cluster_kmeans(&a.classes, t->data, n, dim, &k, e)) < 0 ||
+        (rc = relate(&a, o, in, t, e)) < 0) {
         err_prefix(e, "%s", file_name_in(o->in));
         goto out;
     }
     prov = provenance(o, in);
-    rc = write_all(o, in, &r, n, dim, prov, e);
+    rc = write_all(o, in, &a, n, dim, prov, e);
     if (!rc)
-        report(&r, n);
+        report(&a.classes, n);
 out:
     prov_free(prov);
-    cluster_result_free(&r);
+    added_free(&a);
     st_msg_free(in);
     return rc;
 }
 
 int main(int argc, char **argv)
 {
-    struct options o = {
-        .common = OPT_COMMON_DEFAULTS, .n_classes = 4, .n_iter = 25, .n_redo = 10};
+    struct options o = {.common = OPT_COMMON_DEFAULTS,
+                        .n_classes = 4,
+                        .n_iter = 25,
+                        .n_redo = 10,
+                        .n_neighbours = 20};
     struct err e = ERR_INIT;
     cpu_fix_blas(argv);
     char *command_line = opt_command_line(argc, argv);

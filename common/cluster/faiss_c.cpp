@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * faiss_c: the functions of FAISS's C API that cluster.c calls, for systems whose FAISS comes
+ * faiss_c: the functions of FAISS's C API that this folder calls, for systems whose FAISS comes
  * with the C headers but without libfaiss_c (Debian). Declarations are FAISS's own headers';
  * an object of the C API is a pointer to the C++ object. No exception passes: each function
  * returns the headers' error codes, and faiss_get_last_error() tells the reason. */

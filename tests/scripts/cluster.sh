@@ -42,6 +42,74 @@ raise-cluster -q -k 3 --no-provenance -t 3 - <1.st.zst >3.st.zst
 raise-cluster -q -k 3 --no-provenance -s 7 --redo 30 -o 4.st.zst "$small"
 cmp 1.st.zst 2.st.zst && cmp 1.st.zst 3.st.zst && cmp 1.st.zst 4.st.zst
 
+# consistency and near: made where their inputs are there, and left to themselves otherwise
+python3 - "$small" target.safetensors bare.safetensors <<'PY'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head, body = json.loads(data[8:8 + n]), data[8 + n:]
+meta = head.pop("__metadata__")
+def write(path, meta, tensors):
+    out, blob = {"__metadata__": meta}, b""
+    for name, (dtype, shape, b) in tensors.items():
+        out[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(blob), len(blob) + len(b)]}
+        blob += b
+    text = json.dumps(out).encode()
+    text += b" " * (-len(text) % 8)
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + blob)
+t = {k: (v["dtype"], v["shape"], body[slice(*v["data_offsets"])]) for k, v in head.items()}
+t = dict(sorted(t.items(), key=lambda kv: kv[1][0][-2:] != "64"))
+rows = t["embedding"][2][:2 * 16]
+write(sys.argv[2], dict(meta, **{"raise.whole": "target_embedding"}),
+      dict(t, target_embedding=("F32", [2, 4], rows)))
+write(sys.argv[3], meta, {"embedding": t["embedding"]})
+PY
+raise-cluster -q --no-provenance -k 3 -u -o t.safetensors target.safetensors
+python3 - t.safetensors <<'PY'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+head = json.loads(data[8:8 + n])
+meta = head.pop("__metadata__")
+assert set(meta["raise.whole"].split(",")) == {"target_embedding", "centroids"}
+def column(name, kind):
+    b = data[8 + n:][slice(*head[name]["data_offsets"])]
+    return struct.unpack(f"<{len(b) // 4}{kind}", b)
+near, consistency, x = column("near", "f"), column("consistency", "f"), column("embedding", "f")
+N = len(near)
+x = [x[4 * i:4 * i + 4] for i in range(N)]
+mean = [sum(r[j] for r in x) / N for j in range(4)]
+def centred(r):
+    c = [a - b for a, b in zip(r, mean)]
+    return c
+def cosine(a, b):
+    return sum(p * q for p, q in zip(a, b)) / (sum(p * p for p in a) * sum(q * q for q in b)) ** .5
+c = [centred(r) for r in x]
+assert all(abs(near[i] - max(cosine(c[i], c[0]), cosine(c[i], c[1]))) < 1e-5 for i in range(N))
+len_x, len_y = column("len_x", "i"), column("len_y", "i")
+u = [(a - b) / y for a, b, y in zip(column("logp_yx", "f"), column("logp_y", "f"), len_y)]
+def z(v):
+    m = sum(v) / N
+    s = (sum((a - m) ** 2 for a in v) / N) ** .5
+    return [(a - m) / s if s else 0 for a in v]
+v = [c[i] + [a, b] for i, (a, b) in enumerate(zip(z(len_x), z(len_y)))]
+for i in range(N):
+    best = sorted(((cosine(v[i], v[j]), j) for j in range(N) if j != i), reverse=True)
+    if best[19][0] - best[20][0] < 1e-6:
+        continue
+    us = [u[j] for _, j in best[:20]]
+    m = sum(us) / 20
+    d = (sum((a - m) ** 2 for a in us) / 20) ** .5
+    assert abs(consistency[i] - max(-3, min(3, (u[i] - m) / (d + .05)))) < 1e-4
+assert len(set(consistency)) > N / 2
+PY
+raise-cluster -q --no-provenance -k 3 -u <t.safetensors | cmp - t.safetensors
+raise-cluster -q --no-provenance -k 3 -u --neighbours 0 t.safetensors >without.safetensors
+if raise-view without.safetensors | grep -q ' consistency '; then exit 1; fi
+raise-view without.safetensors | grep -q ' near '
+raise-cluster -k 3 -u -o b.safetensors bare.safetensors 2>err
+grep -q '^raise-cluster: warning: no tensor "len_x": consistency left out$' err
+
 size=$(stat -c %s 1.st.zst)
 for n in 0 1 20 $((size / 2)) $((size - 1)); do
     if head -c "$n" 1.st.zst | raise-cluster -q -o x.st.zst 2>err; then
