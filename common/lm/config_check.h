@@ -11,6 +11,10 @@
 int lm_config_check(const struct lm_config *c, const char *place,
                     struct err *e) RAISE_MUST_CHECK;
 
+/* rope_type of config.json. */
+enum { LM_N_ROPE_SCALINGS = LM_ROPE_DYNAMIC + 1 };
+extern const char *const lm_rope_names[LM_N_ROPE_SCALINGS];
+
 /* Rotary frequencies, inv_freq [K/2], as transformers computes them (in float). */
 void lm_rope_frequencies(const struct lm_config *c, float *inv_freq);
 

@@ -43,19 +43,15 @@ static double get_real(const struct reader *r, const char *name, double missing)
 
 static int read_family(struct reader *r, struct lm_config *c)
 {
-    static const struct {
-        const char *arch;
-        enum lm_family family;
-    } known[] = {{"llama", LM_LLAMA}, {"qwen2", LM_QWEN2}, {"qwen3", LM_QWEN3}};
     r->arch = gguf_get_string(r->g, "general.architecture");
-    for (size_t i = 0; r->arch && i < sizeof known / sizeof *known; i++)
-        if (!strcmp(r->arch, known[i].arch)) {
-            c->family = known[i].family;
-            return 0;
-        }
-    return err_set(r->e, ERR_UNSUPPORTED,
-                   "%s: architecture \"%s\" is not one of llama, qwen2, qwen3", r->place,
-                   r->arch ? r->arch : "(none)");
+    c->family = r->arch ? lm_family_find_gguf(r->arch) : NULL;
+    if (c->family)
+        return 0;
+    char *known = lm_family_list(true);
+    int code = err_set(r->e, ERR_UNSUPPORTED, "%s: architecture \"%s\" is not one of %s",
+                       r->place, r->arch ? r->arch : "(none)", known);
+    free(known);
+    return code;
 }
 
 static int read_shape(struct reader *r, struct lm_config *c)
@@ -79,10 +75,7 @@ static int read_shape(struct reader *r, struct lm_config *c)
         return err_set(r->e, ERR_UNSUPPORTED,
                        "%s: a mixture of experts (%s.expert_count = %lld)", r->place, r->arch,
                        (long long)n_experts);
-    if (window > 0 && window < c->max_positions)
-        return err_set(r->e, ERR_UNSUPPORTED,
-                       "%s: a sliding window of %lld, shorter than the context of %lld",
-                       r->place, (long long)window, (long long)c->max_positions);
+    c->n_window = window > 0 && window < c->max_positions ? window : 0;
     if (n_rotated != c->d_head || width_v != c->d_head)
         return err_set(r->e, ERR_UNSUPPORTED,
                        "%s: heads of %lld with values of %lld and %lld rotated dimensions",
@@ -157,7 +150,7 @@ int lm_config_read_gguf(struct lm_config *c, const struct gguf *g, const char *n
     c->is_tied = !gguf_find(g, "output.weight");
     c->has_qkv_bias = gguf_find(g, "blk.0.attn_q.bias") != NULL;
     c->has_o_bias = gguf_find(g, "blk.0.attn_output.bias") != NULL;
-    c->has_qk_norm = c->family == LM_QWEN3;
+    c->has_qk_norm = c->family->has_qk_norm;
     c->norm_eps = get_real(&r, "attention.layer_norm_rms_epsilon", 1e-6);
     c->rope_theta = get_real(&r, "rope.freq_base", 10000);
     int code = lm_config_check(c, name, r.e);

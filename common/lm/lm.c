@@ -47,10 +47,15 @@ struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_s
 {
     if (check_options(o, e) < 0)
         return NULL;
+    const struct lm_config *c = lm_source_config(src);
+    if (o->longest > 0 && lm_config_check_length(c, o->longest, e) < 0) {
+        err_prefix(e, "%s: the longest sequence", path);
+        return NULL;
+    }
     struct lm *m = mem_zalloc(1, sizeof *m);
     m->path = mem_strdup(path);
     m->o = *o;
-    m->c = *lm_source_config(src);
+    m->c = *c;
     m->d = lm_device_open(o, choice, e);
     if (!m->d) {
         lm_close(m);

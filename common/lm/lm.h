@@ -50,7 +50,8 @@ struct lm_options {
     uint64_t seed;         /* of A's initial values */
     int64_t micro_tokens;  /* most tokens worked on at once; 0: 16384 on a GPU, on a CPU 4096
                             * to train and 1024 to score */
-    int64_t longest;       /* the longest sequence to come: micro_tokens is never less */
+    int64_t longest;       /* the longest sequence to come: micro_tokens is never less, and the
+                            * model must be one for it (lm_config_check_length); 0: unknown */
     double beta1, beta2, eps, weight_decay;
     double clip; /* global gradient norm; 0: off */
 };

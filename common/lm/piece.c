@@ -19,22 +19,14 @@ int lm_batch_check(const struct lm *m, const struct lm_batch *b, struct err *e)
         if (to < from)
             return err_set(e, ERR_RANGE, "batch: offsets of sequence %lld decrease",
                            (long long)s);
-        if (to - from > m->c.max_positions)
-            return err_set(e, ERR_RANGE,
-                           "sequence %lld of the batch has %lld tokens, more than the model's "
-                           "context of %lld",
-                           (long long)s, (long long)(to - from), (long long)m->c.max_positions);
+        if (lm_config_check_sequence(&m->c, b->ids + from, to - from, e) < 0)
+            return err_prefix(e, "sequence %lld of the batch", (long long)s);
         if (to > from && b->is_loss && b->is_loss[from])
             return err_set(e, ERR_RANGE,
                            "sequence %lld of the batch: its first token is a "
                            "target, but nothing predicts it",
                            (long long)s);
     }
-    for (int64_t t = 0; t < b->n_tokens; t++)
-        if (b->ids[t] < 0 || b->ids[t] >= m->c.n_vocab)
-            return err_set(e, ERR_RANGE,
-                           "token %lld of the batch is %ld, outside the vocabulary of %lld",
-                           (long long)t, (long)b->ids[t], (long long)m->c.n_vocab);
     return 0;
 }
 

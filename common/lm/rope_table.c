@@ -7,6 +7,11 @@
 
 #include <math.h>
 
+const char *const lm_rope_names[LM_N_ROPE_SCALINGS] = {[LM_ROPE_NONE] = "default",
+                                                       [LM_ROPE_LINEAR] = "linear",
+                                                       [LM_ROPE_LLAMA3] = "llama3",
+                                                       [LM_ROPE_DYNAMIC] = "dynamic"};
+
 /* Llama 3.1's rule: long waves are slowed by the factor, short ones kept, between them a
  * linear blend in (original context / wavelength). */
 static float scale_llama3(const struct lm_config *c, float f)

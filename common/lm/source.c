@@ -342,7 +342,7 @@ static void unpermute(float *dst, const float *src, int64_t n_heads, int64_t K, 
 
 static bool is_permuted(const struct lm_source *s, const char *name)
 {
-    return s->is_gguf && s->config.family == LM_LLAMA &&
+    return s->is_gguf && s->config.family->is_gguf_permuted &&
            (strstr(name, ".q_proj.") || strstr(name, ".k_proj."));
 }
 

@@ -246,7 +246,7 @@ static int write_model(const char *dir, const char *text, size_t len, uint64_t s
                                      "\"bos_token\": null, \"eos_token\": \"<|endoftext|>\", "
                                      "\"pad_token\": \"<|endoftext|>\", \"model_max_length\": "
                                      "512}\n";
-    struct lm_config c = {.family = LM_LLAMA,
+    struct lm_config c = {.family = lm_family_find("llama", NULL),
                           .n_layers = 4,
                           .d_model = 128,
                           .n_heads = 4,

@@ -67,7 +67,8 @@ static void configurations_are_read(void **state)
                "\"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0,"
                "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},");
     assert_int_equal(lm_config_read_hf(&c, dir, &e), 0);
-    assert_true(c.family == LM_LLAMA && c.is_tied && !c.has_qkv_bias && !c.has_qk_norm);
+    assert_true(c.family == lm_family_find("llama", NULL) && c.is_tied && !c.has_qkv_bias &&
+                !c.has_qk_norm);
     assert_true(c.d_head == 4 && c.n_kv_heads == 1 && c.rope_theta == 500000);
     assert_true(c.rope_scaling == LM_ROPE_LLAMA3 && c.rope_factor == 8);
     assert_true(c.rope_low_freq == 1 && c.rope_high_freq == 4);
@@ -91,19 +92,23 @@ static void a_written_configuration_reads_the_same(void **state)
     static const char *const rope[] = {
         "", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5},",
         ("\"rope_scaling\": {\"factor\": 32, \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
-         "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},")};
-    static const char *const types[][2] = {{"llama", "LlamaForCausalLM"},
-                                           {"mistral", "MistralForCausalLM"},
-                                           {"qwen2", "Qwen2ForCausalLM"},
-                                           {"qwen3", "Qwen3ForCausalLM"}};
-    for (int i = 0; i < 12; i++) {
+         "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},"),
+        "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0},"};
+    static const char *const window[] = {
+        "", "\"use_sliding_window\": true, \"sliding_window\": 64,"};
+    const struct lm_family *f;
+    for (size_t i = 0; (f = lm_family_at(i / 8)); i++) {
         struct lm_config a, b;
         memset(&a, 0, sizeof a);
         memset(&b, 0, sizeof b);
-        char *more = mem_printf("%s \"rms_norm_eps\": 1e-5, \"head_dim\": 6,%s", rope[i % 3],
-                                i % 4 == 3 ? "\"attention_bias\": true," : "");
-        put_config(types[i % 4][0], types[i % 4][1], more);
+        bool has_window = i / 4 % 2 && f->window != LM_WINDOW_NO_KEY;
+        char *more = mem_printf("%s \"rms_norm_eps\": 1e-5, \"head_dim\": 6,%s%s", rope[i % 4],
+                                i % 2 ? "\"attention_bias\": true," : "", window[has_window]);
+        put_config(f->model_type, f->architecture, more);
         assert_int_equal(lm_config_read_hf(&a, dir, NULL), 0);
+        assert_true(a.family == f && a.n_window == (has_window ? 64 : 0));
+        assert_true(a.has_qkv_bias ==
+                    (f->bias == LM_BIAS_QKV || (f->bias == LM_BIAS_BY_KEY && i % 2)));
         char *text = lm_config_write_hf(&a);
         put_file("config.json", text);
         assert_int_equal(lm_config_read_hf(&b, dir, NULL), 0);
@@ -123,21 +128,17 @@ static void others_are_refused_by_name(void **state)
     } bad[] = {
         {"gemma2", "Gemma2ForCausalLM", "", ERR_UNSUPPORTED, "Gemma2ForCausalLM"},
         {"llama", "LlamaForSequenceClassification", "", ERR_UNSUPPORTED, "Classification"},
-        {"mistral", "MistralForCausalLM", "\"sliding_window\": 1024,", ERR_UNSUPPORTED,
-         "sliding window of 1024"},
-        {"qwen2", "Qwen2ForCausalLM", "\"use_sliding_window\": true, \"sliding_window\": 64,",
-         ERR_UNSUPPORTED, "sliding window of 64"},
-        {"mistral", "MistralForCausalLM", "\"max_position_embeddings\": 8192,", ERR_UNSUPPORTED,
-         "sliding window of 4096"}, /* not named: the default */
-        {"qwen2", "Qwen2ForCausalLM",
-         "\"use_sliding_window\": true, \"max_position_embeddings\": 8192,", ERR_UNSUPPORTED,
-         "sliding window of 4096"},
         {"llama", "LlamaForCausalLM",
          "\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5},",
          ERR_UNSUPPORTED, "partial_rotary_factor is 0.5"},
-        {"qwen3", "Qwen3ForCausalLM",
-         "\"layer_types\": [\"sliding_attention\"], \"sliding_window\": 64,", ERR_UNSUPPORTED,
-         "sliding window of 64"},
+        {"qwen3", "Qwen3ForCausalLM", "\"layer_types\": [\"chunked_attention\"],",
+         ERR_UNSUPPORTED, "chunked_attention"},
+        {"mistral", "MistralForCausalLM", "\"sliding_window\": 0,", ERR_RANGE,
+         "sliding window of 0"},
+        {"llama", "LlamaForCausalLM",
+         "\"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 2,"
+         "\"original_max_position_embeddings\": 0},",
+         ERR_RANGE, "dynamic rope"},
         {"qwen3", "Qwen3ForCausalLM", "\"num_experts\": 8,", ERR_UNSUPPORTED, "num_experts"},
         {"llama", "LlamaForCausalLM", "\"hidden_act\": \"gelu\",", ERR_UNSUPPORTED, "gelu"},
         {"llama", "LlamaForCausalLM", "\"mlp_bias\": true,", ERR_UNSUPPORTED, "mlp_bias"},
@@ -162,6 +163,53 @@ static void others_are_refused_by_name(void **state)
         put_config(bad[i].type, bad[i].arch, bad[i].more);
         int code = lm_config_read_hf(&c, dir, &e);
         if (code != bad[i].code || !strstr(e.msg, bad[i].said))
+            fail_msg("row %zu: %d, \"%s\"", i, code, e.msg);
+    }
+}
+
+/* What only longer sequences need is no reason to refuse a model, but such a sequence is. */
+static void lengths_are_held_against_the_model(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *more;
+        int64_t most;
+        int code;
+        const char *said;
+    } rows[] = {
+        {"llama", "", 4096, ERR_RANGE, "4097 tokens, more than the model's context of 4096"},
+        {"mistral", "\"sliding_window\": 1024,", 1024, ERR_UNSUPPORTED, "window of 1024"},
+        {"mistral", "\"sliding_window\": 8192,", 4096, ERR_RANGE, "context of 4096"},
+        {"mistral", "\"max_position_embeddings\": 8192,", 4096, ERR_UNSUPPORTED,
+         "window of 4096"}, /* not named: the default */
+        {"mistral", "\"max_position_embeddings\": 8192, \"sliding_window\": null,", 8192,
+         ERR_RANGE, "context of 8192"},
+        {"qwen2", "\"use_sliding_window\": true, \"sliding_window\": 64,", 64, ERR_UNSUPPORTED,
+         "window of 64"},
+        {"qwen2", "\"use_sliding_window\": false, \"sliding_window\": 64,", 4096, ERR_RANGE,
+         "context"},
+        {"qwen2", "\"use_sliding_window\": true, \"max_position_embeddings\": 8192,", 4096,
+         ERR_UNSUPPORTED, "window of 4096"},
+        {"qwen3", "\"layer_types\": [\"sliding_attention\"], \"sliding_window\": 64,", 64,
+         ERR_UNSUPPORTED, "window of 64"},
+        {"qwen3", "\"layer_types\": [\"full_attention\"], \"sliding_window\": 64,", 4096,
+         ERR_RANGE, "context"},
+        {"llama", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0},", 4096,
+         ERR_RANGE, "context"},
+        {"llama",
+         "\"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 2.0,"
+         "\"original_max_position_embeddings\": 2048},",
+         2048, ERR_UNSUPPORTED, "dynamic"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct lm_config c;
+        struct err e = ERR_INIT;
+        put_config(rows[i].type, lm_family_find(rows[i].type, NULL)->architecture,
+                   rows[i].more);
+        if (lm_config_read(&c, dir, &e) || lm_config_check_length(&c, rows[i].most, &e))
+            fail_msg("row %zu: %s", i, e.msg);
+        int code = lm_config_check_length(&c, rows[i].most + 1, &e);
+        if (code != rows[i].code || !strstr(e.msg, rows[i].said))
             fail_msg("row %zu: %d, \"%s\"", i, code, e.msg);
     }
 }
@@ -245,6 +293,69 @@ static void weights_must_fit_exactly(void **state)
     assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), 0);
 }
 
+/* A plan already knows what the longest sequence needs, and a batch is held against it. */
+static void a_window_is_no_obstacle_until_it_is_passed(void **state)
+{
+    (void)state;
+    static const int32_t ids[5] = {1, 2, 3, 4, 5};
+    static const int64_t offsets[] = {0, 4}, longer[] = {0, 5};
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    struct lm_memory plan;
+    double nll;
+    assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, NULL), &e), 0);
+    put_config("mistral", "MistralForCausalLM", "\"sliding_window\": 4,");
+    o.longest = 5;
+    assert_int_equal(lm_plan(dir, &o, &plan, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "the longest sequence: 5 tokens"));
+    o.longest = 4;
+    assert_int_equal(lm_plan(dir, &o, &plan, &e), 0);
+    struct lm *m = lm_open(dir, &o, &e);
+    assert_non_null(m);
+    const struct lm_batch fits = {ids, NULL, offsets, 1, 4},
+                          does_not = {ids, NULL, longer, 1, 5};
+    assert_int_equal(lm_nll(m, &fits, &nll, NULL, &e), 0);
+    assert_int_equal(lm_nll(m, &does_not, &nll, NULL, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "sequence 0 of the batch: 5 tokens"));
+    lm_close(m);
+}
+
+/* Below its context a dynamic scaling is none. */
+static void dynamic_positions_are_plain_ones_at_first(void **state)
+{
+    (void)state;
+    static const int32_t ids[] = {3, 14, 15, 9, 26, 5};
+    static const uint8_t is_loss[] = {0, 1, 1, 1, 1, 1};
+    static const int64_t offsets[] = {0, 6};
+    const struct lm_batch b = {ids, is_loss, offsets, 1, 6};
+    const char *tests = getenv("RAISE_TESTS");
+    struct err e = ERR_INIT;
+    struct lm_options o = LM_OPTIONS_DEFAULTS;
+    struct lm_config c;
+    o.precision = LM_PRECISION_FP32;
+    char *like = mem_printf("%s/fixtures/lm/llama", tests ? tests : "tests");
+    char *copy = mem_printf("cp '%s/model.safetensors' '%s'", like, dir);
+    assert_int_equal(system(copy), 0);
+    assert_int_equal(lm_config_read(&c, like, &e), 0);
+    double nll[2];
+    for (int i = 0; i < 2; i++) {
+        c.rope_scaling = i ? LM_ROPE_DYNAMIC : LM_ROPE_NONE;
+        c.rope_factor = 4;
+        c.rope_original_positions = 6;
+        char *text = lm_config_write_hf(&c);
+        put_file("config.json", text);
+        struct lm *m = lm_open(dir, &o, &e);
+        if (!m)
+            fail_msg("%s", e.msg);
+        assert_int_equal(lm_nll(m, &b, &nll[i], NULL, &e), 0);
+        lm_close(m);
+        free(text);
+    }
+    assert_true(nll[0] > 0 && nll[0] == nll[1]);
+    free(like);
+    free(copy);
+}
+
 static void pickles_are_refused(void **state)
 {
     (void)state;
@@ -297,7 +408,10 @@ int main(void)
         cmocka_unit_test(configurations_are_read),
         cmocka_unit_test(a_written_configuration_reads_the_same),
         cmocka_unit_test(others_are_refused_by_name),
+        cmocka_unit_test(lengths_are_held_against_the_model),
         cmocka_unit_test(weights_must_fit_exactly),
+        cmocka_unit_test(a_window_is_no_obstacle_until_it_is_passed),
+        cmocka_unit_test(dynamic_positions_are_plain_ones_at_first),
         cmocka_unit_test(pickles_are_refused),
         cmocka_unit_test(an_index_must_be_true),
     };
