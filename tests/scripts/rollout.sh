@@ -43,6 +43,10 @@ go -p p.st.zst --steps 4 --greedy --deploy -o 4.st.zst
 go -p p.st.zst --steps 4 --repeats -s 7 -o 5.st.zst
 [ "$(meta 5.st.zst raise.repeats)" = 1 ]
 
+# a third of the steps warm up
+go -p p.st.zst --steps 7 -o 9.st.zst
+raise-view --table lr 9.st.zst | tail -n +2 | tr '\n' ' ' | grep -qx '0.005 0.01 0.01 0.01 0.01 0.01 0.01 '
+
 # the next policy, the final run, the subset
 raise-ppo -q -f f.st.zst -p p.st.zst -o p1.st.zst 1.st.zst
 go -p p1.st.zst --steps 3 --deploy --test test.jsonl --metrics m.csv --save-adapter adapter \

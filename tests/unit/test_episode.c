@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { N = 12, T = 3, B = 4, N_VAL = 5, MAX_LEN = 64 };
+enum { N = 16, T = 4, B = 4, N_VAL = 5, MAX_LEN = 64 };
 
 static char *model_dir;
 static struct tok *tok;
@@ -116,7 +116,8 @@ static void world_init(struct world *w, struct lm *m)
                             .batch = B,
                             .tau = 1,
                             .lr = 1e-2,
-                            .n_warmup = 1};
+                            .n_warmup = 2,
+                            .schedule = LM_LINEAR};
 }
 
 static void world_free(struct world *w)
@@ -125,6 +126,9 @@ static void world_free(struct world *w)
     episode_set_free(&w->validation);
     lm_close(w->k.lm);
 }
+
+/* Two steps of warm-up, then straight down to zero after the last. */
+static const double rate[T] = {0.5e-2, 1e-2, 1e-2, 0.5e-2};
 
 static void step_by_hand(struct lm *m, int64_t t, struct lm_step_stats *s)
 {
@@ -139,7 +143,7 @@ static void step_by_hand(struct lm *m, int64_t t, struct lm_step_stats *s)
         example_free(&x);
     }
     struct lm_batch b = lm_pack_batch(&p);
-    assert_int_equal(lm_step(m, &b, 1e-2 * lm_schedule_factor(LM_CONSTANT, t, 1, T), s, &e), 0);
+    assert_int_equal(lm_step(m, &b, rate[t - 1], s, &e), 0);
     lm_pack_free(&p);
 }
 
@@ -163,6 +167,7 @@ static void a_plan_is_the_steps_by_hand(void **state)
         step_by_hand(m, i, &s);
         assert_int_equal(episode_set_loss(m, &w.validation, &loss, &e), 0);
         assert_true(t.perf[i] == -loss);
+        assert_true(t.lr[i - 1] == rate[i - 1]);
         assert_true(t.train_loss[i - 1] == s.loss && t.grad_norm[i - 1] == s.grad_norm);
         assert_int_equal(t.n_tokens[i - 1], s.n_tokens);
         assert_int_equal(t.list_offset[i], i * B);
@@ -186,11 +191,11 @@ static void a_record_that_was_cut_away_is_named(void **state)
     w.k.max_len = 4;
     assert_int_equal(episode_run(&w.k, &t, &e), ERR_EMPTY);
     assert_non_null(strstr(e.msg, "step 1: "));
-    assert_non_null(strstr(e.msg, ":12: record 11: no token of its response"));
+    assert_non_null(strstr(e.msg, ":16: record 15: no token of its response"));
     traj_free(&t);
     w.k.is_cut = false;
     assert_true(episode_run(&w.k, &t, &e) < 0);
-    assert_non_null(strstr(e.msg, ":12: record 11: "));
+    assert_non_null(strstr(e.msg, ":16: record 15: "));
     traj_free(&t);
     world_free(&w);
 }
@@ -223,7 +228,7 @@ static void rows_must_be_the_datasets(void **state)
     w.hash[3] ^= 1;
     w.source[3] = N;
     assert_null(episode_map_rows(&w.f, &pool, &e));
-    assert_non_null(strstr(e.msg, "no usable record 12"));
+    assert_non_null(strstr(e.msg, "no usable record 16"));
     world_free(&w);
 }
 

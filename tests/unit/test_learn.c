@@ -435,6 +435,85 @@ static void rewards_without_spread_are_harmless(void **state)
     pool_free(&pool);
 }
 
+static double climb(void *arg, const int64_t *picks, int64_t n, int64_t t, double perf)
+{
+    (void)picks;
+    (void)n;
+    (void)t;
+    return perf + *(const double *)arg;
+}
+
+/* One episode whose rewards are all alike says nothing about a choice. 0.1 at a time, rounding
+ * makes them unequal by some 1e-16; gamma 1 gives them returns that differ. */
+static void equal_rewards_move_no_policy(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_make(&pool, 100, 4, 2, 3);
+    for (int gamma = 0; gamma < 2; gamma++)
+        for (int k = 0; k < 2; k++) {
+            struct traj t;
+            struct err e = ERR_INIT;
+            struct learn_report r;
+            struct ppo_options o = PPO_OPTIONS_DEFAULTS;
+            double rise = k ? 0.1 : 0.25;
+            const struct pool_episode q = {.n_steps = 6,
+                                           .batch = 8,
+                                           .tau = 1,
+                                           .perf_start = -2,
+                                           .world = climb,
+                                           .arg = &rise};
+            struct policy *p = make(&pool.f, "ppo", PART_PAPER, 8);
+            move(p, k ? 0.5 : 0, 4);
+            size_t bytes = (size_t)ppo_of(p)->n_net * sizeof(float);
+            float *net = mem_dup(ppo_of(p)->net, bytes);
+            assert_int_equal(pool_run(p, &pool.f, &q, &t, &e), 0);
+            o.gamma = gamma;
+            assert_int_equal(learn_update(p, &pool.f, &t, names, 1, 1, &o, &r, &e), 0);
+            assert_int_equal(r.n_rows, 4);
+            assert_memory_equal(net, ppo_of(p)->net, bytes);
+            assert_int_equal(policy_iteration(p), 1);
+            assert_true(metric(&r, 3, "kl") < 1e-9);
+            free(net);
+            learn_report_free(&r);
+            traj_free(&t);
+            policy_free(p);
+        }
+    pool_free(&pool);
+}
+
+/* B = 1 and two classes: at each step one class has no pick, and the other's policy is uniform.
+ * A class of one row is no choice either. */
+static void entropy_counts_choices_only(void **state)
+{
+    (void)state;
+    struct pool pool;
+    for (int k = 0; k < 3; k++) {
+        const struct ppo_case c = {.what = "choices",
+                                   .n_episodes = 1,
+                                   .n_steps = 3,
+                                   .batch = k == 1 ? 2 : 1,
+                                   .tau = 1};
+        struct drawn x;
+        struct err e = ERR_INIT;
+        struct learn_report r;
+        pool_make(&pool, k == 2 ? 1 : 30, 4, 2, 3);
+        for (int64_t i = 0; i < pool.f.n; i++)
+            pool.class_of[i] = k == 1 ? i > 0 : i % 2;
+        struct policy *p = make(&pool.f, "ppo", PART_PAPER, 8);
+        draw(&x, &c, p, &pool.f);
+        assert_int_equal(learn_update(p, &pool.f, x.t, names, 1, 1, NULL, &r, &e), 0);
+        if (k < 2)
+            assert_near(metric(&r, 0, "entropy"), 1, 1e-6, "entropy");
+        else
+            assert_true(isnan(metric(&r, 0, "entropy")));
+        learn_report_free(&r);
+        drawn_free(&x);
+        policy_free(p);
+        pool_free(&pool);
+    }
+}
+
 /* ---- the reward model ---- */
 
 /* Solves A x = b by elimination with pivoting; A and b are destroyed. Returns log |det A|. */
@@ -680,6 +759,8 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_an_update),
         cmocka_unit_test(first_epoch_is_neutral),
         cmocka_unit_test(rewards_without_spread_are_harmless),
+        cmocka_unit_test(equal_rewards_move_no_policy),
+        cmocka_unit_test(entropy_counts_choices_only),
         cmocka_unit_test(posterior_is_the_dense_one),
         cmocka_unit_test(mismatches_are_named),
         cmocka_unit_test(failed_episodes_are_left_out),
