@@ -171,6 +171,12 @@ int lm_adapter_identify(const char *dir, uint64_t *hash, struct err *e) RAISE_MU
 /* The same of the adapter that lm_load_adapter put on the model, trained since or not; 0: none,
  * or lm_reset drew a new one. */
 uint64_t lm_adapter_hash(const struct lm *m);
+/* Two states of an adapter over the same frozen weights, as before and after some steps: fork
+ * keeps a copy of the present one aside (replacing an earlier one), swap exchanges the two, at
+ * no cost; without a fork it does nothing. Training, loading and saving are about the present
+ * one; the optimiser's state is not forked. ERR_RANGE: the model has no adapter. */
+int lm_adapter_fork(struct lm *m, struct err *e) RAISE_MUST_CHECK;
+void lm_adapter_swap(struct lm *m);
 /* Hugging Face layout: config.json and model.safetensors (adapters merged). `like`: the model
  * that it came from, whose tokenizer files are copied; a GGUF has none to copy. */
 int lm_save_model(struct lm *m, const char *dir, const char *like,

@@ -57,15 +57,54 @@ int lm_lora_attach(struct lm *m, struct err *e)
     return 0;
 }
 
+static void free_adapter(struct lm *m, float **adapter, void **act)
+{
+    if (*act && *act != *adapter)
+        m->d->ops->free(m->d, *act);
+    if (*adapter)
+        m->d->ops->free(m->d, *adapter);
+    *adapter = NULL;
+    *act = NULL;
+}
+
+int lm_adapter_fork(struct lm *m, struct err *e)
+{
+    size_t n = (size_t)m->lora.n_floats, act = lm_act_size(m->d);
+    if (!m->has_lora)
+        return err_set(e, ERR_RANGE, "%s: no adapter to keep", m->path);
+    free_adapter(m, &m->kept, &m->kept_act);
+    m->kept = lm_dev_alloc(m, "second adapter", (int64_t)n * 4, e);
+    m->kept_act = m->kept;
+    if (m->kept && m->adapter_act != m->adapter)
+        m->kept_act = lm_dev_alloc(m, "second adapter in bf16", (int64_t)(n * act), e);
+    if (!m->kept || !m->kept_act)
+        return ERR_MEMORY;
+    m->d->ops->copy(m->d, m->kept, m->adapter, n * sizeof(float));
+    if (m->kept_act != m->kept)
+        m->d->ops->copy(m->d, m->kept_act, m->adapter_act, n * act);
+    m->kept_hash = m->adapter_hash;
+    return 0;
+}
+
+void lm_adapter_swap(struct lm *m)
+{
+    float *adapter = m->adapter;
+    void *act = m->adapter_act;
+    uint64_t hash = m->adapter_hash;
+    if (!m->kept)
+        return;
+    m->adapter = m->kept;
+    m->adapter_act = m->kept_act;
+    m->adapter_hash = m->kept_hash;
+    m->kept = adapter;
+    m->kept_act = act;
+    m->kept_hash = hash;
+}
+
 void lm_lora_detach(struct lm *m)
 {
-    const struct lm_ops *f = m->d->ops;
-    if (m->adapter_act && m->adapter_act != m->adapter)
-        f->free(m->d, m->adapter_act);
-    if (m->adapter)
-        f->free(m->d, m->adapter);
-    m->adapter = NULL;
-    m->adapter_act = NULL;
+    free_adapter(m, &m->adapter, &m->adapter_act);
+    free_adapter(m, &m->kept, &m->kept_act);
     m->has_lora = false;
     m->adapter_hash = 0;
     m->xa_width = 0;

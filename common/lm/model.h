@@ -137,6 +137,9 @@ struct lm {
     float *adapter;        /* masters, device */
     void *adapter_act;     /* as act; == adapter in float runs */
     uint64_t adapter_hash; /* of the file that it was read from; 0: drawn */
+    float *kept;           /* the other state of a forked adapter; NULL: none */
+    void *kept_act;        /* as adapter_act */
+    uint64_t kept_hash;
 
     bool is_trainable;
     float *grads, *moment1, *moment2;

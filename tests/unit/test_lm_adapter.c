@@ -221,6 +221,36 @@ static int tear_down(void **state)
     return rc;
 }
 
+/* Before and after a step, side by side over the same weights. */
+static void a_forked_adapter_has_two_states(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct lm *bare = open_model(LM_TUNE_NONE), *m = open_model(LM_TUNE_LORA);
+    double base_loss = loss_of(bare), before = loss_of(m);
+    assert_memory_equal(&base_loss, &before, sizeof before); /* B = 0 */
+    assert_int_equal(lm_adapter_fork(bare, &e), ERR_RANGE);
+    lm_adapter_swap(m); /* nothing to exchange */
+    assert_int_equal(lm_adapter_fork(m, &e), 0);
+    assert_int_equal(lm_step(m, batch(), 0.01, NULL, &e), 0);
+    double after = loss_of(m), again;
+    assert_true(after < before - 1e-3);
+    for (int i = 0; i < 2; i++) {
+        lm_adapter_swap(m);
+        again = loss_of(m);
+        assert_memory_equal(&again, &before, sizeof again);
+        lm_adapter_swap(m);
+        again = loss_of(m);
+        assert_memory_equal(&again, &after, sizeof again);
+    }
+    assert_int_equal(lm_adapter_fork(m, &e), 0); /* anew, from the present one */
+    lm_adapter_swap(m);
+    again = loss_of(m);
+    assert_memory_equal(&again, &after, sizeof again);
+    lm_close(bare);
+    lm_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_missing_adapter_has_no_identity),
         cmocka_unit_test(an_adapter_may_skip_layers),
         cmocka_unit_test(half_an_adapter_is_refused),
+        cmocka_unit_test(a_forked_adapter_has_two_states),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
