@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "cluster/cluster.h"
+#include "features/features.h"
 #include "features/relate.h"
 #include "stream/prov.h"
 #include "stream/st.h"
@@ -117,16 +118,6 @@ static void added_free(struct added *a)
     free(a->near);
 }
 
-/* Tensors that this program makes: those of an earlier run are left behind. */
-static bool is_ours(const char *name)
-{
-    static const char *const ours[] = {"class", "centroids", "consistency", "near"};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (!strcmp(name, ours[i]))
-            return true;
-    return false;
-}
-
 static int check_lengths(const struct st_msg *m, const int32_t *len_y, int64_t n, struct err *e)
 {
     for (int64_t i = 0; i < n; i++)
@@ -191,16 +182,6 @@ static int relate(struct added *a, const struct options *o, const struct st_msg 
 
 /* ---- output ---- */
 
-static void set_whole(struct st_msg *m)
-{
-    const char *old = st_msg_meta(m, "raise.whole");
-    if (st_msg_is_whole(m, "centroids"))
-        return;
-    char *list = mem_printf("%s%scentroids", old ? old : "", old && *old ? "," : "");
-    st_msg_set_meta(m, "raise.whole", list);
-    free(list);
-}
-
 /* Rows [first, first + n) of the input and what is added to them. Borrows both. */
 static struct st_msg *shard_of(const struct st_msg *in, const struct added *a, int64_t dim,
                                int64_t first, int64_t n, const struct prov *prov)
@@ -211,14 +192,13 @@ static struct st_msg *shard_of(const struct st_msg *in, const struct added *a, i
         st_msg_meta_at(in, i, &key, &value);
         st_msg_set_meta(m, key, value);
     }
-    set_whole(m);
     prov_write(prov, m, st_msg_meta(in, "raise.history"));
     for (int64_t i = 0; i < st_msg_n_tensors(in); i++) {
         const struct st_tensor *t = st_msg_at(in, i);
         const char *data = t->data;
         int64_t shape[ST_MAX_DIMS];
-        if (is_ours(t->name))
-            continue;
+        if (st_table_has(&features_cluster_table, t->name))
+            continue; /* of an earlier run */
         memcpy(shape, t->shape, sizeof shape);
         if (!st_msg_is_whole(in, t->name)) {
             data += t->len / (size_t)t->shape[0] * (size_t)first;
@@ -226,12 +206,15 @@ static struct st_msg *shard_of(const struct st_msg *in, const struct added *a, i
         }
         st_msg_add(m, t->name, t->dtype, t->n_dims, shape, data);
     }
-    st_msg_add(m, "class", ST_I32, 1, (int64_t[]){n}, a->classes.assign + first);
-    st_msg_add(m, "centroids", ST_F32, 2, (int64_t[]){a->classes.k, dim}, a->classes.centroids);
-    if (a->consistency)
-        st_msg_add(m, "consistency", ST_F32, 1, (int64_t[]){n}, a->consistency + first);
-    if (a->near)
-        st_msg_add(m, "near", ST_F32, 1, (int64_t[]){n}, a->near + first);
+    const struct features added = {.n = n,
+                                   .dim = dim,
+                                   .n_classes = a->classes.k,
+                                   .class_of = a->classes.assign + first,
+                                   .centroids = a->classes.centroids,
+                                   .consistency =
+                                       a->consistency ? a->consistency + first : NULL,
+                                   .near = a->near ? a->near + first : NULL};
+    st_table_put(&features_cluster_table, &added, m);
     return m;
 }
 

@@ -132,7 +132,7 @@ static void selection_init(struct selection *s, int64_t n, const int64_t *source
 static int load_plan(struct selection *s, const struct st_msg *m, struct err *e)
 {
     struct plan p;
-    int rc = plan_from_msg(&p, m, s->name, e);
+    int rc = plan_from_msg(&p, m, e);
     if (rc < 0)
         return rc;
     selection_init(s, p.n_picks, p.source, p.record_hash, p.pick_score);
@@ -150,7 +150,7 @@ static int load_plan(struct selection *s, const struct st_msg *m, struct err *e)
 static int load_trajectory(struct selection *s, const struct st_msg *m, struct err *e)
 {
     struct traj t;
-    int rc = traj_from_msg(&t, m, s->name, e);
+    int rc = traj_from_msg(&t, m, e);
     if (rc < 0)
         return rc;
     selection_init(s, t.n_picks, t.source, t.record_hash, t.pick_score);

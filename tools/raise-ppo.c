@@ -265,7 +265,7 @@ static int read_one(struct episodes_read *x, int64_t i, struct err *e)
     struct st_msg *m = st_read(x->name[i], "trajectory", e);
     if (!m)
         return e->code;
-    int rc = traj_from_msg(&x->t[i], m, name, e);
+    int rc = traj_from_msg(&x->t[i], m, e);
     x->id[i] = st_msg_hash(m);
     st_msg_free(m);
     for (int64_t k = 0; k < i && !rc; k++)

@@ -19,19 +19,18 @@ const char *embed_why_text(int64_t why)
 
 /* ---- rows ---- */
 
+#define AT(field) offsetof(struct embed_rows, field)
+#define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
+static const struct st_size sizes[] = {{"N", AT(n)}, {"D", AT(dim)}, {NULL, 0}};
+static const struct st_column columns[] = {FEATURES_COLUMNS(COLUMN){NULL, 0, 0, NULL, 0}};
+const struct st_table embed_rows_table = {NULL, sizes, columns, NULL};
+
 static void make_room(struct embed_rows *r, int64_t n)
 {
     if (n <= r->cap)
         return;
-    size_t cap = (size_t)(n > r->cap + r->cap / 2 ? n : r->cap + r->cap / 2);
-    r->len_x = mem_realloc(r->len_x, cap, sizeof *r->len_x);
-    r->len_y = mem_realloc(r->len_y, cap, sizeof *r->len_y);
-    r->logp_yx = mem_realloc(r->logp_yx, cap, sizeof *r->logp_yx);
-    r->logp_y = mem_realloc(r->logp_y, cap, sizeof *r->logp_y);
-    r->embedding = mem_realloc(r->embedding, cap, (size_t)r->dim * sizeof *r->embedding);
-    r->hash = mem_realloc(r->hash, cap, sizeof *r->hash);
-    r->source = mem_realloc(r->source, cap, sizeof *r->source);
-    r->cap = (int64_t)cap;
+    r->cap = n > r->cap + r->cap / 2 ? n : r->cap + r->cap / 2;
+    st_table_grow(&embed_rows_table, r, r->cap);
 }
 
 void embed_rows_clear(struct embed_rows *r)
@@ -41,64 +40,25 @@ void embed_rows_clear(struct embed_rows *r)
 
 void embed_rows_free(struct embed_rows *r)
 {
-    free(r->len_x);
-    free(r->len_y);
-    free(r->logp_yx);
-    free(r->logp_y);
-    free(r->embedding);
-    free(r->hash);
-    free(r->source);
+    st_table_free(&embed_rows_table, r);
     *r = (struct embed_rows){.dim = r->dim};
-}
-
-enum { N_COLUMNS = 7 };
-struct column {
-    const char *name;
-    enum st_dtype dtype;
-    int n_dims;
-    void *data;
-};
-
-static void list_columns(const struct embed_rows *r, struct column c[N_COLUMNS])
-{
-    c[0] = (struct column){"len_x", ST_I32, 1, r->len_x};
-    c[1] = (struct column){"len_y", ST_I32, 1, r->len_y};
-    c[2] = (struct column){"logp_yx", ST_F32, 1, r->logp_yx};
-    c[3] = (struct column){"logp_y", ST_F32, 1, r->logp_y};
-    c[4] = (struct column){"embedding", ST_F32, 2, r->embedding};
-    c[5] = (struct column){"hash", ST_U64, 1, r->hash};
-    c[6] = (struct column){"source", ST_I64, 1, r->source};
 }
 
 void embed_rows_to_msg(const struct embed_rows *r, struct st_msg *m)
 {
-    struct column c[N_COLUMNS];
-    list_columns(r, c);
-    for (int i = 0; i < N_COLUMNS; i++)
-        st_msg_add(m, c[i].name, c[i].dtype, c[i].n_dims, (int64_t[]){r->n, r->dim}, c[i].data);
+    st_table_put(&embed_rows_table, r, m);
 }
 
 int embed_rows_append(struct embed_rows *r, const struct st_msg *m, struct err *e)
 {
-    struct column c[N_COLUMNS];
-    const struct st_tensor *t[N_COLUMNS];
-    int64_t n = -1;
-    list_columns(r, c);
-    for (int i = 0; i < N_COLUMNS; i++) {
-        t[i] = st_msg_need(m, c[i].name, c[i].dtype, c[i].n_dims, (int64_t[]){n, r->dim}, e);
-        if (!t[i])
-            return e ? e->code : ERR_FORMAT;
-        n = t[i]->shape[0];
-    }
-    make_room(r, r->n + n);
-    list_columns(r, c);
-    for (int i = 0; i < N_COLUMNS; i++) {
-        size_t width = t[i]->len / (size_t)(n ? n : 1);
-        if (t[i]->len)
-            memcpy((char *)c[i].data + (size_t)r->n * width, t[i]->data, t[i]->len);
-    }
-    r->n += n;
-    return 0;
+    return st_table_append(&embed_rows_table, r, &r->cap, m, e);
+}
+
+struct embed_rows embed_rows_slice(const struct embed_rows *r, int64_t from, int64_t n)
+{
+    struct embed_rows s = *r;
+    st_table_slice(&embed_rows_table, &s, from, r->n - from < n ? r->n - from : n);
+    return s;
 }
 
 void embed_drops_add(struct embed_drops *d, const struct data_record *r, enum embed_why why)

@@ -16,19 +16,17 @@
 #ifndef RAISE_FEATURES_EMBED_H
 #define RAISE_FEATURES_EMBED_H
 
+#include "features/features.h"
 #include "lm/lm.h"
-#include "stream/st.h"
 #include "text/example.h"
 
-struct embed_rows { /* columns as in features.h; grows */
+#define EMBED_FIELD(name, type, dtype, shape, flags) type *name;
+struct embed_rows { /* columns as in features.h, owned; grows */
     int64_t n, dim;
-    int32_t *len_x, *len_y;
-    float *logp_yx, *logp_y;
-    float *embedding; /* [n, dim] */
-    uint64_t *hash;
-    int64_t *source;
+    FEATURES_COLUMNS(EMBED_FIELD)
     int64_t cap;
 };
+extern const struct st_table embed_rows_table;
 void embed_rows_clear(struct embed_rows *r);
 void embed_rows_free(struct embed_rows *r);
 /* Adds the columns to a msg (borrowed until the rows change), and back: appends all rows of a
@@ -36,6 +34,8 @@ void embed_rows_free(struct embed_rows *r);
 void embed_rows_to_msg(const struct embed_rows *r, struct st_msg *m);
 int embed_rows_append(struct embed_rows *r, const struct st_msg *m,
                       struct err *e) RAISE_MUST_CHECK;
+/* Rows [from, from + n), or fewer at the end. Borrows; not to be freed. */
+struct embed_rows embed_rows_slice(const struct embed_rows *r, int64_t from, int64_t n);
 
 /* A record that gives no row, and why. */
 enum embed_why { EMBED_OVERLONG, EMBED_UNSCORED, EMBED_LOGP, EMBED_EMBEDDING, EMBED_N_WHYS };

@@ -65,26 +65,18 @@ int64_t embed_run_bytes(const struct embed_run *r)
 
 /* ---- output ---- */
 
-static void set_number(struct st_msg *m, const char *key, int64_t value)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%" PRId64, value);
-    st_msg_set_meta(m, key, text);
-}
-
 static void set_meta(const struct embed_run *r, struct st_msg *m)
 {
-    char hex[17];
-    st_msg_set_meta(m, "raise.kind", "features");
-    st_msg_set_meta(m, "raise.version", ST_FORMAT_VERSION);
-    st_msg_set_meta(m, "raise.dataset", prov_hex(hex, r->data->hash));
-    st_msg_set_meta(m, "raise.model", prov_hex(hex, lm_hash(r->lm)));
-    st_msg_set_meta(m, "raise.template", tmpl_name(r->how.tmpl));
-    set_number(m, "raise.max_length", r->how.max_len);
-    set_number(m, "raise.n_total", r->data->n_records);
-    set_number(m, "raise.first_row", r->from);
-    set_number(m, "raise.n_rows", r->n);
-    st_msg_set_meta(m, "raise.reduce", r->pca_dim ? "pca" : "pool");
+    struct features head = {.dataset = r->data->hash,
+                            .model = lm_hash(r->lm),
+                            .adapter = lm_adapter_hash(r->lm),
+                            .max_length = r->how.max_len,
+                            .n_total = r->data->n_records,
+                            .first_row = r->from,
+                            .n_covered = r->n};
+    snprintf(head.template, sizeof head.template, "%s", tmpl_name(r->how.tmpl));
+    snprintf(head.reduce, sizeof head.reduce, "%s", r->pca_dim ? "pca" : "pool");
+    st_table_put(&features_head_table, &head, m);
     prov_write(r->prov, m, NULL);
 }
 
@@ -126,27 +118,13 @@ static int reduce_by_pca(struct embed_run *r, struct err *e)
     return 0;
 }
 
-static struct embed_rows slice(const struct embed_rows *r, int64_t from, int64_t n)
-{
-    struct embed_rows s = *r;
-    s.n = r->n - from < n ? r->n - from : n;
-    s.len_x += from;
-    s.len_y += from;
-    s.logp_yx += from;
-    s.logp_y += from;
-    s.embedding += from * r->dim;
-    s.hash += from;
-    s.source += from;
-    return s;
-}
-
 /* What was kept to the end. */
 static int put_kept(struct embed_run *r, struct err *e)
 {
     int64_t step = r->is_uncompressed ? r->rows.n : EMBED_WINDOW * EMBED_SHARD_WINDOWS;
     int rc = r->pca_dim && r->rows.n ? reduce_by_pca(r, e) : 0;
     for (int64_t at = 0; !rc && at < r->rows.n; at += step) {
-        struct embed_rows s = slice(&r->rows, at, step);
+        struct embed_rows s = embed_rows_slice(&r->rows, at, step);
         rc = put_rows(r, &s, e);
     }
     return rc;

@@ -2,63 +2,63 @@
  * features: one row of features an instruction; see features.h. */
 #include "features/features.h"
 
-#include "base/file.h"
 #include "base/mem.h"
-#include "stream/prov.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Finds the columns; all have n rows. */
-static int find_columns(struct features *f, struct err *e)
-{
-    const struct st_msg *m = f->msg;
-    const struct st_tensor *len_x, *len_y, *logp_yx, *logp_y, *embedding, *hash, *source;
-    if (!(len_x = st_msg_need(m, "len_x", ST_I32, 1, (int64_t[]){-1}, e)))
-        return e->code;
-    int64_t n = len_x->shape[0];
-    if (!(len_y = st_msg_need(m, "len_y", ST_I32, 1, (int64_t[]){n}, e)) ||
-        !(logp_yx = st_msg_need(m, "logp_yx", ST_F32, 1, (int64_t[]){n}, e)) ||
-        !(logp_y = st_msg_need(m, "logp_y", ST_F32, 1, (int64_t[]){n}, e)) ||
-        !(embedding = st_msg_need(m, "embedding", ST_F32, 2, (int64_t[]){n, -1}, e)) ||
-        !(hash = st_msg_need(m, "hash", ST_U64, 1, (int64_t[]){n}, e)) ||
-        !(source = st_msg_need(m, "source", ST_I64, 1, (int64_t[]){n}, e)))
-        return e->code;
-    f->n = n;
-    f->dim = embedding->shape[1];
-    f->len_x = len_x->data;
-    f->len_y = len_y->data;
-    f->logp_yx = logp_yx->data;
-    f->logp_y = logp_y->data;
-    f->embedding = embedding->data;
-    f->hash = hash->data;
-    f->source = source->data;
-    return 0;
-}
+#define AT(field) offsetof(struct features, field)
+#define CAP(field) sizeof(((struct features *)0)->field)
 
-static int find_classes(struct features *f, const char *name, struct err *e)
+static const struct st_size sizes[] = {
+    {"N", AT(n)}, {"D", AT(dim)}, {"C", AT(n_classes)}, {"M", AT(n_targets)}, {NULL, 0}};
+
+static const struct st_key keys[] = {
+    {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
+    {"raise.model", ST_KEY_HASH, AT(model), 0, 0, 0, ST_OPTIONAL},
+    {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
+    {"raise.template", ST_KEY_TEXT, AT(template), 0, 0, CAP(template), ST_OPTIONAL},
+    {"raise.max_length", ST_KEY_INT, AT(max_length), 0, 1e15, 0, ST_OPTIONAL},
+    {"raise.reduce", ST_KEY_TEXT, AT(reduce), 0, 0, CAP(reduce), ST_OPTIONAL},
+    {"raise.n_total", ST_KEY_INT, AT(n_total), 0, 1e15, 0, ST_OPTIONAL},
+    {"raise.first_row", ST_KEY_INT, AT(first_row), 0, 1e15, 0, ST_OPTIONAL},
+    {"raise.n_rows", ST_KEY_INT, AT(n_covered), 0, 1e15, 0, ST_OPTIONAL},
+    {NULL, 0, 0, 0, 0, 0, 0}};
+
+#define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
+static const struct st_column rows[] = {FEATURES_COLUMNS(COLUMN){"target_embedding", ST_F32,
+                                                                 AT(target_embedding), "[M, D]",
+                                                                 ST_OPTIONAL | ST_WHOLE},
+                                        {NULL, 0, 0, NULL, 0}};
+static const struct st_column cluster[] = {
+    {"class", ST_I32, AT(class_of), "[N]", 0},
+    {"centroids", ST_F32, AT(centroids), "[C, D]", ST_WHOLE},
+    {"consistency", ST_F32, AT(consistency), "[N]", ST_OPTIONAL},
+    {"near", ST_F32, AT(near), "[N]", ST_OPTIONAL},
+    {NULL, 0, 0, NULL, 0}};
+
+const struct st_table features_head_table = {"features", sizes, NULL, keys};
+const struct st_table features_row_table = {NULL, sizes, rows, NULL};
+const struct st_table features_cluster_table = {NULL, sizes, cluster, NULL};
+
+static int find_classes(struct features *f, struct err *e)
 {
-    f->n_classes = 1;
-    if (!st_msg_find(f->msg, "class")) {
+    if (!st_table_has_any(&features_cluster_table, f->msg)) {
+        f->n_classes = 1;
         f->zeros = mem_zalloc((size_t)f->n, sizeof *f->zeros);
         f->class_of = f->zeros;
         return 0;
     }
-    const struct st_tensor *of = st_msg_need(f->msg, "class", ST_I32, 1, (int64_t[]){f->n}, e);
-    const struct st_tensor *centroids =
-        of ? st_msg_need(f->msg, "centroids", ST_F32, 2, (int64_t[]){-1, f->dim}, e) : NULL;
-    if (!centroids)
-        return e->code;
-    f->class_of = of->data;
-    f->n_classes = centroids->shape[0];
+    f->n_classes = -1;
+    int rc = st_table_view(&features_cluster_table, f, f->msg, e);
     f->has_classes = true;
-    for (int64_t i = 0; i < f->n; i++)
+    for (int64_t i = 0; i < f->n && !rc; i++)
         if (f->class_of[i] < 0 || f->class_of[i] >= f->n_classes)
-            return err_set(e, ERR_RANGE, "%s: row %" PRId64 ": class %d of %" PRId64, name, i,
-                           (int)f->class_of[i], f->n_classes);
-    return 0;
+            rc = err_set(e, ERR_RANGE, "%s: row %" PRId64 ": class %d of %" PRId64,
+                         st_msg_name(f->msg), i, (int)f->class_of[i], f->n_classes);
+    return rc;
 }
 
 static const char *bad_column(const struct features *f, int64_t i)
@@ -80,8 +80,9 @@ static const char *bad_column(const struct features *f, int64_t i)
 }
 
 /* The first bad row, whatever the number of threads. */
-static int check_rows(const struct features *f, const char *name, struct err *e)
+static int check_rows(const struct features *f, struct err *e)
 {
+    const char *name = st_msg_name(f->msg);
     int64_t first = f->n;
     if (f->n < 1 || f->dim < 1)
         return err_set(e, ERR_EMPTY, "%s: %" PRId64 " rows of %" PRId64 " values", name, f->n,
@@ -98,30 +99,28 @@ static int check_rows(const struct features *f, const char *name, struct err *e)
                    f->source[first], what);
 }
 
-static int find_hash(const struct features *f, const char *name, const char *key,
-                     uint64_t *hash, struct err *e)
-{
-    const char *value = st_msg_meta(f->msg, key);
-    *hash = 0;
-    if (value && !prov_unhex(value, hash))
-        return err_set(e, ERR_FORMAT, "%s: metadata %s is not a hash: \"%s\"", name, key,
-                       value);
-    return 0;
-}
-
 int features_read(struct features *f, const char *path, struct err *e)
 {
     struct err local = ERR_INIT;
-    const char *name = file_name_in(path);
-    int rc;
     e = e ? e : &local;
-    *f = (struct features){.msg = st_read(path, "features", e)};
-    if (!f->msg)
-        return e->code;
-    if ((rc = find_columns(f, e)) < 0 || (rc = check_rows(f, name, e)) < 0 ||
-        (rc = find_classes(f, name, e)) < 0 ||
-        (rc = find_hash(f, name, "raise.dataset", &f->dataset, e)) < 0 ||
-        (rc = find_hash(f, name, "raise.model", &f->model, e)) < 0) {
+    *f = (struct features){.n = -1,
+                           .dim = -1,
+                           .n_targets = -1,
+                           .max_length = -1,
+                           .n_total = -1,
+                           .first_row = -1,
+                           .n_covered = -1};
+    f->msg = st_read(path, "features", e);
+    int rc = f->msg ? st_table_view(&features_head_table, f, f->msg, e) : e->code;
+    if (!rc)
+        rc = st_table_view(&features_row_table, f, f->msg, e);
+    if (!f->target_embedding)
+        f->n_targets = 0;
+    if (!rc)
+        rc = check_rows(f, e);
+    if (!rc)
+        rc = find_classes(f, e);
+    if (rc < 0) {
         features_free(f);
         return rc;
     }

@@ -2,41 +2,57 @@
  *
  * features: what is known of every instruction before training, one row each.
  *
- * File kind "features" (raise-stream(5)); N rows, embedding width d:
- *     len_x      I32 [N]     prompt tokens
- *     len_y      I32 [N]     response tokens
- *     logp_yx    F32 [N]     log P(y | x), sum over response tokens, nats; NaN: could not score
- *     logp_y     F32 [N]     log P(y) without the prompt, sum, nats
- *     embedding  F32 [N, d]  pooled and reduced last hidden state
- *     hash       U64 [N]     identity of the record's content (dataset.h)
- *     source     I64 [N]     number of the record in its dataset file, from 0
- *     class      I32 [N]     0..C-1, after raise-cluster
- *     centroids  F32 [C, d]  whole tensor, after raise-cluster
- * Metadata: raise.dataset and raise.model (16 hex digits each), raise.template,
- * raise.max_length, raise.n_total, raise.first_row; raise.reduce (pool or pca).
+ * File kind "features" (raise-stream(5)); N rows, embedding width D, C classes. One shard holds
+ * some of the rows; a row that could not be scored is left out by raise-embed.
  */
 #ifndef RAISE_FEATURES_FEATURES_H
 #define RAISE_FEATURES_FEATURES_H
 
-#include "stream/st.h"
+#include "stream/st_table.h"
 
+/* The columns, in the file's order: X(name, C type, dtype, shape, flags of st_table.h). They
+ * are pointers to const in struct features, which shows a file, and owned in struct embed_rows,
+ * which grows one.
+ *     len_x      prompt tokens
+ *     len_y      response tokens
+ *     logp_yx    log P(y | x), sum over response tokens, nats
+ *     logp_y     log P(y) without the prompt, sum, nats
+ *     embedding  pooled and reduced last hidden state
+ *     hash       identity of the record's content (dataset.h)
+ *     source     number of the record in its dataset file, from 0 */
+#define FEATURES_COLUMNS(X)                                                                    \
+    X(len_x, int32_t, ST_I32, "[N]", 0)                                                        \
+    X(len_y, int32_t, ST_I32, "[N]", 0)                                                        \
+    X(logp_yx, float, ST_F32, "[N]", 0)                                                        \
+    X(logp_y, float, ST_F32, "[N]", 0)                                                         \
+    X(embedding, float, ST_F32, "[N, D]", 0)                                                   \
+    X(hash, uint64_t, ST_U64, "[N]", 0)                                                        \
+    X(source, int64_t, ST_I64, "[N]", 0)
+
+#define FEATURES_FIELD(name, type, dtype, shape, flags) const type *name;
 struct features {
     int64_t n;         /* N */
-    int64_t dim;       /* d */
+    int64_t dim;       /* D */
     int64_t n_classes; /* C; 1 and all zero when the file has no `class` */
-    const int32_t *len_x, *len_y;
-    const float *logp_yx, *logp_y;
-    const float *embedding; /* [n, dim] */
-    const uint64_t *hash;
-    const int64_t *source;
-    const int32_t *class_of; /* [n] */
+    FEATURES_COLUMNS(FEATURES_FIELD)
+    const int32_t *class_of; /* [N] 0..C-1 */
+    const float *centroids;  /* [C, D]; NULL without classes */
     bool has_classes;
-    uint64_t id;      /* st_msg_hash: what trajectories and policies refer to */
-    uint64_t dataset; /* raise.dataset; 0 when absent */
-    uint64_t model;
-    struct st_msg *msg; /* owner of all the above */
-    int32_t *zeros;     /* owned: class_of when there are none */
+    const float *consistency, *near; /* [N], see relate.h; NULL: not there */
+    int64_t n_targets;               /* M; 0: none */
+    const float *target_embedding;   /* [M, D] of the target's records; NULL: not there */
+    uint64_t id;                     /* st_msg_hash: what trajectories and policies refer to */
+    /* Metadata; 0, "" and -1 when absent. */
+    uint64_t dataset, model, adapter; /* identities; adapter 0: none */
+    char template[256], reduce[16];
+    int64_t max_length;
+    int64_t n_total, first_row, n_covered; /* records: of the dataset; of this file or shard */
+    struct st_msg *msg;                    /* owner of the columns */
+    int32_t *zeros;                        /* owned: class_of when there are none */
 };
+
+/* Tables of struct features: kind and metadata; the columns; what raise-cluster adds. */
+extern const struct st_table features_head_table, features_row_table, features_cluster_table;
 
 /* Reads and checks a features file. A row whose logp or embedding is not finite is an error
  * that names it (raise-embed leaves such rows out). features_free is NULL-safe. */

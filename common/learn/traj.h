@@ -3,40 +3,27 @@
  * traj: trajectories, what happened in an episode.
  *
  * A trajectory holds indices and scalars only; states are rebuilt from the features. File kind
- * "trajectory"; T steps, C classes, n picks in all, in training order:
- *     pick         I64 [n]      row of the features (0..N-1)
- *     pick_score   F32 [n]      its score F(s) at that step (NaN for a plan)
- *     list_offset  I64 [T*C+1]  picks of step t, class c: [list_offset[t*C+c], ...+1), in the
- *                               order drawn (Plackett-Luce order)
- *     list_logp    F64 [T*C]    log pi of that list; 0 for greedy choice and plans
- *     perf         F64 [T+1]    P(M_0) .. P(M_T) = -(mean validation NLL), nats a token
- *     train_loss, lr, grad_norm   F64 [T]
- *     n_tokens     I64 [T]
- *     source       I64 [n]      record number of each pick in the dataset, for raise-export
- *     record_hash  U64 [n]      identity of each picked record's content
- * The reward of step t is perf[t+1] - perf[t]. Metadata: raise.features, raise.policy,
- * raise.dataset, raise.validation, raise.model (hashes), raise.episode, raise.seed,
- * raise.mode (sample|greedy|plan), raise.n_steps, raise.n_classes, raise.batch, raise.tau,
- * raise.repeats (0|1), raise.status ("ok" or why the episode ended); with a test set
- * raise.test_loss_before and raise.test_loss. No times: the same run gives the same bytes.
+ * "trajectory" (raise-stream(5)); T steps, C classes, n picks in all, in training order. The
+ * reward of step t is perf[t+1] - perf[t]. No times: the same run gives the same bytes.
  */
 #ifndef RAISE_LEARN_TRAJ_H
 #define RAISE_LEARN_TRAJ_H
 
+#include "plan/picks.h"
 #include "stream/prov.h"
-#include "stream/st.h"
 
 struct traj {
-    int64_t n_steps, n_classes, n_picks, batch;
-    int64_t *pick;
-    float *pick_score;
-    int64_t *list_offset; /* [T*C+1] */
-    double *list_logp;    /* [T*C] */
-    double *perf;         /* [T+1] */
-    double *train_loss, *lr, *grad_norm;
-    int64_t *n_tokens;
-    int64_t *source;
-    uint64_t *record_hash;
+    int64_t n_steps, n_classes, n_picks, batch; /* T, C, n; most picks a step */
+    int64_t *pick;                              /* [n] row of the features (0..N-1) */
+    float *pick_score;                          /* [n] its score F(s) then; NaN for a plan */
+    int64_t *list_offset; /* [T C + 1] picks of step t, class c: [list_offset[t C + c], ...+1),
+                           * in the order drawn (Plackett-Luce order) */
+    double *list_logp;    /* [T C] log pi of that list; 0 for greedy choice and plans */
+    double *perf;         /* [T + 1] P(M_0) .. P(M_T) = -(mean validation NLL), nats a token */
+    double *train_loss, *lr, *grad_norm; /* [T] */
+    int64_t *n_tokens;                   /* [T] */
+    int64_t *source;                     /* [n] record number of each pick in the dataset */
+    uint64_t *record_hash;               /* [n] identity of each picked record's content */
     uint64_t features, policy, dataset, validation, model; /* hashes */
     int64_t episode;
     uint64_t seed;
@@ -47,6 +34,7 @@ struct traj {
     double test_loss_before, test_loss; /* mean NLL of M_0 and M_T; NaN: not measured */
     char *history;                      /* raise.history as read; owned */
 };
+extern const struct st_table traj_table;
 
 /* Empty trajectory with room for n_steps steps and max_picks picks; n_picks 0. */
 void traj_init(struct traj *t, int64_t n_steps, int64_t n_classes, int64_t max_picks);
@@ -56,8 +44,7 @@ int traj_write(const struct traj *t, const char *path, int flags, const struct p
 /* Reads and checks: offsets ascend and end at n, classes and steps agree, perf is finite where
  * status is "ok". */
 int traj_read(struct traj *t, const char *path, struct err *e) RAISE_MUST_CHECK;
-/* The same from a message that was read already, whose kind the caller has looked at. */
-int traj_from_msg(struct traj *t, const struct st_msg *m, const char *name,
-                  struct err *e) RAISE_MUST_CHECK;
+/* The same from a message whose kind the caller has looked at; errors name st_msg_name(m). */
+int traj_from_msg(struct traj *t, const struct st_msg *m, struct err *e) RAISE_MUST_CHECK;
 
 #endif

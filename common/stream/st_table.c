@@ -42,6 +42,22 @@ static void set_size(const struct st_table *t, void *s, int k, int64_t v)
     memcpy((char *)s + t->sizes[k].at, &v, sizeof v);
 }
 
+bool st_table_has(const struct st_table *t, const char *column)
+{
+    for (const struct st_column *c = t->columns; c && c->name; c++)
+        if (!strcmp(c->name, column))
+            return true;
+    return false;
+}
+
+bool st_table_has_any(const struct st_table *t, const struct st_msg *m)
+{
+    for (int64_t i = 0; i < st_msg_n_tensors(m); i++)
+        if (st_table_has(t, st_msg_at(m, i)->name))
+            return true;
+    return false;
+}
+
 /* ---- shapes ---- */
 
 static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
@@ -142,7 +158,7 @@ static size_t bytes_of(const struct st_table *t, const void *s, const struct st_
 
 void st_table_alloc(const struct st_table *t, void *s)
 {
-    for (const struct st_column *c = t->columns; c->name; c++)
+    for (const struct st_column *c = t->columns; c && c->name; c++)
         if (is_ours(c) && !(c->flags & ST_OPTIONAL))
             set_pointer(s, c, mem_zalloc(bytes_of(t, s, c), 1));
 }
@@ -167,7 +183,7 @@ static void free_string(void *at)
 
 void st_table_free(const struct st_table *t, void *s)
 {
-    for (const struct st_column *c = t->columns; c->name; c++)
+    for (const struct st_column *c = t->columns; c && c->name; c++)
         if (is_ours(c)) {
             free(get_pointer(s, c));
             set_pointer(s, c, NULL);
@@ -200,7 +216,7 @@ void st_table_put(const struct st_table *t, const void *s, struct st_msg *m)
     }
     for (const struct st_key *k = t->keys; k && k->name; k++)
         st_key_put(k, s, m);
-    for (const struct st_column *c = t->columns; c->name; c++) {
+    for (const struct st_column *c = t->columns; c && c->name; c++) {
         int64_t shape[ST_MAX_DIMS];
         const void *p = get_pointer(s, c);
         if (!p && c->flags & ST_OPTIONAL)
@@ -246,7 +262,7 @@ int st_table_check(const struct st_table *t, void *s, const struct st_msg *m, st
         if (rc < 0)
             return rc;
     }
-    for (const struct st_column *c = t->columns; c->name; c++) {
+    for (const struct st_column *c = t->columns; c && c->name; c++) {
         e->code = 0;
         if (!find_tensor(t, s, c, m, e) && e->code)
             return e->code;
@@ -290,11 +306,11 @@ static int take_column(void *s, const struct st_column *c, const struct st_msg *
 static int take(const struct st_table *t, void *s, const struct st_msg *m, bool is_view,
                 struct err *e)
 {
-    for (const struct st_column *c = t->columns; c->name; c++)
+    for (const struct st_column *c = t->columns; c && c->name; c++)
         if (is_ours(c))
             set_pointer(s, c, NULL);
     int rc = st_table_check(t, s, m, e);
-    for (const struct st_column *c = t->columns; c->name && !rc; c++)
+    for (const struct st_column *c = t->columns; c && c->name && !rc; c++)
         rc = take_column(s, c, m, is_view, e);
     return rc;
 }
@@ -313,7 +329,7 @@ int st_table_view(const struct st_table *t, void *s, const struct st_msg *m, str
 
 void st_table_grow(const struct st_table *t, void *s, int64_t cap)
 {
-    for (const struct st_column *c = t->columns; c->name; c++) {
+    for (const struct st_column *c = t->columns; c && c->name; c++) {
         assert(is_ours(c));
         set_pointer(s, c, mem_realloc(get_pointer(s, c), (size_t)cap, width_of(t, s, c)));
     }
@@ -324,7 +340,7 @@ static int64_t count_rows(const struct st_table *t, const void *s, const struct 
                           struct err *e)
 {
     int64_t n = -1, shape[ST_MAX_DIMS];
-    for (const struct st_column *c = t->columns; c->name; c++) {
+    for (const struct st_column *c = t->columns; c && c->name; c++) {
         int n_dims = shape_of(t, s, c, shape);
         shape[0] = n;
         const struct st_tensor *x = st_msg_need(m, c->name, c->dtype, n_dims, shape, e);
@@ -346,7 +362,7 @@ int st_table_append(const struct st_table *t, void *s, int64_t *cap, const struc
         *cap = at + n > *cap + *cap / 2 ? at + n : *cap + *cap / 2;
         st_table_grow(t, s, *cap);
     }
-    for (const struct st_column *c = t->columns; c->name; c++) {
+    for (const struct st_column *c = t->columns; c && c->name; c++) {
         const struct st_tensor *x = st_msg_find(m, c->name);
         if (x->len)
             memcpy((char *)get_pointer(s, c) + (size_t)at * width_of(t, s, c), x->data, x->len);
@@ -357,7 +373,7 @@ int st_table_append(const struct st_table *t, void *s, int64_t *cap, const struc
 
 void st_table_slice(const struct st_table *t, void *dst, int64_t from, int64_t n)
 {
-    for (const struct st_column *c = t->columns; c->name; c++) {
+    for (const struct st_column *c = t->columns; c && c->name; c++) {
         char *p = get_pointer(dst, c);
         if (p)
             set_pointer(dst, c, p + (size_t)from * width_of(t, dst, c));

@@ -74,7 +74,7 @@ struct st_key {
     unsigned flags;  /* ST_OPTIONAL; else an absent key is an error */
 };
 
-/* Each list ends with a row of zeros; `sizes` and `keys` may be NULL. The first size counts the
+/* Each list ends with a row of zeros, and may be NULL: none. The first size counts the
  * rows (st_table_grow, st_table_append, st_table_slice). */
 struct st_table {
     const char *kind; /* raise.kind, which put sets; NULL: left alone */
@@ -83,6 +83,9 @@ struct st_table {
     const struct st_key *keys;
 };
 
+bool st_table_has(const struct st_table *t, const char *column);
+/* Has the msg a tensor that is a column of the table? */
+bool st_table_has_any(const struct st_table *t, const struct st_msg *m);
 /* Zeroed memory for every column that is not optional, by the sizes in `s`. */
 void st_table_alloc(const struct st_table *t, void *s);
 /* Frees columns, strings and names, and sets them to NULL. Not after st_table_view. */

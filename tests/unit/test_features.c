@@ -118,7 +118,7 @@ static void bad_features_are_named(void **state)
     write_changed("class", ST_I32, 60, classes, NULL, NULL);
     refuses(ERR_RANGE, "row 7: class 2 of 2");
     write_changed(NULL, ST_I32, 0, NULL, "raise.dataset", "xyz");
-    refuses(ERR_FORMAT, "metadata raise.dataset is not a hash: \"xyz\"");
+    refuses(ERR_FORMAT, "metadata raise.dataset: not a hash of 16 hexadecimal digits: \"xyz\"");
     write_changed(NULL, ST_I32, 0, NULL, "raise.kind", "plan");
     refuses(ERR_MISMATCH, "expected features, found plan");
 }
