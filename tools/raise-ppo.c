@@ -243,7 +243,7 @@ static int init(const struct options *o, const struct features *f, struct prov *
     struct policy *p = policy_new(f, &po, e);
     if (!p)
         return e->code;
-    state_each_constant(f, warn_constant, &n_rows);
+    state_each_constant(policy_state(p), f, warn_constant, &n_rows);
     int rc = o->start ? start_from(p, o, f, prov, e) : 0;
     if (!rc)
         rc = write_policy(o, p, prov, e);

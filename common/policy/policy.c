@@ -28,7 +28,7 @@ static int make(struct policy *p, const struct features *f, const struct policy_
 {
     const struct learner *l = p->learner;
     const void *own = o->own ? o->own : l->defaults;
-    int rc = state_init(&p->state, f, o->parts, o->needed, e);
+    int rc = state_init(&p->state, state_columns(), f, o->parts, o->needed, e);
     if (rc)
         return rc;
     if (!p->state.parts || (l->needs_columns && !p->state.n_static))

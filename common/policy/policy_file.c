@@ -116,7 +116,8 @@ static int from_head(struct policy *p, const struct head *h, const struct learne
     if (!p->learner)
         rc = err_set(e, ERR_UNSUPPORTED, "learner \"%s\" is not known", h->learner);
     if (!rc)
-        rc = state_restore(&p->state, (unsigned)h->parts, h->columns, h->n_norm, e);
+        rc = state_restore(&p->state, state_columns(), (unsigned)h->parts, h->columns,
+                           h->n_norm, e);
     if (!rc)
         rc = take_norm(&p->state, h, e);
     if (rc)

@@ -56,7 +56,6 @@ static const struct state_column columns[] = {
     {"embedding", PART_SEMANTIC, NORM_BLOCK, .width = embedding_width, .rows = embedding_rows},
     {.name = NULL},
 };
-enum { N_COLUMNS = sizeof columns / sizeof *columns - 1 };
 
 /* Columns of a policy file without names. */
 #define COLUMNS_BEFORE_NAMES "len_x len_y logp_yx logp_y embedding[%" PRId64 "]"
@@ -104,14 +103,6 @@ int state_parse_parts(const char *list, unsigned *bits, struct err *e)
         at += len + (at[len] == ',');
     }
     return 0;
-}
-
-static const char *part_name(unsigned bit)
-{
-    const struct state_part *p = parts;
-    while (p->name && p->bit != bit)
-        p++;
-    return p->name;
 }
 
 static int64_t width_in(const struct state_column *c, const struct features *f)
@@ -167,7 +158,7 @@ char *state_names(const struct state *s)
     for (int64_t k = 0; k < s->n_cols; k++) {
         const struct state_col *c = &s->cols[k];
         buf_printf(&b, "%s%s", k ? " " : "", c->row->name);
-        if (c->row->width)
+        if (c->row->rows)
             buf_printf(&b, "[%" PRId64 "]", c->width);
     }
     return buf_str(&b);
@@ -178,18 +169,26 @@ char *state_phi_name(const struct state *s, int64_t k)
     for (int64_t i = 0; i < s->n_cols; i++) {
         const struct state_col *c = &s->cols[i];
         if (c->phi_at >= 0 && k >= c->phi_at && k < c->phi_at + c->width)
-            return c->row->width ? mem_printf("%s_%" PRId64, c->row->name, k - c->phi_at)
-                                 : mem_strdup(c->row->name);
+            return c->row->rows ? mem_printf("%s_%" PRId64, c->row->name, k - c->phi_at)
+                                : mem_strdup(c->row->name);
     }
     return mem_strdup("");
 }
 
+static int64_t n_columns(const struct state_column *table)
+{
+    int64_t n = 0;
+    while (table[n].name)
+        n++;
+    return n;
+}
+
 /* One name of a list: its row, and its width in *width. */
-static const struct state_column *parse_name(const char *name, size_t len, int64_t *width,
-                                             struct err *e)
+static const struct state_column *parse_name(const struct state_column *table, const char *name,
+                                             size_t len, int64_t *width, struct err *e)
 {
     size_t stem = strcspn(name, "[ ");
-    const struct state_column *c = columns;
+    const struct state_column *c = table;
     char digits[20];
     while (c->name && (strlen(c->name) != stem || strncmp(name, c->name, stem) != 0))
         c++;
@@ -198,10 +197,10 @@ static const struct state_column *parse_name(const char *name, size_t len, int64
         err_set(e, ERR_UNSUPPORTED, "state column \"%.*s\" is not known", (int)stem, name);
         return NULL;
     }
-    if (stem == len && !c->width)
+    if (stem == len && !c->rows)
         return c;
     size_t n = len > stem + 2 ? len - stem - 2 : 0;
-    if (!c->width || !n || n >= sizeof digits || name[len - 1] != ']') {
+    if (!c->rows || !n || n >= sizeof digits || name[len - 1] != ']') {
         err_set(e, ERR_FORMAT, "metadata raise.columns: \"%.*s\"", (int)len, name);
         return NULL;
     }
@@ -214,29 +213,29 @@ static const struct state_column *parse_name(const char *name, size_t len, int64
     return c;
 }
 
-static int parse_names(struct state *s, const char *names, struct err *e)
+static int parse_names(struct state *s, const struct state_column *table, const char *names,
+                       struct err *e)
 {
-    bool is_there[N_COLUMNS] = {false};
     for (const char *at = names; *at;) {
         size_t len = strcspn(at, " ");
         int64_t width;
-        const struct state_column *c = parse_name(at, len, &width, e);
+        const struct state_column *c = parse_name(table, at, len, &width, e);
         if (!c)
             return e->code;
-        if (is_there[c - columns])
-            return err_set(e, ERR_FORMAT, "metadata raise.columns: \"%s\" twice", c->name);
-        is_there[c - columns] = true;
+        for (int64_t k = 0; k < s->n_cols; k++)
+            if (s->cols[k].row == c)
+                return err_set(e, ERR_FORMAT, "metadata raise.columns: \"%s\" twice", c->name);
         add_column(s, c, width);
         at += len + (at[len] == ' ');
     }
     return 0;
 }
 
-int state_restore(struct state *s, unsigned parts_on, const char *names, int64_t n_norm,
-                  struct err *e)
+int state_restore(struct state *s, const struct state_column *table, unsigned parts_on,
+                  const char *names, int64_t n_norm, struct err *e)
 {
     *s = (struct state){.parts = parts_on};
-    s->cols = mem_zalloc(N_COLUMNS, sizeof *s->cols);
+    s->cols = mem_zalloc((size_t)n_columns(table), sizeof *s->cols);
     char *old = mem_printf(COLUMNS_BEFORE_NAMES, n_norm - N_SCALARS_BEFORE_NAMES);
     int rc = 0;
     if (parts_on & ~state_all_parts())
@@ -245,7 +244,7 @@ int state_restore(struct state *s, unsigned parts_on, const char *names, int64_t
     if (!rc && !names && n_norm <= N_SCALARS_BEFORE_NAMES)
         rc = err_set(e, ERR_RANGE, "norm_center: %" PRId64 " entries", n_norm);
     if (!rc)
-        rc = parse_names(s, names ? names : old, e);
+        rc = parse_names(s, table, names ? names : old, e);
     if (!rc && s->n_norm != n_norm)
         rc = err_set(e, ERR_MISMATCH,
                      "norm_center: %" PRId64 " entries, raise.columns are %" PRId64, n_norm,
@@ -477,32 +476,31 @@ static void fit_norm(struct state *s, const struct features *f)
 }
 
 /* Takes out of `parts_on` those that have columns, of which f has none. */
-static int check_parts(const struct features *f, unsigned *parts_on, unsigned needed,
-                       struct err *e)
+static int check_parts(const struct state_column *table, const struct features *f,
+                       unsigned *parts_on, unsigned needed, struct err *e)
 {
     unsigned has_column = 0, is_there = 0;
-    for (const struct state_column *c = columns; c->name; c++) {
+    for (const struct state_column *c = table; c->name; c++) {
         has_column |= c->part;
         is_there |= width_in(c, f) ? c->part : 0;
     }
     for (const struct state_part *p = parts; p->name; p++)
         if (p->bit & needed & has_column & ~is_there)
-            return err_set(e, ERR_MISMATCH, "the features have no column of part %s",
-                           part_name(p->bit));
+            return err_set(e, ERR_MISMATCH, "the features have no column of part %s", p->name);
     *parts_on &= ~(has_column & ~is_there);
     return 0;
 }
 
-int state_init(struct state *s, const struct features *f, unsigned parts_on, unsigned needed,
-               struct err *e)
+int state_init(struct state *s, const struct state_column *table, const struct features *f,
+               unsigned parts_on, unsigned needed, struct err *e)
 {
     *s = (struct state){0};
-    int rc = check_parts(f, &parts_on, needed, e);
+    int rc = check_parts(table, f, &parts_on, needed, e);
     if (rc)
         return rc;
     s->parts = parts_on;
-    s->cols = mem_zalloc(N_COLUMNS, sizeof *s->cols);
-    for (const struct state_column *c = columns; c->name; c++)
+    s->cols = mem_zalloc((size_t)n_columns(table), sizeof *s->cols);
+    for (const struct state_column *c = table; c->name; c++)
         if (width_in(c, f))
             add_column(s, c, width_in(c, f));
     alloc_norm(s);
@@ -512,13 +510,14 @@ int state_init(struct state *s, const struct features *f, unsigned parts_on, uns
     return rc;
 }
 
-void state_each_constant(const struct features *f, void (*tell)(void *arg, const char *name),
-                         void *arg)
+void state_each_constant(const struct state *s, const struct features *f,
+                         void (*tell)(void *arg, const char *name), void *arg)
 {
-    for (const struct state_column *c = columns; c->name; c++) {
+    for (int64_t k = 0; k < s->n_cols; k++) {
+        const struct state_column *c = s->cols[k].row;
         double first = 0, x = 0;
         int64_t i = 0;
-        if (!c->raw || !width_in(c, f))
+        if (!c->raw)
             continue;
         c->raw(f, &i, 1, &first);
         for (i = 1, x = first; i < f->n && x == first; i++)

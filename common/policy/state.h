@@ -89,16 +89,17 @@ struct state {
     bool is_bound;          /* state_bind */
 };
 
-/* The columns that f has, their constants over f's rows; bound to f. parts: those wanted; of
- * them `needed` must be there (ERR_MISMATCH). state_free in every case. */
-int state_init(struct state *s, const struct features *f, unsigned parts, unsigned needed,
-               struct err *e) RAISE_MUST_CHECK;
+/* Those of `columns` (state_columns()) that f has, their constants over f's rows; bound to f.
+ * parts: those wanted; of them `needed` must be there (ERR_MISMATCH). state_free in every case.
+ */
+int state_init(struct state *s, const struct state_column *columns, const struct features *f,
+               unsigned parts, unsigned needed, struct err *e) RAISE_MUST_CHECK;
 /* From a policy file: its list of names (state_names; NULL: a file from before there were
  * names) for n_norm entries. center and scale are zero and the caller's to fill.
  * ERR_UNSUPPORTED: a column that is not in the table; ERR_FORMAT, ERR_RANGE: a list that is
  * none. */
-int state_restore(struct state *s, unsigned parts, const char *names, int64_t n_norm,
-                  struct err *e) RAISE_MUST_CHECK;
+int state_restore(struct state *s, const struct state_column *columns, unsigned parts,
+                  const char *names, int64_t n_norm, struct err *e) RAISE_MUST_CHECK;
 /* Before anything is asked about rows of f. ERR_MISMATCH: f lacks a column or has it wider. */
 int state_bind(struct state *s, const struct features *f, struct err *e) RAISE_MUST_CHECK;
 void state_free(struct state *s);
@@ -119,10 +120,10 @@ enum { STATE_ROWS = 128 };
 void state_block(const struct state *s, const struct features *f, const int32_t *rows,
                  int64_t at, int64_t n, float *phi);
 
-/* Names of the columns of one number that are the same for all rows of f: they tell nothing,
+/* Names of the columns with a raw value that is the same for all rows of f: they tell nothing,
  * and something may have gone wrong. Calls `tell` for each. */
-void state_each_constant(const struct features *f, void (*tell)(void *arg, const char *name),
-                         void *arg);
+void state_each_constant(const struct state *s, const struct features *f,
+                         void (*tell)(void *arg, const char *name), void *arg);
 /* x [n] becomes the normal scores of its ranks (NORM_RANK); all equal: zeros. */
 void state_normal_scores(const double *x, int64_t n, float *z);
 

@@ -69,12 +69,17 @@ ppo --init --start reward-model.1 -o started.0
 go -p started.0 --episode 1 -o started.t1
 ppo -p started.0 -o started.1 plan.t started.t1
 
+# what columns a policy weighs stands in it; parts that are asked for are there
+[ "$(meta ppo.0 raise.columns)" = 'len_x len_y logp_yx logp_y embedding[8]' ]
+ppo --init --with difficulty,stage --no-provenance | cmp - ppo.0
+
 # settings: --paper changes defaults, options beside it hold
 for order in "--paper --gamma 0.5" "--gamma 0.5 --paper"; do
     # shellcheck disable=SC2086
     ppo -p ppo.0 --no-provenance -o paper.1 $order ppo.t1 ppo.t2
     ppo -p ppo.0 --no-provenance --lr 3e-4 --gamma 0.5 --ratio class ppo.t1 ppo.t2 | cmp - paper.1
 done
+ppo --init --paper --no-provenance | cmp - ppo.0
 [ "$(raise-ppo --paper -h | grep -c -e '--lr .*0.0003' -e '--gamma .*0.99' -e '--ratio .*\[class\]')" = 3 ]
 
 # provenance: what went in, and no seed where nothing is random
@@ -107,9 +112,16 @@ refused 1 '^raise-ppo: no part of the state is left to score by$' -f f.st.zst --
 head -c 500 ppo.t1 >cut.t
 refused 1 '^raise-ppo: cut.t: ' -f f.st.zst -p ppo.0 cut.t
 refused 2 '^raise-ppo: --without: .moon. is not one of stage, difficulty, semantic, availability (try -h)$' -f f.st.zst --init --without stage,moon
+refused 2 '^raise-ppo: --with: .moon. is not one of ' -f f.st.zst --init --with moon
+refused 2 '--with and --without name the same part' -f f.st.zst --init --with stage --without semantic,stage
+refused 2 '--with and --without are for --init' -f f.st.zst -p ppo.0 --with stage ppo.t1
 refused 2 'standard input can be read only once' -f - -p ppo.0 -
 refused 2 '^raise-ppo: --new 3, but 1 trajectories' -f f.st.zst -p ppo.0 --new 3 ppo.t1
 refused 2 'trajectories, or --weights, are missing' -f f.st.zst -p ppo.0
+refused 2 'need trajectories to learn from' -f f.st.zst -p reward-model.1 --weights none/w
+refused 2 'need trajectories to learn from' -p reward-model.1 --weights none/w --metrics none/m
+refused 2 'two outputs would go to none/w' -f f.st.zst -p reward-model.0 --weights none/w --metrics none/w reward-model.t1
+refused 2 '--start is not for --learner reward-model' -f f.st.zst --init --learner reward-model --start reward-model.1
 refused 2 '--init takes no policy' -f f.st.zst --init -p ppo.0
 if ppo -p ppo.0 ppo.t1 >/dev/full 2>err; then exit 1; fi
 grep -q 'No space left on device' err

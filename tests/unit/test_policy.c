@@ -301,6 +301,126 @@ static void constant_columns_are_zero(void **state)
     pool_free(&pool);
 }
 
+/* ---- columns of other kinds than today's ---- */
+
+static int64_t none(const struct features *f)
+{
+    (void)f;
+    return 0;
+}
+
+static int64_t two(const struct features *f)
+{
+    (void)f;
+    return 2;
+}
+
+/* 5, 4, 4, 1e6, 3: ranks 4, 2.5, 2.5, 5, 1. */
+static void raw_wild(const struct features *f, const int64_t *row, int64_t n, double *x)
+{
+    static const double wild[] = {5, 4, 4, 1e6, 3};
+    (void)f;
+    for (int64_t r = 0; r < n; r++)
+        x[r] = wild[row[r]];
+}
+
+/* How many rows have a longer response. */
+static void make_place(const struct features *f, float *x)
+{
+    for (int64_t i = 0; i < f->n; i++) {
+        x[i] = 0;
+        for (int64_t j = 0; j < f->n; j++)
+            x[i] += (float)(f->len_y[j] > f->len_y[i]);
+    }
+}
+
+static const float *pairs(const struct features *f)
+{
+    static const float x[] = {1, 10, 3, 10, 5, 10, 7, 10, 9, 10};
+    (void)f;
+    return x;
+}
+
+static const struct state_column others[] = {
+    {"wild", PART_DIFFICULTY, NORM_RANK, .raw = raw_wild},
+    {"gone", PART_SEMANTIC, NORM_ZSCORE, .width = none, .raw = raw_wild},
+    {"place", PART_DIFFICULTY, NORM_NONE, .make = make_place},
+    {"place_rank", PART_DIFFICULTY, NORM_RANK, .make = make_place},
+    {"pair", PART_DIFFICULTY, NORM_BLOCK, .width = two, .rows = pairs},
+    {.name = NULL},
+};
+
+static void ranks_makes_and_gaps(void **state)
+{
+    (void)state;
+    enum { N = 5, WIDTH = 5 };
+    struct pool pool;
+    struct state s, again;
+    struct err e = ERR_INIT;
+    float block[WIDTH * STATE_ROWS], row[WIDTH];
+    pool_make(&pool, N, 4, 1, 2);
+    for (int i = 0; i < N; i++)
+        pool.len_y[i] = 10 * (i + 1);
+    /* a part without a column in these features is off, and an error only when asked for */
+    assert_int_equal(state_init(&s, others, &pool.f, PART_PAPER, PART_DIFFICULTY, &e), 0);
+    assert_int_equal(s.parts, PART_STAGE | PART_DIFFICULTY | PART_COUNT);
+    char *names = state_names(&s);
+    assert_string_equal(names, "wild place place_rank pair[2]");
+    assert_int_equal(s.n_static, WIDTH);
+    /* normal scores of (rank - 1/2) / 5: quantiles of .7, .4, .4, .9, .1 */
+    const double wild[] = {0.524400512708, -0.253347103136, -0.253347103136, 1.281551565545,
+                           -1.281551565545};
+    state_block(&s, &pool.f, NULL, 0, N, block);
+    for (int i = 0; i < N; i++) {
+        const double want[WIDTH] = {wild[i], N - 1 - i, 0, (2 * i - 4) / 2.0, 0};
+        state_row(&s, &pool.f, i, row);
+        for (int k = 0; k < WIDTH; k++)
+            if (k != 2)
+                assert_true(fabs((double)row[k] - want[k]) < 1e-6);
+        assert_true(i != 2 || row[2] == 0.0F); /* the middle rank */
+        for (int k = 0; k < WIDTH; k++)
+            assert_true(block[k * STATE_ROWS + i] == row[k]);
+    }
+    /* what is made of the whole pool is made again for a state that was read */
+    assert_int_equal(state_restore(&again, others, s.parts, names, s.n_norm, &e), 0);
+    memcpy(again.center, s.center, (size_t)s.n_norm * sizeof(double));
+    memcpy(again.scale, s.scale, (size_t)s.n_norm * sizeof(double));
+    assert_int_equal(state_bind(&again, &pool.f, &e), 0);
+    for (int i = 0; i < N; i++) {
+        float other[WIDTH];
+        state_row(&s, &pool.f, i, row);
+        state_row(&again, &pool.f, i, other);
+        assert_memory_equal(row, other, sizeof row);
+    }
+    state_free(&again);
+    state_free(&s);
+    free(names);
+    assert_int_equal(state_init(&s, others, &pool.f, PART_PAPER, PART_SEMANTIC, &e),
+                     ERR_MISMATCH);
+    assert_string_equal(e.msg, "the features have no column of part semantic");
+    state_free(&s);
+    pool_free(&pool);
+}
+
+static void normal_scores_are_quantiles(void **state)
+{
+    (void)state;
+    enum { N = 100001 };
+    double *x = mem_alloc(N, sizeof *x);
+    float *z = mem_alloc(N, sizeof *z);
+    for (int i = 0; i < N; i++)
+        x[i] = (double)((i * 7919LL) % N);
+    state_normal_scores(x, N, z);
+    for (int i = 0; i < N; i += 97) /* erfc is the definition */
+        assert_true(fabs(0.5 * erfc(-(double)z[i] / sqrt(2)) - (x[i] + 0.5) / N) < 1e-7);
+    for (int i = 0; i < N; i++)
+        x[i] = 3;
+    state_normal_scores(x, N, z);
+    assert_true(z[0] == 0.0F && z[N - 1] == 0.0F);
+    free(x);
+    free(z);
+}
+
 /* ---- files ---- */
 
 static void files_come_back(void **state)
@@ -386,6 +506,40 @@ static void refuse(const char *tensor, const void *data, int64_t n, const char *
     st_msg_free(m);
 }
 
+/* A file from before columns had names has the first four and the embedding. */
+static void files_without_names_are_read(void **state)
+{
+    (void)state;
+    struct pool pool, narrow;
+    struct err e = ERR_INIT;
+    pool_make(&pool, 20, 6, 1, 8);
+    pool_make(&narrow, 20, 5, 1, 8);
+    struct policy *p = make(&pool.f, "ppo", PART_PAPER, 5);
+    char *names = state_names(policy_state(p));
+    assert_string_equal(names, "len_x len_y logp_yx logp_y embedding[6]");
+    assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
+    struct st_msg *m = st_read(path, "policy", &e);
+    assert_non_null(m);
+    assert_string_equal(st_msg_meta(m, "raise.columns"), names);
+    st_msg_unset_meta(m, "raise.columns");
+    assert_int_equal(st_write(path, 0, m, &e), 0);
+    st_msg_free(m);
+    struct policy *q = policy_read(path, learners(), &e);
+    if (!q)
+        fail_msg("%s", e.msg);
+    char *again = state_names(policy_state(q));
+    assert_string_equal(again, names);
+    assert_int_equal(policy_id(p), policy_id(q));
+    assert_int_equal(policy_bind(q, &narrow.f, &e), ERR_MISMATCH);
+    assert_non_null(strstr(e.msg, "the policy has 6 of embedding, the features 5"));
+    free(names);
+    free(again);
+    policy_free(p);
+    policy_free(q);
+    pool_free(&pool);
+    pool_free(&narrow);
+}
+
 static void bad_files_are_named(void **state)
 {
     (void)state;
@@ -401,6 +555,14 @@ static void bad_files_are_named(void **state)
     refuse(NULL, NULL, 0, "raise.parts", "16", ERR_RANGE, "raise.parts");
     refuse(NULL, NULL, 0, "raise.parts", "3", ERR_MISMATCH, "\"W\"");
     refuse(NULL, NULL, 0, "raise.features", NULL, ERR_FORMAT, "raise.features");
+    const char *const key = "raise.columns";
+    refuse(NULL, NULL, 0, key, "len_x len_y colour", ERR_UNSUPPORTED,
+           "\"colour\" is not known");
+    refuse(NULL, NULL, 0, key, "len_x len_y len_x", ERR_FORMAT, "\"len_x\" twice");
+    refuse(NULL, NULL, 0, key, "len_x embedding", ERR_FORMAT, "raise.columns: \"embedding\"");
+    refuse(NULL, NULL, 0, key, "len_x[2]", ERR_FORMAT, "raise.columns: \"len_x[2]\"");
+    refuse(NULL, NULL, 0, key, "embedding[0]", ERR_RANGE, "raise.columns");
+    refuse(NULL, NULL, 0, key, "embedding[9]", ERR_MISMATCH, "raise.columns are 9");
     refuse(NULL, NULL, 0, "raise.adam_step", "-1", ERR_RANGE, "raise.adam_step");
     refuse("W", NULL, 0, NULL, NULL, ERR_FORMAT, "\"W\"");
     refuse("norm_center", zeros, 9, NULL, NULL, ERR_MISMATCH, "norm_scale");
@@ -451,7 +613,10 @@ int main(void)
         cmocka_unit_test(ppo_starts_from_a_reward_model),
         cmocka_unit_test(threads_do_not_change_scores),
         cmocka_unit_test(constant_columns_are_zero),
+        cmocka_unit_test(ranks_makes_and_gaps),
+        cmocka_unit_test(normal_scores_are_quantiles),
         cmocka_unit_test(files_come_back),
+        cmocka_unit_test(files_without_names_are_read),
         cmocka_unit_test(bad_files_are_named),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
