@@ -288,7 +288,9 @@ static void write_shape(const char *name, const char *dir)
     write_layers(c, dir, &index);
     buf_puts(&index, "\n}}\n");
     char *path = mem_printf("%s/model.safetensors.index.json", dir);
-    char *config = lm_config_write_hf(c), *config_path = mem_printf("%s/config.json", dir);
+    struct lm_config llama = *c;
+    llama.family = lm_family_find("llama", NULL);
+    char *config = lm_config_write_hf(&llama), *config_path = mem_printf("%s/config.json", dir);
     if (file_write_all(path, index.data, index.len, &e) < 0 ||
         file_write_all(config_path, config, strlen(config), &e) < 0)
         fail(dir, &e);
