@@ -3,13 +3,13 @@
 #include "lm/adapter_file.h"
 
 #include "base/mem.h"
+#include "lm/json_file.h"
 #include "lm/lm.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
 #include <xxhash.h>
 
 /* ---- the configuration ---- */
@@ -68,32 +68,19 @@ static int check_config(const json_t *o, const char *path, struct err *e)
 
 static int read_config(const char *dir, int64_t *rank, double *alpha, struct err *e)
 {
-    char *path = mem_printf("%s/adapter_config.json", dir), *text = NULL;
-    size_t len;
-    json_error_t je;
-    json_t *o = NULL;
-    int code = file_read_all(path, &text, &len, e);
-    if (code < 0)
-        goto out;
-    o = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-    if (!o) {
-        code = err_set(e, ERR_FORMAT, "%s:%d: %s", path, je.line, je.text);
-        goto out;
-    }
-    if ((code = check_config(o, path, e)) < 0)
-        goto out;
+    char *path = mem_printf("%s/adapter_config.json", dir);
+    json_t *o = lm_json_read(path, e);
+    int code = o ? check_config(o, path, e) : e->code;
     json_t *r = json_object_get(o, "r"), *a = json_object_get(o, "lora_alpha");
-    if (!json_is_integer(r) || !json_is_number(a) || json_integer_value(r) < 1 ||
-        json_integer_value(r) > 4096 || !(json_number_value(a) > 0)) {
+    if (code >= 0 && (!json_is_integer(r) || !json_is_number(a) || json_integer_value(r) < 1 ||
+                      json_integer_value(r) > 4096 || !(json_number_value(a) > 0)))
         code = err_set(e, ERR_FORMAT, "%s: \"r\" and \"lora_alpha\" must be positive numbers",
                        path);
-        goto out;
+    if (code >= 0) {
+        *rank = (int64_t)json_integer_value(r);
+        *alpha = json_number_value(a) * (is_on(o, "use_rslora") ? sqrt((double)*rank) : 1);
     }
-    *rank = (int64_t)json_integer_value(r);
-    *alpha = json_number_value(a) * (is_on(o, "use_rslora") ? sqrt((double)*rank) : 1);
-out:
     json_decref(o);
-    free(text);
     free(path);
     return code < 0 ? code : 0;
 }

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "lm/config_check.h"
+#include "lm/json_file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -244,28 +245,40 @@ static int read_root(struct reader *r, struct lm_config *c)
     return lm_config_check(c, r->place, r->e);
 }
 
+/* A folder without config.json is something else, which may be told. */
+static int refuse_folder(const char *dir, struct err *e)
+{
+    static const struct {
+        const char *file, *what;
+    } known[] = {
+        {"adapter_config.json", "an adapter, not a model: the model is what it was trained on"},
+        {"model_index.json", "a diffusion model"},
+        {"params.json", "Meta's or Mistral's own format: convert it with transformers"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char *path = mem_printf("%s/%s", dir, known[i].file);
+        bool is_there = file_exists(path);
+        free(path);
+        if (is_there)
+            return err_set(e, ERR_FORMAT, "%s: has no config.json, but %s: %s", dir,
+                           known[i].file, known[i].what);
+    }
+    return err_set(e, ERR_FORMAT, "%s: has no config.json, so it is no model's folder", dir);
+}
+
 int lm_config_read_hf(struct lm_config *c, const char *dir, struct err *e)
 {
-    char *path = mem_printf("%s/config.json", dir), *text = NULL;
-    size_t len;
-    json_error_t je;
     struct err local = ERR_INIT;
-    struct reader r = {path, NULL, e ? e : &local};
-
     memset(c, 0, sizeof *c);
-    int code = file_read_all(path, &text, &len, r.e);
-    if (code < 0)
-        goto out;
-    r.root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-    if (!r.root)
-        code = err_set(r.e, ERR_FORMAT, "%s:%d: %s", path, je.line, je.text);
-    else if (!json_is_object(r.root))
-        code = err_set(r.e, ERR_FORMAT, "%s: not a JSON object", path);
-    else
-        code = read_root(&r, c);
-out:
+    e = e ? e : &local;
+    char *path = mem_printf("%s/config.json", dir);
+    struct reader r = {path, NULL, e};
+    int code = file_exists(path) ? 0 : refuse_folder(dir, e);
+    if (code >= 0) {
+        r.root = lm_json_read(path, e);
+        code = r.root ? read_root(&r, c) : e->code;
+    }
     json_decref(r.root);
-    free(text);
     free(path);
     return code < 0 ? code : 0;
 }

@@ -83,7 +83,7 @@ int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan
 /* One line about a plan: "weights 513.0 MiB, activations 96.0 MiB". Owned by the caller. */
 char *lm_memory_text(const struct lm_memory *p);
 
-/* `path`: a Hugging Face folder or a .gguf file. */
+/* `path`: a Hugging Face folder or a GGUF file (stream/model_path.h). */
 struct lm *lm_open(const char *path, const struct lm_options *o,
                    struct err *e) RAISE_MUST_CHECK;
 void lm_close(struct lm *m); /* NULL-safe */

@@ -4,14 +4,13 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "lm/json_file.h"
+#include "stream/model_path.h"
 #include "stream/st.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#include <jansson.h>
 
 struct shard {
     char *path;
@@ -38,15 +37,6 @@ struct lm_source {
     struct entry *entries; /* sorted by name */
     size_t n_entries, cap_entries;
 };
-
-bool lm_source_is_gguf(const char *path)
-{
-    size_t n = strlen(path);
-    struct stat st;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        return false;
-    return n >= 5 && !strcmp(path + n - 5, ".gguf");
-}
 
 const struct lm_config *lm_source_config(const struct lm_source *s)
 {
@@ -129,17 +119,9 @@ static int open_index(struct lm_source *s, json_t *map, const char *place, struc
 
 static int open_sharded(struct lm_source *s, const char *index, struct err *e)
 {
-    char *text = NULL;
-    size_t len;
-    json_error_t je;
-    int code = file_read_all(index, &text, &len, e);
-    if (code < 0)
-        return code;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-    code = root ? open_index(s, json_object_get(root, "weight_map"), index, e)
-                : err_set(e, ERR_FORMAT, "%s:%d: %s", index, je.line, je.text);
+    json_t *root = lm_json_read(index, e);
+    int code = root ? open_index(s, json_object_get(root, "weight_map"), index, e) : e->code;
     json_decref(root);
-    free(text);
     return code;
 }
 
@@ -197,17 +179,15 @@ static int open_gguf(struct lm_source *s, struct err *e)
 
 int lm_config_read(struct lm_config *c, const char *path, struct err *e)
 {
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return err_set_errno(e, "%s", path);
-    if (S_ISDIR(st.st_mode))
-        return lm_config_read_hf(c, path, e);
+    struct err local = ERR_INIT;
+    e = e ? e : &local;
+    int kind = model_path_kind(path, e);
+    if (kind != MODEL_GGUF)
+        return kind < 0 ? kind : lm_config_read_hf(c, path, e);
     struct gguf *g = gguf_open(path, e);
-    if (!g)
-        return e ? e->code : ERR_IO;
-    int rc = lm_config_read_gguf(c, g, path, e);
+    int code = g ? lm_config_read_gguf(c, g, path, e) : e->code;
     gguf_close(g);
-    return rc;
+    return code;
 }
 
 struct lm_source *lm_source_open(const char *path, struct err *e)
@@ -216,8 +196,10 @@ struct lm_source *lm_source_open(const char *path, struct err *e)
     e = e ? e : &local;
     struct lm_source *s = mem_zalloc(1, sizeof *s);
     s->path = mem_strdup(path);
-    s->is_gguf = lm_source_is_gguf(path);
-    int code = s->is_gguf ? open_gguf(s, e) : open_hf(s, e);
+    int code = model_path_kind(path, e);
+    s->is_gguf = code == MODEL_GGUF;
+    if (code >= 0)
+        code = s->is_gguf ? open_gguf(s, e) : open_hf(s, e);
     if (code < 0) {
         lm_source_close(s);
         return NULL;

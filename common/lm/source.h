@@ -17,11 +17,11 @@
 #include "lm/config.h"
 
 struct lm_source; /* owned; lm_source_close */
-/* A Hugging Face folder (model.safetensors or shards with their index) or a .gguf file. */
+/* A Hugging Face folder (model.safetensors or shards with their index) or a GGUF file, as
+ * stream/model_path.h tells them apart. */
 struct lm_source *lm_source_open(const char *path, struct err *e) RAISE_MUST_CHECK;
 void lm_source_close(struct lm_source *s); /* NULL-safe */
 const struct lm_config *lm_source_config(const struct lm_source *s);
-bool lm_source_is_gguf(const char *path);
 
 /* dst: shape[0] * shape[1] floats, written; in parallel. */
 int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int64_t *shape,

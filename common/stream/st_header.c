@@ -6,6 +6,7 @@
  *
  * Offsets count from the end of the header. Tensors must fill the data exactly: no gap, no
  * overlap, nothing after the last. */
+#include "base/sniff.h"
 #include "stream/st_priv.h"
 
 #include <inttypes.h>
@@ -313,6 +314,11 @@ struct st_msg *st_msg_parse(const void *data, size_t len, const char *name, stru
         return NULL;
     }
     uint64_t n = st_get_u64(bytes);
+    const char *what = n > ST_HEADER_MAX || n > len - 8 ? sniff(data, len) : NULL;
+    if (what) {
+        err_set(e, ERR_FORMAT, "%s: not a safetensors file, but %s", name, what);
+        return NULL;
+    }
     if (n > ST_HEADER_MAX) {
         err_set(e, ERR_FORMAT,
                 "%s: not a safetensors file (a header of %" PRIu64 " bytes; at most %d)", name,

@@ -3,13 +3,13 @@
 #include "text/tok.h"
 
 #include "base/file.h"
+#include "stream/model_path.h"
 #include "text/tok_priv.h"
 #include "text/tok_uni.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <xxhash.h>
 
@@ -289,16 +289,6 @@ void tok_free(struct tok *t)
 
 /* ---- loading from a model ---- */
 
-static bool is_gguf(const char *path)
-{
-    char magic[4] = "";
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(magic, 1, sizeof magic, f) : 0;
-    if (f)
-        fclose(f);
-    return n == sizeof magic && memcmp(magic, "GGUF", sizeof magic) == 0;
-}
-
 static struct tok *load_gguf_file(const char *path, struct err *e)
 {
     struct gguf *g = gguf_open(path, e);
@@ -309,14 +299,16 @@ static struct tok *load_gguf_file(const char *path, struct err *e)
 
 struct tok *tok_load(const char *model_path, struct err *e)
 {
-    struct stat st;
-    if (stat(model_path, &st) != 0) {
-        err_set_errno(e, "%s", model_path);
+    struct err why = ERR_INIT;
+    int kind = model_path_kind(model_path, &why);
+    if (kind == MODEL_GGUF)
+        return load_gguf_file(model_path, e);
+    if (kind == ERR_IO) {
+        err_set(e, kind, "%s", why.msg);
         return NULL;
     }
-    if (!S_ISDIR(st.st_mode))
-        return is_gguf(model_path) ? load_gguf_file(model_path, e)
-                                   : tok_load_json(model_path, e);
+    if (kind != MODEL_FOLDER)
+        return tok_load_json(model_path, e); /* or so it should be */
     static const char *const NAMES[] = {"tokenizer.json", "tokenizer.json.zst"};
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
         char *path = mem_printf("%s/%s", model_path, NAMES[i]);

@@ -26,7 +26,7 @@ struct tok; /* owned; tok_free */
 struct tok *tok_load_json(const char *path, struct err *e) RAISE_MUST_CHECK;
 struct tok *tok_load_gguf(const struct gguf *g, const char *name,
                           struct err *e) RAISE_MUST_CHECK;
-/* From a Hugging Face folder (its tokenizer.json) or a .gguf file. */
+/* From a Hugging Face folder (its tokenizer.json) or a GGUF file. */
 struct tok *tok_load(const char *model_path, struct err *e) RAISE_MUST_CHECK;
 void tok_free(struct tok *t); /* NULL-safe */
 

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * sniff: files known by their first bytes; see sniff.h. */
+#include "base/sniff.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define BYTES(s) s, sizeof(s) - 1
+
+static const struct {
+    const char *magic;
+    size_t len;
+    const char *what;
+} known[] = {
+    {BYTES("version https://git-lfs.github.com/"),
+     "a git-lfs pointer, not the file: git lfs pull"},
+    {BYTES("GGUF"), "a GGUF file"},
+    {BYTES("\x1f\x8b\x08"), "a gzip file"},
+    {BYTES("\x28\xb5\x2f\xfd"), "a zstd file"},
+    {BYTES("\x50\x2a\x4d\x18"), "a zstd file"}, /* a skippable frame first */
+    {BYTES("\xfd"
+           "7zXZ"),
+     "an xz file"},
+    {BYTES("BZh"), "a bzip2 file"},
+    {BYTES("PAR1"), "a Parquet file"},
+    {BYTES("ARROW1"), "an Arrow file"},
+    {BYTES("PK\x03\x04"), "a zip archive"}, /* torch.save's, too */
+    {BYTES("\x80\x02\x8a\x0a"), "a pickle"},
+    {BYTES("\x80\x04\x95"), "a pickle"},
+    {BYTES("\x89HDF\r\n"), "an HDF5 file"},
+    {BYTES("\x93NUMPY"), "a NumPy file"},
+    {BYTES("\x89PNG"), "a PNG image"},
+    {BYTES("%PDF"), "a PDF"},
+};
+
+/* Text that begins, after blanks, as a page of the web does; in any case of letters. */
+static bool is_html(const unsigned char *p, size_t len)
+{
+    static const char *const starts[] = {"<!doctype html", "<html", "<head"};
+    size_t at = 0;
+    while (at < len && isspace(p[at]))
+        at++;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        size_t n = strlen(starts[i]);
+        if (len - at >= n && !strncasecmp((const char *)p + at, starts[i], n))
+            return true;
+    }
+    return false;
+}
+
+const char *sniff(const void *head, size_t len)
+{
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (len >= known[i].len && !memcmp(head, known[i].magic, known[i].len))
+            return known[i].what;
+    return is_html(head, len) ? "an HTML page" : NULL;
+}
+
+const char *sniff_file(const char *path)
+{
+    unsigned char head[SNIFF_BYTES];
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    return n ? sniff(head, n) : NULL;
+}
