@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/place.h"
 #include "cluster/cluster.h"
 #include "features/features.h"
 #include "features/relate.h"
@@ -315,6 +316,14 @@ out:
     return rc;
 }
 
+static void check_places(const struct options *o)
+{
+    struct places p = {0};
+    places_add(&p, PLACE_INPUT, "the features", o->in ? o->in : "-");
+    places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.common = OPT_COMMON_DEFAULTS,
@@ -328,6 +337,7 @@ int main(int argc, char **argv)
     int first = opt_parse(&spec, &o, argc, argv);
     o.in = first < argc ? argv[first] : NULL;
     o.command_line = command_line;
+    check_places(&o);
     int rc = run(&o, &e);
     if (!rc)
         rc = file_close_stdout(&e);

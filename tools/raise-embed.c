@@ -277,6 +277,15 @@ static void report(struct run *r)
                 log_count(rate, spent > 0 ? r->n_scored / spent : 0));
 }
 
+static void check_places(const struct options *o, const char *path)
+{
+    struct places p = {0};
+    session_add_places(&o->session, &p);
+    places_add(&p, PLACE_INPUT, "the dataset", path ? path : "-");
+    places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
+}
+
 int main(int argc, char **argv)
 {
     cpu_fix_blas(argv);
@@ -291,6 +300,7 @@ int main(int argc, char **argv)
         opt_misuse("--shard does not go with --reduce pca, which needs all records");
     if (file_is_std(path) && isatty(STDIN_FILENO))
         opt_misuse("no dataset");
+    check_places(&o, path);
     struct run r = {.o = &o};
     int rc = embed(&r, path, argc, argv, &e);
     if (!rc)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/place.h"
 #include "data/export.h"
 #include "learn/traj.h"
 #include "plan/plan.h"
@@ -578,23 +579,28 @@ static void check_draw(const struct options *o)
 /* What cannot be meant is refused before anything is read. */
 static void check_options(const struct options *o)
 {
-    int order[N_FIELDS], n_std = file_is_std(o->dataset);
+    int order[N_FIELDS];
     check_draw(o);
-    n_std += o->without && file_is_std(o->without);
-    n_std += o->apart && file_is_std(o->apart);
     if (o->n_choices > 1 && !o->is_best)
         opt_misuse("%d trajectories and one dataset: --best takes the best of several",
                    o->n_choices);
-    for (int i = 0; i < o->n_choices; i++)
-        n_std += file_is_std(o->choices[i]);
-    if (n_std > 1)
-        opt_misuse("standard input can be read only once");
-    if (o->stanza && file_is_std(o->stanza) && file_is_std(o->common.out))
-        opt_misuse("--stanza - needs -o: two things cannot go to standard output");
     if (o->with && o->format == EXPORT_INDICES + 1)
         opt_misuse("--with: indices have no room for other fields");
     if (o->with)
         parse_with(o->with, order);
+}
+
+static void check_places(const struct options *o)
+{
+    struct places p = {0};
+    for (int i = 0; i < o->n_choices; i++)
+        places_add(&p, PLACE_INPUT, "a trajectory", o->choices[i]);
+    places_add(&p, PLACE_INPUT, "the dataset", o->dataset);
+    places_add(&p, PLACE_INPUT, "--without", o->without);
+    places_add(&p, PLACE_INPUT, "--apart", o->apart);
+    places_add(&p, PLACE_FILE, "--stanza", o->stanza);
+    places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
 }
 
 int main(int argc, char **argv)
@@ -606,6 +612,7 @@ int main(int argc, char **argv)
     o.n_choices = argc - first - 1;
     o.dataset = argv[argc - 1];
     check_options(&o);
+    check_places(&o);
     int rc = o.n_choices ? run(&o, &e) : draw(&o, &e);
     if (rc == 0)
         rc = file_close_stdout(&e);

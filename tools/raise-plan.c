@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/place.h"
 #include "plan/plan_make.h"
 #include "stream/prov.h"
 
@@ -265,6 +266,18 @@ static void check_options(struct options *o, const char *name)
     }
 }
 
+static void check_places(const struct options *o)
+{
+    struct places p = {0};
+    places_add(&p, PLACE_INPUT, "-f", o->features ? o->features : "-");
+    places_add(&p, PLACE_INPUT, "--val-features", o->val_features);
+    places_add(&p, PLACE_INPUT, "--dataset", o->dataset);
+    places_add(&p, PLACE_INPUT, "--list", o->list);
+    places_add(&p, PLACE_FILE, "--left-out", o->left_out);
+    places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.common = OPT_COMMON_DEFAULTS, .n_steps = 10, .batch = 16};
@@ -282,6 +295,7 @@ int main(int argc, char **argv)
     };
     int first = opt_parse(&spec, &o, argc, argv);
     check_options(&o, argv[first]);
+    check_places(&o);
     o.command_line = command_line;
     int rc = run(&o, &e);
     if (!rc)

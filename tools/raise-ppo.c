@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/place.h"
 #include "learn/learn.h"
 #include "stream/prov.h"
 
@@ -419,23 +420,24 @@ static int run(const struct options *o, struct err *e)
     return rc;
 }
 
-/* What cannot be meant is refused before anything is read. */
-static void check_outputs(const struct options *o)
+static void check_places(const struct options *o)
 {
-    const char *out[] = {o->common.out, o->metrics, o->weights};
-    int n_std = file_is_std(o->common.out) + (o->metrics && file_is_std(o->metrics)) +
-                (o->weights && file_is_std(o->weights));
-    if (n_std > 1)
-        opt_misuse("only one output can go to standard output: -o is missing");
-    for (int i = 0; i < 3; i++)
-        for (int k = 0; k < i; k++)
-            if (out[i] && out[k] && !file_is_std(out[i]) && !strcmp(out[i], out[k]))
-                opt_misuse("two outputs would go to %s", out[i]);
+    struct places p = {0};
+    places_add(&p, PLACE_INPUT, "-f", o->features);
+    places_add(&p, PLACE_INPUT, "-p", o->policy);
+    places_add(&p, PLACE_INPUT, "--start", o->start);
+    for (int i = 0; i < o->n_files; i++)
+        places_add(&p, PLACE_INPUT, "a trajectory", o->files[i]);
+    places_add(&p, PLACE_FILE, "--metrics", o->metrics);
+    places_add(&p, PLACE_FILE, "--weights", o->weights);
+    if (o->is_init || o->n_files)
+        places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
 }
 
+/* What cannot be meant is refused before anything is read. */
 static void check_options(const struct options *o)
 {
-    int n_in = file_is_std(o->features) + (o->policy && file_is_std(o->policy));
     unsigned both = parse_parts("with", o->with) & parse_parts("without", o->without);
     if (o->is_init && (o->policy || o->n_files || o->metrics || o->weights || o->n_new))
         opt_misuse("--init takes no policy, trajectories, --new, --metrics or --weights");
@@ -455,11 +457,6 @@ static void check_options(const struct options *o)
         return;
     if (!o->features)
         opt_misuse("-f FEATURES is missing");
-    for (int i = 0; i < o->n_files; i++)
-        n_in += file_is_std(o->files[i]);
-    if (n_in > 1)
-        opt_misuse("standard input can be read only once");
-    check_outputs(o);
     if (o->n_new > o->n_files)
         opt_misuse("--new %lld, but %d trajectories", (long long)o->n_new, o->n_files);
 }
@@ -498,6 +495,7 @@ int main(int argc, char **argv)
     c.o->files = argv + first;
     c.o->n_files = argc - first;
     check_options(c.o);
+    check_places(c.o);
     int rc = run(c.o, &e);
     composed_free(&c);
     free(line);

@@ -423,6 +423,23 @@ static void check_options(struct options *o)
         opt_misuse("--full has no adapter");
 }
 
+static void check_places(const struct options *o)
+{
+    struct places p = {0};
+    session_add_places(&o->session, &p);
+    places_add(&p, PLACE_INPUT, "-d", o->data);
+    places_add(&p, PLACE_INPUT, "-f", o->features);
+    places_add(&p, PLACE_INPUT, "-p", o->policy);
+    places_add(&p, PLACE_INPUT, "--plan", o->plan);
+    places_add(&p, PLACE_INPUT, "--val", o->validation);
+    places_add(&p, PLACE_INPUT, "--test", o->test);
+    places_add(&p, PLACE_FOLDER, "--save-adapter", o->adapter_dir);
+    places_add(&p, PLACE_FOLDER, "--save-model", o->model_dir);
+    places_add(&p, PLACE_FILE, "--metrics", o->metrics);
+    places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
+}
+
 int main(int argc, char **argv)
 {
     cpu_fix_blas(argv);
@@ -439,6 +456,7 @@ int main(int argc, char **argv)
                         .clip = 1};
     opt_parse(&spec, &o, argc, argv);
     check_options(&o);
+    check_places(&o);
     struct run r = {.o = &o, .test_before = (double)NAN, .test_after = (double)NAN};
     int rc = o.n_shown ? show(&r, &e) : rollout(&r, argc, argv, &e);
     if (!rc && !o.n_shown)

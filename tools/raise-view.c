@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/place.h"
 #include "stream/prov.h"
 #include "stream/st.h"
 #include "stream/st_cat.h"
@@ -338,6 +339,15 @@ static void check_modes(struct options *o, int n_files)
         opt_misuse("no file, and standard input is a terminal");
 }
 
+static void check_places(const struct options *o, const char *const *paths, int n)
+{
+    struct places p = {0};
+    for (int i = 0; i < n; i++)
+        places_add(&p, PLACE_INPUT, "a file to read", paths[i]);
+    places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
+    opt_check_places(&p);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.common = OPT_COMMON_DEFAULTS};
@@ -349,6 +359,7 @@ int main(int argc, char **argv)
     const char *const *paths = n ? (const char *const *)(argv + first) : standard_input;
     check_modes(&o, n);
     n = n ? n : 1;
+    check_places(&o, paths, n);
     int rc = o.is_cat   ? cat(&o, paths, n, args, &e)
              : o.is_csv ? csv(&o, paths[0], &e)
                         : view(&o, paths, n, &e);

@@ -20,6 +20,14 @@ void session_check(const struct session_options *o)
         opt_misuse("-m MODEL is missing");
 }
 
+void session_add_places(const struct session_options *o, struct places *p)
+{
+    places_add(p, PLACE_INPUT, "-m", o->model);
+    places_add(p, PLACE_INPUT, "--adapter", o->adapter);
+    if (!tmpl_builtin(o->template))
+        places_add(p, PLACE_INPUT, "--template", o->template);
+}
+
 /* ---- encoding ---- */
 
 static void warn_of_markers(const struct session *s)

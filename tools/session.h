@@ -29,6 +29,7 @@
 #define RAISE_TOOLS_SESSION_H
 
 #include "base/opt.h"
+#include "base/place.h"
 #include "lm/lm.h"
 #include "stream/prov.h"
 #include "text/example.h"
@@ -119,6 +120,8 @@ extern const char *const session_precisions[], *const session_on_errors[];
 
 /* Misuse unless -m was given. */
 void session_check(const struct session_options *o);
+/* The files and folders that the rows above name. */
+void session_add_places(const struct session_options *o, struct places *p);
 
 /* ---- a session ---- */
 

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/place.h"
 #include "base/version.h"
 
 #include <ctype.h>
@@ -224,6 +225,18 @@ void opt_misuse(const char *fmt, ...)
     va_end(ap);
     fprintf(stderr, " (try -h)\n");
     exit(2);
+}
+
+void opt_check_places(struct places *p)
+{
+    struct err e = ERR_INIT;
+    if (places_distinct(p, &e) < 0)
+        opt_misuse("%s", e.msg);
+    if (places_writable(p, &e) < 0) {
+        log_error("%s", e.msg);
+        exit(1);
+    }
+    places_free(p);
 }
 
 /* getopt_long's tables; '_' in a long name typed by the user becomes '-' beforehand. */

@@ -87,6 +87,11 @@ int opt_set(const struct opt *row, void *options, const char *arg, struct err *e
  * the result: -o, -t, -q, -v and --resume. Owned by the caller. */
 char *opt_command_line(int argc, char **argv);
 
+/* The places that a program reads and writes (base/place.h): misuse when two are one, and exit
+ * status 1 when one cannot be written. Frees *p. */
+struct places;
+void opt_check_places(struct places *p);
+
 /* Strict numbers: the whole string or ERR_RANGE/ERR_FORMAT. */
 int opt_parse_int(const char *s, int64_t min, int64_t max, int64_t *out, struct err *e);
 int opt_parse_real(const char *s, double min, double max, double *out, struct err *e);

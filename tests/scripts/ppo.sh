@@ -115,12 +115,12 @@ refused 2 '^raise-ppo: --without: .moon. is not one of stage, difficulty, semant
 refused 2 '^raise-ppo: --with: .moon. is not one of ' -f f.st.zst --init --with moon
 refused 2 '--with and --without name the same part' -f f.st.zst --init --with stage --without semantic,stage
 refused 2 '--with and --without are for --init' -f f.st.zst -p ppo.0 --with stage ppo.t1
-refused 2 'standard input can be read only once' -f - -p ppo.0 -
+refused 2 'read only once' -f - -p ppo.0 -
 refused 2 '^raise-ppo: --new 3, but 1 trajectories' -f f.st.zst -p ppo.0 --new 3 ppo.t1
 refused 2 'trajectories, or --weights, are missing' -f f.st.zst -p ppo.0
 refused 2 'need trajectories to learn from' -f f.st.zst -p reward-model.1 --weights none/w
 refused 2 'need trajectories to learn from' -p reward-model.1 --weights none/w --metrics none/m
-refused 2 'two outputs would go to none/w' -f f.st.zst -p reward-model.0 --weights none/w --metrics none/w reward-model.t1
+refused 2 '--metrics and --weights go to one place: none/w' -f f.st.zst -p reward-model.0 --weights none/w --metrics none/w reward-model.t1
 refused 2 '--start is not for --learner reward-model' -f f.st.zst --init --learner reward-model --start reward-model.1
 refused 2 '--init takes no policy' -f f.st.zst --init -p ppo.0
 if ppo -p ppo.0 ppo.t1 >/dev/full 2>err; then exit 1; fi
