@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/top.h"
 #include "plan/plan_work.h"
 
 #include <inttypes.h>
@@ -33,38 +34,22 @@ void plan_report_free(struct plan_report *r)
 
 /* ---- ranking ---- */
 
-struct place {
-    double key; /* lower first */
-    uint64_t tie;
-    int64_t row;
-};
-
-static int compare_places(const void *a, const void *b)
-{
-    const struct place *x = a, *y = b;
-    if (x->key < y->key || x->key > y->key)
-        return x->key < y->key ? -1 : 1;
-    if (x->tie != y->tie)
-        return x->tie < y->tie ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
 int plan_rank_by_score(struct plan_work *w, struct err *e)
 {
     const struct plan_request *q = w->q;
-    struct place *place = mem_alloc((size_t)q->f->n, sizeof *place);
+    struct top_row *place = mem_alloc((size_t)q->f->n, sizeof *place);
     int64_t n = 0;
     for (int64_t i = 0; i < q->f->n; i++) {
         if (isnan(w->score[i]))
             continue;
-        place[n++] = (struct place){q->prefer == PLAN_LOW ? w->score[i] : -w->score[i],
-                                    rng_hash(q->seed, (uint64_t)i, 0, 0), i};
+        place[n++] = (struct top_row){q->prefer == PLAN_LOW ? -w->score[i] : w->score[i],
+                                      rng_hash(q->seed, (uint64_t)i, 0, 0), i};
     }
-    qsort(place, (size_t)n, sizeof *place, compare_places);
+    top_sort(place, n);
     int rc = 0;
     if (!n)
         rc = err_set(e, ERR_EMPTY, "%s: no record has a score", q->method->name);
-    else if (n > 1 && !(place[0].key < place[n - 1].key))
+    else if (n > 1 && !(place[0].key > place[n - 1].key))
         rc = err_set(e, ERR_RANGE,
                      "%s: all %" PRId64 " scores are %g: there is nothing to choose by",
                      q->method->name, n, w->score[place[0].row]);

@@ -7,6 +7,7 @@
  * twice as long. So memory is (validation rows) x (a few turns), not x N. */
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/top.h"
 #include "plan/plan_work.h"
 
 #include <inttypes.h>
@@ -81,41 +82,12 @@ static void scores_by_max(double *score, const struct unit_rows *u, const struct
 
 /* ---- round-robin ---- */
 
-struct candidate {
-    float similarity;
-    int64_t row;
-    uint64_t tie;
-};
-
-struct queue { /* head of one validation row's ranking */
-    struct candidate *head;
+struct queue {            /* head of one validation row's ranking */
+    struct top_row *head; /* best first */
     int64_t n, at;
 };
 
-static int compare_candidates(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-    if (x->similarity < y->similarity || x->similarity > y->similarity)
-        return x->similarity > y->similarity ? -1 : 1;
-    if (x->tie != y->tie)
-        return x->tie < y->tie ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
-static void sift_down(struct candidate *heap, int64_t n, int64_t i)
-{
-    for (int64_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && compare_candidates(&heap[child + 1], &heap[child]) > 0)
-            child++;
-        if (compare_candidates(&heap[i], &heap[child]) >= 0)
-            return;
-        struct candidate t = heap[i];
-        heap[i] = heap[child];
-        heap[child] = t;
-    }
-}
-
-/* The `want` best free rows for v, in order; a heap holds the worst of them at its root. */
+/* The `want` best free rows for v, in order. */
 static void make_head(struct queue *h, int64_t want, const struct unit_rows *u, const float *v,
                       const bool *is_taken, uint64_t seed)
 {
@@ -124,21 +96,13 @@ static void make_head(struct queue *h, int64_t want, const struct unit_rows *u, 
     for (int64_t i = 0; i < u->n; i++) {
         if (is_taken[i])
             continue;
-        struct candidate c = {dot(u->x + i * u->stride, v, u->stride), i, 0};
-        if (h->n == want && c.similarity < h->head[0].similarity)
+        struct top_row c = {.key = (double)dot(u->x + i * u->stride, v, u->stride), .row = i};
+        if (h->n == want && c.key < h->head[0].key)
             continue;
         c.tie = rng_hash(seed, (uint64_t)i, 0, 0);
-        if (h->n < want) {
-            h->head[h->n++] = c;
-            if (h->n == want)
-                for (int64_t k = want / 2 - 1; k >= 0; k--)
-                    sift_down(h->head, want, k);
-        } else if (compare_candidates(&c, &h->head[0]) < 0) {
-            h->head[0] = c;
-            sift_down(h->head, want, 0);
-        }
+        top_offer(h->head, &h->n, want, c);
     }
-    qsort(h->head, (size_t)h->n, sizeof *h->head, compare_candidates);
+    top_sort(h->head, h->n);
 }
 
 static int round_robin(struct plan_work *w, const struct unit_rows *u,
@@ -160,9 +124,9 @@ static int round_robin(struct plan_work *w, const struct unit_rows *u,
         if (h->at == h->n) /* others took all of them */
             make_head(h, h->n * 2 < u->n ? h->n * 2 : u->n, u, v->x + k * v->stride, is_taken,
                       seed);
-        struct candidate c = h->head[h->at++];
+        struct top_row c = h->head[h->at++];
         is_taken[c.row] = true;
-        w->score[c.row] = (double)c.similarity;
+        w->score[c.row] = c.key;
         w->ranked[w->n_ranked++] = c.row;
     }
     for (int64_t k = 0; k < v->n; k++)

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/top.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,13 +23,6 @@ struct selector {
     uint64_t *used;       /* one bit a row */
     int64_t *n_available; /* [n_classes] */
     int64_t *class_size;
-};
-
-/* A candidate: larger key first; equal keys in the order of a hash, then of rows. */
-struct cand {
-    double key;
-    uint64_t tie;
-    int64_t row;
 };
 
 struct selector *selector_new(int64_t n, const int32_t *class_of, int64_t n_classes)
@@ -122,44 +116,6 @@ void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch,
     }
 }
 
-static bool is_before(const struct cand *a, const struct cand *b)
-{
-    if (a->key != b->key)
-        return a->key > b->key;
-    return a->tie != b->tie ? a->tie > b->tie : a->row < b->row;
-}
-
-static int compare(const void *a, const void *b)
-{
-    return is_before(a, b) ? -1 : is_before(b, a) ? 1 : 0;
-}
-
-/* A heap of at most `cap` candidates with the worst on top. */
-static void heap_offer(struct cand *h, int64_t *n, int64_t cap, struct cand x)
-{
-    int64_t i;
-    if (*n < cap) {
-        for (i = (*n)++; i > 0 && is_before(&h[(i - 1) / 2], &x); i = (i - 1) / 2)
-            h[i] = h[(i - 1) / 2];
-        h[i] = x;
-        return;
-    }
-    if (!cap || !is_before(&x, &h[0]))
-        return;
-    for (i = 0;;) {
-        int64_t child = 2 * i + 1;
-        if (child >= cap)
-            break;
-        if (child + 1 < cap && is_before(&h[child], &h[child + 1]))
-            child++;
-        if (!is_before(&x, &h[child]))
-            break;
-        h[i] = h[child];
-        i = child;
-    }
-    h[i] = x;
-}
-
 /* What one step's passes over the rows share. */
 struct pass {
     const struct selector *s;
@@ -167,7 +123,7 @@ struct pass {
     const float *scores;
     int64_t n_blocks;
     int64_t *quota, *start; /* start[c]: place of class c's heap within a block's candidates */
-    struct cand *cands;     /* [n_blocks, sum of quotas] */
+    struct top_row *cands;  /* [n_blocks, sum of quotas] */
     int64_t *n_cands;       /* [n_blocks, C] */
     int64_t *bad;           /* [n_blocks]: first row whose score is not finite, or -1 */
 };
@@ -191,14 +147,14 @@ static double gumbel_bound(double u)
 
 /* The candidate of a row, false if it cannot be better than `worst` (NULL: room is left). */
 static bool make_cand(const struct select_options *o, float score, int64_t row,
-                      const struct cand *worst, struct cand *x)
+                      const struct top_row *worst, struct top_row *x)
 {
-    *x = (struct cand){.row = row};
+    *x = (struct top_row){.row = row};
     if (o->is_greedy) {
         x->key = (double)score;
         if (worst && x->key < worst->key)
             return false;
-        x->tie = rng_hash(o->seed, (uint64_t)o->step, (uint64_t)row, 1);
+        x->tie = ~rng_hash(o->seed, (uint64_t)o->step, (uint64_t)row, 1);
         return true;
     }
     double z = (double)score / o->tau, u = gumbel_uniform(o, row);
@@ -216,7 +172,7 @@ static void scan_block(struct pass *p, int64_t block)
     p->bad[block] = -1;
     for (int64_t i = block * BLOCK; i < end; i++) {
         int64_t c = s->class_of[i], *n = &p->n_cands[block * C + c];
-        struct cand x, *heap = p->cands + block * total + p->start[c];
+        struct top_row x, *heap = p->cands + block * total + p->start[c];
         if (!p->o->has_repeats && !selector_is_available(s, i))
             continue;
         if (!isfinite(p->scores[i])) {
@@ -225,18 +181,18 @@ static void scan_block(struct pass *p, int64_t block)
         }
         if (p->quota[c] &&
             make_cand(p->o, p->scores[i], i, *n == p->quota[c] ? heap : NULL, &x))
-            heap_offer(heap, n, p->quota[c], x);
+            top_offer(heap, n, p->quota[c], x);
     }
 }
 
 /* Merges the blocks' candidates of class c into out[quota], best first. */
-static int64_t merge_class(const struct pass *p, int64_t c, struct cand *out)
+static int64_t merge_class(const struct pass *p, int64_t c, struct top_row *out)
 {
     int64_t C = p->s->n_classes, total = p->start[C], n = 0;
     for (int64_t b = 0; b < p->n_blocks; b++)
         for (int64_t k = 0; k < p->n_cands[b * C + c]; k++)
-            heap_offer(out, &n, p->quota[c], p->cands[b * total + p->start[c] + k]);
-    qsort(out, (size_t)n, sizeof *out, compare);
+            top_offer(out, &n, p->quota[c], p->cands[b * total + p->start[c] + k]);
+    top_sort(out, n);
     return n;
 }
 
@@ -274,7 +230,7 @@ static double log_add(double a, double b)
 }
 
 /* First of the chosen, sorted by row, at or after `row`. */
-static int64_t first_from(const struct cand *sorted, int64_t n, int64_t row)
+static int64_t first_from(const struct top_row *sorted, int64_t n, int64_t row)
 {
     int64_t lo = 0, hi = n;
     while (lo < hi) {
@@ -289,19 +245,19 @@ static int64_t first_from(const struct cand *sorted, int64_t n, int64_t row)
 
 static int by_row(const void *a, const void *b)
 {
-    const struct cand *x = a, *y = b;
+    const struct top_row *x = a, *y = b;
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
 /* log pi of the chosen lists, in one more pass: LSE over what was not picked, class by class.
  */
-static void list_logps(const struct pass *p, const struct cand *chosen,
+static void list_logps(const struct pass *p, const struct top_row *chosen,
                        const int64_t *list_offset, double *list_logp)
 {
     const struct selector *s = p->s;
     int64_t C = s->n_classes, n_chosen = list_offset[C];
     struct lse *part = mem_alloc((size_t)(p->n_blocks * C), sizeof *part);
-    struct cand *sorted = mem_dup(chosen, (size_t)n_chosen * sizeof *chosen);
+    struct top_row *sorted = mem_dup(chosen, (size_t)n_chosen * sizeof *chosen);
     qsort(sorted, (size_t)n_chosen, sizeof *sorted, by_row);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t b = 0; b < p->n_blocks; b++) {
@@ -376,7 +332,7 @@ int64_t select_batch(struct selector *s, const float *scores, const struct selec
             pass_close(&p);
             return n;
         }
-    struct cand *chosen = mem_alloc((size_t)p.start[C], sizeof *chosen);
+    struct top_row *chosen = mem_alloc((size_t)p.start[C], sizeof *chosen);
     for (int64_t c = 0; c < C; c++) {
         list_offset[c] = n;
         n += merge_class(&p, c, chosen + n);
