@@ -122,7 +122,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-lint deps-tsan lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-lint deps-tsan example lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -181,6 +181,8 @@ uninstall: ## remove what install put there
 	rm -f $(PROGRAMS:$B/%=$(DESTDIR)$(PREFIX)/bin/%)
 	rm -rf $(DESTDIR)$(PREFIX)/share/raise $(DESTDIR)$(PREFIX)/lib/raise
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+example: $B/libraise.a ## build a program of yours on the library: SRC=file.c
+	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $B/$(basename $(notdir $(SRC))) $(SRC) $B/libraise.a $(LIBS)
 lint: ## formatting, static analysis, shell scripts, man pages
 	$Qtests/lint
 format: ## clang-format every source file

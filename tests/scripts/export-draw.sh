@@ -13,7 +13,7 @@ refuses() { # message command...
     "$@" >out 2>err || status=$?
     [ "$status" -ne 0 ] || fail "accepted: $*"
     [ ! -s out ] || fail "something was written: $*"
-    [ "$(wc -l <err)" = 1 ] && grep -qF -- "$message" err || { cat err; fail "expected: $message"; }
+    if [ "$(wc -l <err)" != 1 ] || ! grep -qF -- "$message" err; then cat err; fail "expected: $message"; fi
 }
 awk 'BEGIN { for (i = 0; i < 90; i++)
     printf "{\"question\": \"what is %d?\", \"answer\": \"%d\", \"id\": %d.50}\n", i, i * i, i }' >d.jsonl
