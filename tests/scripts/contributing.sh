@@ -16,7 +16,7 @@ grep -qx '[0-9]* rows, [0-9]* classes' "$dir/out" || { cat "$dir/out"; exit 1; }
 
 tick=$(printf '\140')
 grep -o "${tick}[a-z]*/[A-Za-z0-9_./]*$tick" "$page" | tr -d "$tick" | sort -u >"$dir/names"
-sed -n 's/^    make \([a-z-]*\) .*/\1/p' "$page" | sort -u >"$dir/targets"
+sed -n 's/^    make \([a-z-][a-z-]*\) .*/\1/p' "$page" | sort -u >"$dir/targets"
 [ -s "$dir/names" ] && [ -s "$dir/targets" ]
 status=0
 while read -r name; do
