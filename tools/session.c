@@ -182,8 +182,11 @@ int session_open(struct session *s, struct lm_options *lo, const struct session_
 
 void session_add_inputs(const struct session *s, struct prov *p)
 {
-    if (p)
-        prov_add_input(p, s->o->model, lm_hash(s->lm));
+    if (!p)
+        return;
+    prov_add_input(p, s->o->model, lm_hash(s->lm));
+    if (s->o->adapter)
+        prov_add_input(p, s->o->adapter, lm_adapter_hash(s->lm));
 }
 
 void session_close(struct session *s)

@@ -141,6 +141,8 @@ static char *parameters(const struct embed_run *r)
     buf_printf(&b, "version=%s %d\n", RAISE_VERSION, EMBED_WINDOW);
     buf_printf(&b, "dataset=%s\n%s", prov_hex(hex, r->data->hash), r->reading);
     buf_printf(&b, "model=%s\n", prov_hex(hex, lm_hash(r->lm)));
+    buf_printf(&b, "adapter=%s\n",
+               lm_adapter_hash(r->lm) ? prov_hex(hex, lm_adapter_hash(r->lm)) : "none");
     buf_printf(&b, "arithmetic=%s\n", lm_arith_path(r->lm));
     buf_printf(&b, "tokenizer=%s\n", prov_hex(hex, tok_hash(r->how.tok)));
     buf_printf(&b, "template=%s\n", prov_hex(hex, tmpl_hash(r->how.tmpl)));

@@ -180,7 +180,13 @@ static int check_kin(const struct features *f, const struct features *val, struc
                        f->dim, val->dim);
     if (f->model && val->model && f->model != val->model)
         return err_set(e, ERR_MISMATCH,
-                       "embeddings of the pool and of the validation set are of two models");
+                       "%s and %s: embeddings of two models cannot be compared",
+                       st_msg_name(f->msg), st_msg_name(val->msg));
+    if (f->adapter != val->adapter)
+        return err_set(e, ERR_MISMATCH,
+                       "%s and %s: embeddings of a model with %s adapter cannot be compared",
+                       st_msg_name(f->msg), st_msg_name(val->msg),
+                       f->adapter && val->adapter ? "another" : "and without an");
     if (strcmp(a ? a : "pool", b ? b : "pool"))
         return err_set(e, ERR_MISMATCH, "embeddings reduced by %s, of the validation set by %s",
                        a ? a : "pool", b ? b : "pool");

@@ -358,7 +358,7 @@ static void strangers_are_refused(void **state)
     hash[4] = 1;
     f.model = 1;
     v.model = 2;
-    refuses(&q, ERR_MISMATCH, "are of two models");
+    refuses(&q, ERR_MISMATCH, "embeddings of two models cannot be compared");
     v.model = 1;
     st_msg_set_meta(f.msg, "raise.reduce", "pca");
     refuses(&q, ERR_MISMATCH, "embeddings reduced by pca, of the validation set by pool");
