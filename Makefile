@@ -173,7 +173,7 @@ MAN = $(wildcard man/*.1 man/*.5 man/*.7)
 install: all ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk) $(DESTDIR)$(PREFIX)/share/raise/pipelines
+	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk pipelines/*.sh) $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	for m in $(MAN); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
 	  install -d $$d && install -m 644 $$m $$d || exit 1; done
 	! [ -e $B/raise-cuda.so ] || install -D -m 755 $B/raise-cuda.so $(DESTDIR)$(PREFIX)/lib/raise/raise-cuda.so

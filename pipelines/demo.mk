@@ -7,11 +7,13 @@
 BUILD ?= build
 OUT = $(BUILD)/demo
 D = $(OUT)/data
-MODEL = pipelines/demo/model
+DEMO := $(dir $(lastword $(MAKEFILE_LIST)))demo
+GENERATE = $(BUILD)/demo-generate
+MODEL = $(DEMO)/model
 POOL = $D/pool.jsonl
 VAL = $D/validation.jsonl
 TEST = $D/test.jsonl
-TEMPLATE = pipelines/demo/demo.tmpl
+TEMPLATE = $(DEMO)/demo.tmpl
 MAX_LENGTH = 128
 DIM = 32
 CLASSES = 2
@@ -23,37 +25,37 @@ LORA_RANK = 8
 VAL_LIMIT = 48
 THREADS = 1
 SEEDS ?= 1 2 3
+ifndef RAISE_FOLDER
 MAKEFLAGS += -j2 --no-print-directory
+endif
 export OMP_WAIT_POLICY = passive
 
 .PHONY: demo
 demo: run
 
-include pipelines/raise.mk
+INPUTS =
+include $(dir $(lastword $(MAKEFILE_LIST)))raise.mk
+
+ifdef RULES
 
 $(POOL):
-	@mkdir -p $(@D)
-	$(BUILD)/demo-generate pool 2000 1 >$@.tmp && mv $@.tmp $@
+	$(fresh)
+	$(GENERATE) pool 2000 1 $(write)
 $(VAL):
-	@mkdir -p $(@D)
-	$(BUILD)/demo-generate validation 200 2 >$@.tmp && mv $@.tmp $@
+	$(fresh)
+	$(GENERATE) validation 200 2 $(write)
 $(TEST):
-	@mkdir -p $(@D)
-	$(BUILD)/demo-generate test 200 3 >$@.tmp && mv $@.tmp $@
+	$(fresh)
+	$(GENERATE) test 200 3 $(write)
 
 # The ceiling: as many steps on word problems alone (of the pool's kind, not the test's).
 $D/target.jsonl:
-	@mkdir -p $(@D)
-	$(BUILD)/demo-generate problems 400 4 >$@.tmp && mv $@.tmp $@
-$(OUT)/target.st.zst: $D/target.jsonl
+	$(fresh)
+	$(GENERATE) problems 400 4 $(write)
+$(OUT)/target/features.st.zst: $D/target.jsonl
+	$(fresh)
 	$(EMBED) -o $@ $<
-define ceiling
-$(OUT)/target/s$(1)/plan.st.zst: $(OUT)/target.st.zst
-	@mkdir -p $$(@D)
-	$(BIN)raise-plan --steps $(STEPS) --batch $(BATCH) -f $$< -s $(1) -o $$@ random
-$(OUT)/target/s$(1)/final.st.zst: $(OUT)/target/s$(1)/plan.st.zst $(VAL) $(TEST)
-	$(subst $(OUT)/features.st.zst,$(OUT)/target.st.zst,$(subst $(POOL),$D/target.jsonl,$(FINAL))) --plan $$< -s $(1) -o $$@
-$(OUT)/table.csv: $(OUT)/target/s$(1)/final.st.zst
-FINALS += $(OUT)/target/s$(1)/final.st.zst
-endef
-$(foreach s,$(SEEDS),$(eval $(call ceiling,$s)))
+	$(made)
+PLAN_target = random
+$(foreach s,$(SEEDS),$(eval $(call baseline,target,$s,$(OUT)/target/features.st.zst,$D/target.jsonl)))
+endif

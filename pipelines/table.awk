@@ -1,17 +1,36 @@
 # SPDX-License-Identifier: MIT
 # method,seed,steps,test_loss -> mean and standard deviation over seeds, best last.
-NR > 1 && $4 != "" {
-    n[$1]++; sum[$1] += $4; sq[$1] += $4 * $4; steps[$1] = $3
+NR > 1 {
+    if ($4 !~ /^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$/) {
+        printf "%s:%d: \"%s\" is not a test loss\n", FILENAME, FNR, $4 >"/dev/stderr"
+        is_bad = 1
+        exit 1
+    }
+    loss[$1, ++n[$1]] = $4; sum[$1] += $4; steps[$1] = $3
 }
+
+# The deviation of one seed is not known.
+function deviation(m, mean,    i, squares) {
+    for (i = 1; i <= n[m]; i++)
+        squares += (loss[m, i] - mean) ^ 2
+    return n[m] > 1 ? sprintf("%.4f", sqrt(squares / (n[m] - 1))) : "-"
+}
+
 END {
+    if (is_bad)
+        exit 1
     label["none"] = "no training"; label["ppo"] = "RAISE (PPO)"
     label["reward-model"] = "RAISE (reward model)"; label["rds"] = "RDS"; label["ifd"] = "IFD"
     label["target"] = "target only (ceiling)"
     printf "%-24s %5s %5s  %9s  %8s\n", "method", "steps", "seeds", "test loss", "sd"
-    fflush()
     for (m in n) {
-        mean = sum[m] / n[m]; var = n[m] > 1 ? (sq[m] - n[m] * mean * mean) / (n[m] - 1) : 0
-        row = sprintf("%-24s %5d %5d  %9.4f  %8.4f", m in label ? label[m] : m, steps[m], n[m], mean, var > 0 ? sqrt(var) : 0)
-        print mean "\t" row | "sort -rg | cut -f2-"
+        mean = sum[m] / n[m]
+        row = sprintf("%-24s %5d %5d  %9.4f  %8s", m in label ? label[m] : m, steps[m], n[m], mean, deviation(m, mean))
+        for (i = ++n_rows; i > 1 && (means[i - 1] < mean || means[i - 1] == mean && rows[i - 1] < row); i--) {
+            means[i] = means[i - 1]; rows[i] = rows[i - 1]
+        }
+        means[i] = mean; rows[i] = row
     }
+    for (i = 1; i <= n_rows; i++)
+        print rows[i]
 }

@@ -38,7 +38,8 @@ raise-export -q -f indices -n 30 --sample -s 5 d.jsonl | cmp - <(cut -d, -f2 row
 raise-export -q -f messages -o a.messages a.jsonl
 for other in a.jsonl a.messages; do
     raise-export -q -n 40 --sample -s 5 --without $other -o b.jsonl d.jsonl
-    [ "$(wc -l <b.jsonl)" = 40 ] && [ "$(sort -u a.jsonl b.jsonl | wc -l)" = 70 ]
+    [ "$(wc -l <b.jsonl)" = 40 ]
+    [ "$(sort -u a.jsonl b.jsonl | wc -l)" = 70 ]
 done
 raise-export -n 100 --without a.jsonl d.jsonl 2>err >rest
 [ "$(wc -l <rest)" = 60 ]

@@ -3,27 +3,8 @@
 # pipelines/gsm8k.mk on a tiny model: everything is made once; a file that is removed is made again,
 # the same; a learner or seed that is added is run; a run that was killed goes on to the same bytes.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-make_data() { # tag number
-    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
-}
-make_data pool 60 >pool.jsonl
-make_data val 8 >val.jsonl
-make_data test 8 >test.jsonl
-unset MAKEFLAGS MAKELEVEL MFLAGS
-go() { # out variables...
-    local out=$1
-    shift
-    make -s -f "$RAISE_TESTS/../pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT="$out" DATA=pool.jsonl \
-        MODEL="$RAISE_TESTS/fixtures/tiny-llama" VAL=val.jsonl TEST=test.jsonl TEMPLATE=plain DIM=8 \
-        STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model BASELINES=random THREADS=1 \
-        PRECISION=fp32 MAX_LENGTH=256 "$@" >>log 2>&1
-}
-fail() { echo "$*"; tail -n 20 log; exit 1; }
+# shellcheck source=tests/pipeline.bash
+. "$RAISE_TESTS/pipeline.bash"
 
 go a || fail "the run failed"
 [ "$(wc -l <a/table.csv)" = 4 ] # the heading, none, random, the learner

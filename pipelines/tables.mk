@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+# Tables and pictures of raise.mk. What a method and seed has to say is a file of rows beside its
+# last episode; a table is those files, all of them its prerequisites, those of makefiles that
+# include raise.mk among them.
+
+PICTURES := $(if $(shell command -v gnuplot),$(OUT)/loss.png $(if $(filter-out 0,$(EPISODES)),\
+  $(if $(strip $(LEARNERS)),$(OUT)/episodes.png)))
+run: $(OUT)/loss.csv $(OUT)/episodes.csv $(PICTURES)
+meta = $(BIN)raise-view --meta raise.$(1) $<
+# The last episode's status is looked at here, so that its file stays when it is not a good one.
+is-ok = status=$$($(call meta,status)); [ "$$status" = ok ] || { echo "$<: the last episode ended as\
+  \"$$status\" and has no result; with a lower LR it may end well" >&2; exit 1; }
+write = >$@.tmp; mv $@.tmp $@
+
+# $(call rows,METHOD,SEED): `none` is the untrained model.
+define rows
+$(OUT)/$(1)/s$(2)/test.csv: $(OUT)/$(1)/s$(2)/final.st.zst
+	@$$(is-ok); before=$$$$($$(call meta,test_loss_before)); steps=$$$$($$(call meta,n_steps)); \
+	after=$$$$($$(call meta,test_loss)); \
+	printf '%s\n' none,$(2),0,$$$$before $(1),$(2),$$$$steps,$$$$after $$(write)
+$(OUT)/$(1)/s$(2)/loss.csv: $(OUT)/$(1)/s$(2)/final.st.zst
+	@$$(is-ok); $(BIN)raise-view --table perf $$< | \
+	awk 'NR > 1 { printf "$(1),$(2),%d,%.17g\n", NR - 2, -$$$$NF }' $$(write)
+TESTS += $(OUT)/$(1)/s$(2)/test.csv
+LOSSES += $(OUT)/$(1)/s$(2)/loss.csv
+endef
+# What an episode brought: does the learner learn? One that ended badly brought no number.
+define gains
+$(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2))
+	@for k in $(EPISODE_LIST); do \
+	  t=$$(@D)/traj.$$$$k.st.zst; status=$$$$($(BIN)raise-view --meta raise.status $$$$t); gain=; \
+	  [ "$$$$status" != ok ] || gain=$$$$($(BIN)raise-view --table perf $$$$t | \
+	    awk 'NR == 2 { first = $$$$NF } END { printf "%.17g", $$$$NF - first }'); \
+	  echo "$(1),$(2),$$$$k,$$$$gain,$$$$status"; \
+	done $$(write)
+GAINS += $(OUT)/$(1)/s$(2)/gains.csv
+endef
+
+$(OUT)/table.csv: $$(TESTS)
+	@{ echo method,seed,steps,test_loss; cat $^ | sort -s -u -t, -k1,1 -k2,2; } $(write)
+$(OUT)/table.txt: $(OUT)/table.csv $$(SUBSETS)
+	@awk -F, -f $(HERE)table.awk $< $(write); cat $@
+$(OUT)/loss.csv: $$(LOSSES)
+	@{ echo method,seed,step,validation_loss; cat $^; } $(write)
+$(OUT)/episodes.csv: $$(GAINS)
+	@{ echo method,seed,episode,gain,status; cat /dev/null $^; } $(write)
+$(OUT)/loss.png $(OUT)/episodes.png: $(OUT)/%.png: $(OUT)/%.csv
+	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)$*.gp; mv $@.tmp $@
+
+$(foreach s,$(SEEDS),$(foreach l,$(LEARNERS),$(eval $(call learner,$l,$s)) \
+  $(foreach k,$(EPISODE_LIST),$(eval $(call episode,$l,$s,$k))) \
+  $(foreach u,$(wordlist 1,$(UPDATES),$(EPISODE_LIST)),$(eval $(call update,$l,$s,$u)))))
+$(foreach s,$(SEEDS),$(foreach m,$(BASELINES),$(eval $(call baseline,$m,$s,$(FEATURES),$(POOL)))))

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+# For the scripts that test pipelines: a scratch folder with a pool, a validation and a test set,
+# and `go OUT VARIABLE=...`, a small run of pipelines/gsm8k.mk.
+# shellcheck shell=bash
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+export OMP_WAIT_POLICY=passive
+unset MAKEFLAGS MAKELEVEL MFLAGS RAISE_FOLDER
+pipelines=$RAISE_TESTS/../pipelines
+model=$RAISE_TESTS/fixtures/tiny-llama
+
+records() { # tag number
+    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
+        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
+}
+records pool 60 >pool.jsonl
+records val 8 >val.jsonl
+records test 8 >test.jsonl
+
+go() { # out variables...
+    local out=$1
+    shift
+    : >log
+    make -s -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT="$out" DATA=pool.jsonl MODEL="$model" \
+        VAL=val.jsonl TEST=test.jsonl TEMPLATE=plain DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model \
+        BASELINES=random THREADS=1 PRECISION=fp32 MAX_LENGTH=256 "$@" >>log 2>&1
+}
+fail() { echo "$*"; tail -n 20 log; exit 1; }
+told() { grep -qF -- "$*" log || fail "not told: $*"; }
+refuses() { # message out variables...: nothing is run
+    local message=$1
+    shift
+    if go "$@"; then fail "accepted: $*"; fi
+    told "$message"
+    [ "$(wc -l <log)" = 1 ] || fail "more than a line: $*"
+}

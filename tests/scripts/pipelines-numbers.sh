@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# A number that nobody measured is in no table: programs that fail, files that a lost node never
+# wrote, the last update's episodes, steps by the pool's own rows, one seed's deviation.
+set -eu
+# shellcheck source=tests/pipeline.bash
+. "$RAISE_TESTS/pipeline.bash"
+
+# The last update takes what is left; steps come from the 60 rows; one target for all; no
+# deviation of one seed.
+go a STEPS= EPISODES=3 PER_UPDATE=2 VAL_LIMIT=5 TEST_LIMIT=3 BASELINES='random rds' || fail "the run"
+[ "$(ls a/reward-model/s1/traj.*)" = "$(printf 'a/reward-model/s1/traj.%d.st.zst\n' 1 2 3)" ]
+[ -e a/reward-model/s1/policy.2.st.zst ]
+[ ! -e a/reward-model/s1/policy.3.st.zst ]
+[ "$(cat a/steps)" = 5 ]
+raise-view --history a/reward-model/s1/traj.3.st.zst | tail -n 1 >history
+grep -q -- '--steps 5 .*policy.1.st.zst --episode 3' history
+[ "$(cut -d, -f1,3,5 a/episodes.csv | tr '\n' ' ')" = \
+    "method,episode,status reward-model,1,ok reward-model,2,ok reward-model,3,ok " ]
+awk -F, 'NR > 1 && ($4 == "" || $4 == 0) { exit 1 }' a/episodes.csv
+[ "$(wc -l <a/s1/val.jsonl)" = 5 ]
+[ "$(wc -l <a/test.jsonl)" = 3 ]
+[ "$(raise-view --meta raise.n_total a/s1/val.st.zst)" = 5 ]
+raise-export -q -n 5 --sample -s 1 val.jsonl | cmp - a/s1/val.jsonl
+[ "$(awk 'NR > 1 { print $NF }' a/table.txt | sort -u)" = - ]
+[ "$(cut -d, -f1,3 a/table.csv | tr '\n' ' ')" = "method,steps none,0 random,5 rds,5 reward-model,5 " ]
+# A thousand rows: 1 % of 3 epochs in steps of 4 is 7.
+go n -n a/steps STEPS= || fail "-n"
+records pool 1000 >many.jsonl
+go many many/steps DATA=many.jsonl STEPS= || fail "steps"
+[ "$(cat many/steps)" = 7 ]
+rm many/steps
+go many many/steps DATA=many.jsonl STEPS= PERCENT=2.2 || fail "steps"
+[ "$(cat many/steps)" = 16 ]
+# Two disjoint samples.
+go t t/s1/val.jsonl TARGET_LIMIT=5 VAL_LIMIT=3 || fail "a target beside"
+[ "$(wc -l <t/target.jsonl)" = 5 ]
+[ "$(sort -u t/target.jsonl t/s1/val.jsonl | wc -l)" = 8 ]
+
+# Programs that fail: every one that a table is made with.
+cp -r a kept
+mkdir bin
+for p in "$RAISE_BUILD"/raise-*; do ln -s "$p" bin/; done
+rm bin/raise-view bin/raise-cuda.so 2>/dev/null || :
+view() { # pattern of arguments, what happens then
+    cat >bin/raise-view <<SH
+#!/bin/bash
+pattern='*$1'
+[[ "\$*" != \$pattern ]] || { echo "broken: \$*" >&2; $2; }
+exec "$RAISE_BUILD/raise-view" "\$@"
+SH
+    chmod +x bin/raise-view
+}
+again() { # file that is made again, with bin/
+    rm -f "a/$1"
+    go a BIN=bin/ STEPS= EPISODES=3 PER_UPDATE=2 VAL_LIMIT=5 TEST_LIMIT=3 BASELINES='random rds'
+}
+view never-asked :
+again table.csv || fail "the programs in bin"
+cmp a/table.csv kept/table.csv
+for broken in test_loss test_loss_before n_steps status; do
+    view "raise.$broken *rds/*" 'exit 1'
+    if again rds/s1/test.csv; then fail "a table without $broken"; fi
+    told "broken: --meta raise.$broken a/rds/s1/final.st.zst"
+    [ ! -e a/rds/s1/test.csv ] || fail "rows without $broken"
+done
+view 'perf *rds/*' 'head -c 100 /dev/zero; exit 1'
+if again rds/s1/loss.csv; then fail "a picture without losses"; fi
+told 'broken: --table perf'
+view 'perf *traj.2*' 'exit 1'
+if again reward-model/s1/gains.csv; then fail "an episode that cannot be read"; fi
+told 'broken: --table perf'
+view 'raise.test_loss *rds/*' 'echo; exit 0'
+if again rds/s1/test.csv; then fail "an empty test loss"; fi
+told '"" is not a test loss'
+view 'table*source*' 'exit 1'
+if again steps; then fail "steps of an unknown number of rows"; fi
+told 'broken: --table source'
+# An episode that went astray has its status; a last one stops the pipeline, and stays.
+view 'raise.status*traj.2*' 'echo diverged; exit 0'
+rm -f a/rds/s1/test.csv a/rds/s1/loss.csv
+again reward-model/s1/gains.csv || fail "a training episode that diverged"
+grep -q '^reward-model,1,2,,diverged$' a/episodes.csv || fail "it has no status"
+view 'raise.status*rds/*' 'echo diverged; exit 0'
+if again rds/s1/test.csv; then fail "a last episode that diverged"; fi
+told 'a/rds/s1/final.st.zst: the last episode ended as "diverged" and has no result'
+[ -e a/rds/s1/final.st.zst ] || fail "it is gone"
+# What a table is made of is its prerequisite: all is as it was.
+view never-asked :
+for f in reward-model/s1/gains.csv rds/s1/loss.csv random/s1/test.csv steps reward-model/s1/traj.1.st.zst; do
+    again $f || fail "without $f"
+done
+for f in table.csv table.txt loss.csv episodes.csv reward-model/s1/subset.jsonl; do
+    cmp a/$f kept/$f
+done
+
+# A node is lost: the command ends well and has written nothing.
+if go lost RUN=:; then fail "nothing was written"; fi
+told 'lost/pool.st.zst: its command ended well, and did not write it'
+cat >bin/lossy <<'SH'
+#!/bin/bash
+[[ "$*" == *"-o b/reward-model/s1/traj.2.st.zst"* ]] || exec "$@"
+SH
+chmod +x bin/lossy
+go b || fail "the run"
+rm b/reward-model/s1/traj.1.st.zst # the second is older than its policy will be
+if go b RUN=bin/lossy; then fail "a lost episode"; fi
+told 'traj.2.st.zst: its command ended well'
+[ ! -e b/reward-model/s1/traj.2.st.zst ] || fail "an old file stands for a lost one"
+
+# Rows that a makefile adds by itself are prerequisites as all others (a run in parts had left them out).
+make -n -f "$pipelines/demo.mk" BUILD="$RAISE_BUILD" OUT=demo demo/loss.csv demo/table.csv >log 2>&1 || fail "the demonstration"
+grep -q 'cat .* demo/target/s3/loss.csv' log || fail "loss.csv without the ceiling"
+grep -q 'cat .* demo/target/s3/test.csv' log || fail "table.csv without the ceiling"
