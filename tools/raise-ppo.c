@@ -361,7 +361,11 @@ static int improve(const struct options *o, const struct features *f, struct pol
         rc = write_weights(o->weights, p, e);
     if (!rc)
         rc = write_policy(o, p, prov, e);
-    if (!rc)
+    if (!rc && r.is_unchanged)
+        log_warn("none of %lld episodes ended well that %s could learn from: the policy is "
+                 "written as it was",
+                 (long long)x->n, o->policy);
+    else if (!rc)
         log_summary("policy %lld from %lld episodes, %lld of them its own with a mean gain of "
                     "%.6g nats, %lld left out",
                     (long long)policy_iteration(p), (long long)x->n, (long long)x->n_own,

@@ -290,7 +290,11 @@ static int run_episode(struct run *r, struct err *e)
     int rc = test ? episode_set_loss(r->s.lm, &r->in.test, &r->test_before, e) : 0;
     if (!rc)
         rc = episode_run(&r->episode, &r->traj, e);
-    if (!rc && test)
+    if (rc || !traj_is_ok(&r->traj)) {
+        log_bar_end(&r->bar);
+        return rc;
+    }
+    if (test)
         rc = episode_set_loss(r->s.lm, &r->in.test, &r->test_after, e);
     if (!rc)
         episode_metrics_put(r->metrics, &r->last, r->test_after);
@@ -331,10 +335,11 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
 static int write_results(struct run *r, int argc, char **argv, struct err *e)
 {
     const struct options *o = r->o;
+    bool is_ok = traj_is_ok(&r->traj);
     int rc = 0;
-    if (o->adapter_dir)
+    if (o->adapter_dir && is_ok)
         rc = lm_save_adapter(r->s.lm, o->adapter_dir, o->session.model, e);
-    if (!rc && o->model_dir)
+    if (!rc && o->model_dir && is_ok)
         rc = lm_save_model(r->s.lm, o->model_dir, o->session.model, e);
     if (!rc) {
         rc = episode_metrics_commit(r->metrics, e);
@@ -385,8 +390,16 @@ static void report(const struct run *r)
     if (r->episode.n_cut)
         log_warn("%s: %" PRId64 " picks cut to %" PRId64 " tokens", r->in.pool.name,
                  r->episode.n_cut, r->s.max_len);
-    log_note("validation loss %.4f -> %.4f", -t->perf[0], -t->perf[t->n_steps]);
-    if (r->o->test)
+    if (!traj_is_ok(t)) {
+        log_warn("the episode diverged: %s; its trajectory says so, and teaches no policy",
+                 r->episode.ended.msg);
+        if (r->o->adapter_dir || r->o->model_dir)
+            log_warn("%s: not written",
+                     r->o->adapter_dir ? r->o->adapter_dir : r->o->model_dir);
+    } else {
+        log_note("validation loss %.4f -> %.4f", -t->perf[0], -t->perf[t->n_steps]);
+    }
+    if (r->o->test && isfinite(r->test_after))
         log_note("test loss %.4f -> %.4f", r->test_before, r->test_after);
     log_summary("%" PRId64 " steps, %s tokens, %s tokens/s", t->n_steps,
                 log_count(n, r->n_tokens),

@@ -119,12 +119,15 @@ static void put_head(struct buf *b, const struct summary *s, const char *path)
 {
     char text[32], hex[17];
     const char *kind = st_msg_meta(s->m, "raise.kind"),
-               *version = st_msg_meta(s->m, "raise.version");
+               *version = st_msg_meta(s->m, "raise.version"),
+               *status = st_msg_meta(s->m, "raise.status");
     buf_printf(b, "%s: ", file_name_in(path));
     if (kind)
         buf_printf(b, "%s, format version %s\n", kind, version ? version : "missing");
     else
         buf_puts(b, "safetensors, not made by RAISE\n");
+    if (status && strcmp(status, "ok") != 0)
+        buf_printf(b, "  the episode %s\n", status);
     buf_puts(b, s->is_compressed ? "  compressed, " : "  plain, ");
     put_plural(b, s->n_shards, "shard");
     buf_printf(b, ", %s of tensors", log_bytes(text, s->data_bytes));

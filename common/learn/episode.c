@@ -30,8 +30,9 @@ int episode_set_make(struct episode_set *s, const struct dataset *d, const struc
         example_set_make(&all, tok, tmpl, d, max_len, is_cut ? EXAMPLE_CUT : EXAMPLE_FAIL, e);
     if (rc)
         return rc;
-    XXH64_state_t *hash = XXH64_createState();
+    XXH64_state_t *hash = XXH64_createState(), *encoding = XXH64_createState();
     XXH64_reset(hash, 0);
+    XXH64_reset(encoding, 0);
     s->record = mem_alloc((size_t)d->n_records, sizeof *s->record);
     s->dropped = mem_alloc((size_t)d->n_records, sizeof *s->dropped);
     for (int64_t i = 0; i < d->n_records; i++) {
@@ -43,13 +44,18 @@ int episode_set_make(struct episode_set *s, const struct dataset *d, const struc
         s->record[s->pack.n_seqs] = i;
         lm_pack_add(&s->pack, x->ids, x->is_loss, x->n);
         XXH64_update(hash, &d->records[i].hash, sizeof d->records[i].hash);
+        XXH64_update(encoding, &x->n, sizeof x->n);
+        XXH64_update(encoding, x->ids, (size_t)x->n * sizeof *x->ids);
+        XXH64_update(encoding, x->is_loss, (size_t)x->n * sizeof *x->is_loss);
         s->n_cut += x->is_cut;
         s->n_targets += x->n_response;
         if (x->n > s->longest)
             s->longest = x->n;
     }
     s->hash = XXH64_digest(hash);
+    s->encoding = XXH64_digest(encoding);
     XXH64_freeState(hash);
+    XXH64_freeState(encoding);
     example_set_free(&all);
     if (!s->pack.n_seqs)
         return err_set(e, ERR_EMPTY,
@@ -245,6 +251,19 @@ static void record_choice(const struct episode *k, const struct batch *b, int64_
     }
 }
 
+/* Not an error, but how it went; see episode.h. 1: the episode is over. */
+static int diverged(struct episode *k, int64_t t, const struct batch *b, struct traj *h,
+                    struct err *e)
+{
+    traj_end(h, t, e->msg);
+    name_batch(k, b, e);
+    err_prefix(e, "step %" PRId64, t);
+    k->ended = *e;
+    *e = (struct err)ERR_INIT;
+    return 1;
+}
+
+/* 0; 1: it diverged; < 0. */
 static int take_step(struct episode *k, int64_t t, struct batch *b, struct traj *h,
                      struct lm_step_stats *s, struct err *e)
 {
@@ -259,6 +278,8 @@ static int take_step(struct episode *k, int64_t t, struct batch *b, struct traj 
     rc = lm_step(k->lm, &batch, h->lr[t - 1], s, e);
     if (!rc && !isfinite(s->loss))
         rc = err_set(e, ERR_NONFINITE, "the loss is not finite");
+    if (rc == ERR_NONFINITE)
+        return diverged(k, t, b, h, e);
     if (rc)
         return name_batch(k, b, e);
     h->train_loss[t - 1] = s->loss;
@@ -268,7 +289,7 @@ static int take_step(struct episode *k, int64_t t, struct batch *b, struct traj 
     rc = episode_set_loss(k->lm, k->validation, &loss, e);
     if (rc) {
         err_prefix(e, "validation");
-        return name_batch(k, b, e);
+        return rc == ERR_NONFINITE ? diverged(k, t, b, h, e) : name_batch(k, b, e);
     }
     h->perf[t] = -loss;
     return 0;
@@ -312,7 +333,9 @@ static void describe(const struct episode *k, struct traj *t, int64_t largest)
     t->policy = k->policy ? policy_id(k->policy) : 0;
     t->dataset = k->pool->hash;
     t->validation = k->validation->hash;
+    t->encoding = k->validation->encoding;
     t->model = lm_hash(k->lm);
+    t->adapter = lm_adapter_hash(k->lm);
     t->tau = k->tau;
     t->has_repeats = k->has_repeats;
     snprintf(t->mode, sizeof t->mode, "%s", mode);
@@ -334,6 +357,8 @@ static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct 
         rc = take_step(k, i, b, t, &s, e);
         if (rc < 0)
             return err_prefix(e, "step %" PRId64, i);
+        if (rc)
+            return 0;
         tell(k, t, i, start);
     }
     return 0;
@@ -341,6 +366,9 @@ static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct 
 
 int episode_run(struct episode *k, struct traj *t, struct err *e)
 {
+    struct err local = ERR_INIT;
+    e = e ? e : &local;
+    k->ended = (struct err)ERR_INIT;
     struct batch b;
     int64_t largest = largest_batch(k);
     int64_t n_picks = k->plan ? k->plan->step_offset[k->n_steps] : k->n_steps * largest;

@@ -32,7 +32,9 @@ struct episode_set {
     int64_t *dropped; /* [n_dropped] no response token left within max_len */
     int64_t n_dropped;
     int64_t longest, n_targets;
-    uint64_t hash; /* identity: xxh64 over the hashes of the records used, in order */
+    uint64_t hash;     /* identity: xxh64 over the hashes of the records used, in order */
+    uint64_t encoding; /* of what the model sees of them: xxh64 over the sequences' tokens and
+                        * which of them count */
 };
 /* is_cut: longer records are cut to max_len tokens, else they are an error. ERR_EMPTY when no
  * record is left. */
@@ -77,10 +79,16 @@ struct episode {
     /* After each step; also with t = 0 for the loss before the first. May be NULL. */
     void (*on_step)(void *arg, const struct episode_step *s);
     void *arg;
-    int64_t n_cut; /* out: picks that were cut */
+    int64_t n_cut;    /* out: picks that were cut */
+    struct err ended; /* out: why it diverged; code 0: it did not */
 };
 
-/* Fills *t with steps, picks, losses, features, policy, dataset, validation and model hashes,
+/* A step whose loss or gradient is not finite, or after which the validation loss is not, ends
+ * the episode; that is an outcome, not an error: 0, t->status says so (traj_end), and k->ended
+ * names the batch's lines too. A validation loss that is not finite before the first
+ * step is an error: no choice could mend it.
+ *
+ * Fills *t with steps, picks, losses, features, policy, dataset, validation and model hashes,
  * mode, tau, status and history; episode number and seed are the caller's. */
 int episode_run(struct episode *k, struct traj *t, struct err *e) RAISE_MUST_CHECK;
 

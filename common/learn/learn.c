@@ -70,9 +70,23 @@ static int check(const struct policy *p, const struct features *f, const struct 
     return 0;
 }
 
+/* Rewards of different targets, or of different models, must not teach one policy. */
+static int check_mixture(const struct traj *all, const char *const *names, int64_t i,
+                         struct err *e)
+{
+    for (int64_t k = 0; k < i; k++) {
+        const char *what = traj_differ(&all[k], &all[i]);
+        if (what)
+            return err_set(e, ERR_MISMATCH,
+                           "%s and %s: of different %s: their rewards cannot be compared",
+                           names[k], names[i], what);
+    }
+    return 0;
+}
+
 static bool is_usable(const struct traj *t)
 {
-    bool is_finite = !strcmp(t->status, "ok");
+    bool is_finite = traj_is_ok(t);
     for (int64_t k = 0; k <= t->n_steps; k++)
         is_finite = is_finite && isfinite(t->perf[k]);
     return is_finite;
@@ -161,6 +175,8 @@ static int gather(struct episodes *eps, const struct policy *p, const struct fea
     for (int64_t i = 0; i < n_all; i++) {
         bool is_new = i >= n_all - n_new;
         int rc = check(p, f, &all[i], names[i], is_new, e);
+        if (!rc)
+            rc = check_mixture(all, names, i, e);
         if (rc)
             return rc;
         if (is_usable(&all[i])) {
@@ -169,9 +185,10 @@ static int gather(struct episodes *eps, const struct policy *p, const struct fea
             eps->traj[eps->n++] = &all[i];
         }
     }
+    if (!n_all || (p->learner->needs_own_episodes && !n_new))
+        return err_set(e, ERR_EMPTY, "no episode to learn from");
     if (!eps->n)
-        return err_set(e, ERR_EMPTY, "no episode to learn from: %lld of %lld dropped",
-                       (long long)n_all, (long long)n_all);
+        return 0;
     measure(eps);
     for (int64_t i = 0; i < eps->n; i++)
         fill(eps, i);
@@ -195,13 +212,14 @@ int learn_update(struct policy *p, const struct features *f, const struct traj *
         return err_set(e, ERR_MISMATCH, "the policy was made for other features");
     int rc = gather(&eps, p, f, all, all_names, n_all, n_new, e);
     r->n_dropped = n_all - eps.n;
-    if (!rc) {
+    r->is_unchanged = !rc && !(p->learner->needs_own_episodes ? eps.n_new : eps.n);
+    if (!rc && !r->is_unchanged) {
         r->mean_return = eps.mean_return;
         r->reward_sd = p->reward_sd = eps.sd;
         rc = p->learner->update(p, f, &eps, options ? options : p->learner->defaults, r, e);
     }
     episodes_free(&eps, n_all);
-    if (!rc)
+    if (!rc && !r->is_unchanged)
         p->iteration++;
     return rc;
 }

@@ -20,6 +20,7 @@
 /* What an update tells: metrics as rows of numbers, under the names of learner->metrics. */
 struct learn_report {
     int64_t n_dropped;  /* episodes left out */
+    bool is_unchanged;  /* all that could teach were left out: the policy is as it was */
     double mean_return; /* mean P(M_T) - P(M_0) of the policy's own episodes, nats */
     double reward_sd;   /* of all rewards, nats */
     const char *const *names;
@@ -34,10 +35,12 @@ void learn_report_free(struct learn_report *r);
 
 /* Improves p from trajectories. `all`: every episode so far, oldest first; of them the last
  * n_new are the ones drawn from p. Checks that they belong to f and, where the learner needs
- * its own, to p (ERR_MISMATCH names the file by all_names[i]). An episode whose status is not
- * "ok" or whose perf is not finite is left out and counted; ERR_EMPTY: none is left. options:
- * the learner's (learner->options); NULL: its defaults. *r is filled in every case, and the
- * caller's to free. */
+ * its own, to p, and that the rewards of all of them can be compared (traj_differ); else
+ * ERR_MISMATCH names the files by all_names[i]. An episode whose status is not "ok" or whose
+ * perf is not finite is left out and counted; where none is left to learn from, the policy
+ * stays as it was: r->is_unchanged. ERR_EMPTY: none was given. options: the learner's
+ * (learner->options); NULL: its defaults. *r is filled in every case, and the caller's to
+ * free. */
 int learn_update(struct policy *p, const struct features *f, const struct traj *all,
                  const char *const *all_names, int64_t n_all, int64_t n_new,
                  const void *options, struct learn_report *r, struct err *e) RAISE_MUST_CHECK;

@@ -28,7 +28,9 @@ static const struct st_key keys[] = {
     {"raise.policy", ST_KEY_HASH, AT(policy), 0, 0, 0, ST_OPTIONAL},
     {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
     {"raise.validation", ST_KEY_HASH, AT(validation), 0, 0, 0, ST_OPTIONAL},
+    {"raise.encoding", ST_KEY_HASH, AT(encoding), 0, 0, 0, ST_OPTIONAL},
     {"raise.model", ST_KEY_HASH, AT(model), 0, 0, 0, ST_OPTIONAL},
+    {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
     {"raise.episode", ST_KEY_INT, AT(episode), 0, 1e15, 0, 0},
     {"raise.seed", ST_KEY_UINT, AT(seed), 0, 0, 0, 0},
     {"raise.mode", ST_KEY_TEXT, AT(mode), 0, 0, CAP(mode), 0},
@@ -74,13 +76,62 @@ int traj_write(const struct traj *t, const char *path, int flags, const struct p
     return rc;
 }
 
+bool traj_is_ok(const struct traj *t)
+{
+    return !strcmp(t->status, "ok");
+}
+
+void traj_end(struct traj *t, int64_t step, const char *why)
+{
+    int64_t C = t->n_classes;
+    snprintf(t->status, sizeof t->status, "diverged at step %" PRId64 ": %s", step, why);
+    for (int64_t k = step; k <= t->n_steps; k++)
+        t->perf[k] = t->train_loss[k - 1] = t->grad_norm[k - 1] = (double)NAN;
+    for (int64_t k = step; k < t->n_steps; k++) {
+        t->lr[k] = (double)NAN;
+        t->n_tokens[k] = 0;
+        for (int64_t c = 0; c <= C; c++)
+            t->list_offset[k * C + c] = t->n_picks;
+        for (int64_t c = 0; c < C; c++)
+            t->list_logp[k * C + c] = 0;
+    }
+}
+
+static uint64_t hash_at(const struct traj *t, size_t at)
+{
+    uint64_t hash;
+    memcpy(&hash, (const char *)t + at, sizeof hash);
+    return hash;
+}
+
+const char *traj_differ(const struct traj *a, const struct traj *b)
+{
+    static const struct {
+        const char *what;
+        size_t at;
+        bool is_none; /* 0: there is none; else: not told, so not compared */
+    } bound[] = {
+        {"features", AT(features), false},
+        {"datasets", AT(dataset), false},
+        {"models", AT(model), false},
+        {"adapters", AT(adapter), true},
+        {"validation sets", AT(validation), false},
+        {"encodings of the validation set (template, tokens, length)", AT(encoding), false}};
+    for (size_t i = 0; i < sizeof bound / sizeof *bound; i++) {
+        uint64_t x = hash_at(a, bound[i].at), y = hash_at(b, bound[i].at);
+        if (x != y && (bound[i].is_none || (x && y)))
+            return bound[i].what;
+    }
+    return NULL;
+}
+
 static int check(const struct traj *t, const char *name, struct err *e)
 {
     int64_t lists = t->n_steps * t->n_classes;
     int rc = picks_check_offsets(name, "list_offset", t->list_offset, lists, t->n_picks, e);
     if (!rc)
         rc = picks_check_rows(name, t->pick, t->source, t->n_picks, e);
-    for (int64_t i = 0; i <= t->n_steps && !rc && !strcmp(t->status, "ok"); i++)
+    for (int64_t i = 0; i <= t->n_steps && !rc && traj_is_ok(t); i++)
         if (!isfinite(t->perf[i]))
             rc =
                 err_set(e, ERR_NONFINITE, "%s: perf: entry %" PRId64 " is not finite", name, i);

@@ -24,13 +24,18 @@ struct traj {
     int64_t *n_tokens;                   /* [T] */
     int64_t *source;                     /* [n] record number of each pick in the dataset */
     uint64_t *record_hash;               /* [n] identity of each picked record's content */
-    uint64_t features, policy, dataset, validation, model; /* hashes */
+    /* Identities, 0: not told. validation: of the records that the reward was measured on;
+     * encoding: of their tokens, so of template, tokenizer and length too; adapter: of the one
+     * that the episode started from, 0: none. */
+    uint64_t features, policy, dataset, validation, encoding, model, adapter;
     int64_t episode;
     uint64_t seed;
     double tau;
     bool has_repeats;
     char mode[16]; /* "sample", "greedy", "plan" */
-    char status[256];
+    char
+        status[256]; /* "ok", or "diverged at step 3: ...": from that step on perf,
+                      * train_loss and grad_norm are NaN, later steps have no picks and no lr */
     double test_loss_before, test_loss; /* mean NLL of M_0 and M_T; NaN: not measured */
     char *history;                      /* raise.history as read; owned */
 };
@@ -44,6 +49,15 @@ int traj_write(const struct traj *t, const char *path, int flags, const struct p
 /* Reads and checks: offsets ascend and end at n, classes and steps agree, perf is finite where
  * status is "ok". */
 int traj_read(struct traj *t, const char *path, struct err *e) RAISE_MUST_CHECK;
+bool traj_is_ok(const struct traj *t); /* status "ok" */
+/* Says how a trajectory ended early: sets the status and what step t (from 1) and the later
+ * ones lack. The picks of step t stay. */
+void traj_end(struct traj *t, int64_t step, const char *why);
+/* What keeps the rewards of two trajectories from being compared ("validation sets"), or NULL:
+ * features, dataset, model, adapter, validation set and its encoding must agree where both
+ * tell. How it was trained (learning rate, rank, steps, batch) may differ: that is what
+ * happened, not what a reward means. */
+const char *traj_differ(const struct traj *a, const struct traj *b);
 /* The same from a message whose kind the caller has looked at; errors name st_msg_name(m). */
 int traj_from_msg(struct traj *t, const struct st_msg *m, struct err *e) RAISE_MUST_CHECK;
 

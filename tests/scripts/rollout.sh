@@ -18,10 +18,11 @@ make_data val 12 >val.jsonl
 make_data test 12 >test.jsonl
 raise-embed -q -m "$model" --template plain -t 1 -d 8 pool.jsonl | raise-cluster -q -k 2 -t 1 - >f.st.zst
 raise-ppo -q --init -f f.st.zst -o p.st.zst
-go() { # options...
-    raise-rollout -q -t 1 -f f.st.zst -m "$model" -d pool.jsonl --val val.jsonl --template plain \
+loud() { # options...
+    raise-rollout -t 1 -f f.st.zst -m "$model" -d pool.jsonl --val val.jsonl --template plain \
         --batch 6 --lr 1e-2 --lora-rank 4 --precision fp32 "$@"
 }
+go() { loud -q "$@"; }
 meta() { raise-view --meta "$2" "$1"; }
 same() { # two numbers, to a relative 1e-6
     awk -v a="$1" -v b="$2" 'BEGIN { d = a - b; exit !(a == a + 0 && (d < 0 ? -d : d) <= 1e-6 * (a < 0 ? -a : a)) }'
@@ -82,6 +83,42 @@ raise-rollout --show 2 -m "$model" -d pool.jsonl --template plain >shown
 grep -q '^pool.jsonl:1: record 0: 7 prompt and 8 response tokens$' shown
 [ "$(grep -c '\*' shown)" -ge 16 ]
 
+# an episode that diverges is an outcome: written as such, with the picks that did it, and
+# nothing else; the next one can be learned from beside it
+loud -p p.st.zst --steps 4 --test test.jsonl --lr 1e30 --clip 0 --warmup 0 -o d.st.zst --metrics d.csv \
+    --save-adapter d.adapter 2>err
+grep -q 'the episode diverged: step 1: validation: val.jsonl:1: record 0: the loss is not finite; the batch: pool.jsonl lines [0-9, ]*;' err
+grep -q 'd.adapter: not written$' err
+[ "$(meta d.st.zst raise.status)" = 'diverged at step 1: validation: val.jsonl:1: record 0: the loss is not finite' ]
+[ "$(meta d.st.zst raise.n_steps)" = 4 ]
+[ ! -e d.adapter ]
+[ "$(wc -l <d.csv)" = 2 ] # the heading, and the model before the first step
+if meta d.st.zst raise.test_loss; then exit 1; fi
+[ "$(raise-view --table perf d.st.zst | grep -c nan)" = 4 ]
+[ "$(raise-view --table pick d.st.zst | wc -l)" = 7 ]
+raise-view d.st.zst | grep -q '^  the episode diverged at step 1: '
+go -p p.st.zst --steps 4 --episode 1 --lr 1e30 --clip 0 --warmup 0 -o d2.st.zst 2>err
+raise-ppo -f f.st.zst -p p.st.zst --no-provenance -o d1.st.zst 1.st.zst d.st.zst 2>err
+grep -q 'd.st.zst: left out: diverged at step 1: ' err
+raise-ppo -f f.st.zst -p p.st.zst --no-provenance 1.st.zst | cmp - d1.st.zst
+raise-ppo -f f.st.zst -p p.st.zst -o d1.st.zst d.st.zst d2.st.zst 2>err
+grep -q 'none of 2 episodes ended well .* the policy is written as it was$' err
+raise-view d1.st.zst | sed -n 's/^  identity //p' >d1.id
+raise-view p.st.zst | sed -n 's/^  identity //p' | cmp - d1.id
+raise-export -o d.jsonl d.st.zst pool.jsonl 2>err
+grep -q 'd.st.zst: the episode did not end well: diverged at step 1: ' err
+
+# rewards of two targets do not teach one policy
+go -p p.st.zst --steps 4 --episode 2 --val-limit 6 -o v.st.zst
+if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
+grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different validation sets: ' err
+go -p p.st.zst --steps 4 --episode 2 --template alpaca -o v.st.zst 2>err
+if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
+grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different encodings of the validation set' err
+go -p p.st.zst --steps 4 --episode 2 --adapter adapter -o v.st.zst
+if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
+grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different adapters: ' err
+
 # refusals: one line, exit 1, nothing left
 refused() { # pattern options...
     local pattern=$1 status=0
@@ -104,7 +141,6 @@ raise-embed -q -m "$model" --template plain -t 1 -d 4 pool.jsonl >g.st.zst
 refused '^raise-rollout: p.st.zst: made for other features than g.st.zst$' -p p.st.zst -f g.st.zst
 refused '^raise-rollout: plan.st.zst: made for other features than g.st.zst$' --plan plan.st.zst -f g.st.zst
 refused '^raise-rollout: plan.st.zst: has 4 steps, --steps asks for 5$' --plan plan.st.zst --steps 5
-refused ' step 1: validation: val.jsonl:1: record 0: the loss is not finite; the batch: pool.jsonl lines [0-9, ]*$' -p p.st.zst --lr 1e30 --clip 0 --warmup 0
 refused '^raise-rollout: f.st.zst: expected policy, found features$' -p f.st.zst
 head -c 300 p.st.zst >cut.st.zst
 refused 'cut.st.zst: ' -p cut.st.zst

@@ -200,18 +200,47 @@ static void a_record_that_was_cut_away_is_named(void **state)
     world_free(&w);
 }
 
-static void a_loss_that_is_not_finite_names_step_and_batch(void **state)
+/* The episode diverges at its first step with a rate above 0: how it ended is in the
+ * trajectory, what came before stands, and the rest is told from what was measured. */
+static void a_loss_that_is_not_finite_ends_the_episode(void **state)
 {
     (void)state;
     struct err e = ERR_INIT;
+    char path[] = "/tmp/raise-episode-XXXXXX";
     struct world w;
     struct traj t;
     world_init(&w, open_model());
     w.k.lr = 1e30;
-    assert_int_equal(episode_run(&w.k, &t, &e), ERR_NONFINITE);
-    assert_non_null(strstr(e.msg, "step "));
-    assert_non_null(strstr(e.msg, "not finite; the batch: "));
-    assert_non_null(strstr(e.msg, "lines "));
+    assert_int_equal(episode_run(&w.k, &t, &e), 0);
+    const char *why = w.k.ended.msg;
+    assert_int_equal(w.k.ended.code, ERR_NONFINITE);
+    assert_ptr_equal(strstr(why, "step "), why);
+    assert_non_null(strstr(why, "not finite; the batch: "));
+    assert_non_null(strstr(why, "lines "));
+    int64_t at = strtoll(why + strlen("step "), NULL, 10);
+    char *status = mem_printf("diverged at step %d: ", (int)at);
+    assert_ptr_equal(strstr(t.status, status), t.status);
+    assert_non_null(strstr(t.status, "is not finite"));
+    assert_null(strstr(t.status, "lines")); /* no records of the pool */
+    free(status);
+    assert_true(at >= 1 && at <= t.n_steps);
+    for (int64_t k = 0; k <= t.n_steps; k++)
+        assert_int_equal(isfinite(t.perf[k]) != 0, k < at);
+    for (int64_t k = 0; k < t.n_steps; k++) {
+        assert_int_equal(isfinite(t.train_loss[k]) != 0, k < at - 1);
+        assert_int_equal(isfinite(t.lr[k]) != 0, k < at);
+    }
+    assert_int_equal(t.list_offset[t.n_steps * t.n_classes], t.n_picks);
+    assert_int_equal(t.list_offset[at * t.n_classes], t.n_picks);
+    assert_int_equal(t.n_picks, at * w.k.batch);
+    close(mkstemp(path));
+    struct traj back;
+    assert_int_equal(traj_write(&t, path, 0, NULL, &e), 0);
+    assert_int_equal(traj_read(&back, path, &e), 0);
+    assert_false(traj_is_ok(&back));
+    assert_int_equal(back.n_steps, t.n_steps);
+    traj_free(&back);
+    unlink(path);
     traj_free(&t);
     world_free(&w);
 }
@@ -254,7 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_is_the_steps_by_hand),
         cmocka_unit_test(a_record_that_was_cut_away_is_named),
-        cmocka_unit_test(a_loss_that_is_not_finite_names_step_and_batch),
+        cmocka_unit_test(a_loss_that_is_not_finite_ends_the_episode),
         cmocka_unit_test(rows_must_be_the_datasets),
         cmocka_unit_test(a_set_is_its_records),
     };

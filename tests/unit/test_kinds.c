@@ -254,6 +254,7 @@ static void trajectories_are_held_to_their_table(void **state)
         t.list_offset[i] = i;
     t.test_loss_before = t.test_loss = 1.5;
     t.features = t.policy = t.dataset = t.validation = t.model = 0xd1;
+    t.encoding = t.adapter = 0xd1;
     struct st_msg *m = st_msg_new();
     st_table_put(&traj_table, &t, m);
     forge_table(&traj_table, m, read_traj, path);

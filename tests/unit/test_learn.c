@@ -705,7 +705,7 @@ static void mismatches_are_named(void **state)
            "t2: step 1: the lists' probabilities are not those of the policy that is said to "
            "have drawn them");
     t->list_logp[1] += 0.5;
-    refuse(p, &pool.f, x.t, 0, ERR_EMPTY, "no usable episode of this policy");
+    refuse(p, &pool.f, x.t, 0, ERR_EMPTY, "no episode to learn from");
     assert_int_equal(policy_iteration(p), 0);
     drawn_free(&x);
     policy_free(p);
@@ -740,14 +740,67 @@ static void failed_episodes_are_left_out(void **state)
         policy_free(p);
         p = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
         x.t[1].perf[1] = (double)INFINITY;
-        assert_int_equal(learn_update(p, &pool.f, x.t, names, 3, 3, NULL, &r, &e), ERR_EMPTY);
+        uint64_t was = policy_id(p);
+        assert_int_equal(learn_update(p, &pool.f, x.t, names, 3, 3, NULL, &r, &e), 0);
+        assert_true(r.is_unchanged);
         assert_int_equal(r.n_dropped, 3);
+        assert_int_equal(r.n_rows, 0);
+        assert_true(policy_id(p) == was);
+        assert_int_equal(policy_iteration(p), 0);
         learn_report_free(&r);
-        assert_string_equal(e.msg, "no episode to learn from: 3 of 3 dropped");
         drawn_free(&x);
         drawn_free(&y);
         policy_free(p);
         policy_free(q);
+    }
+    pool_free(&pool);
+}
+
+/* Two episodes of two targets, models, ... must not teach one policy; which, is said. */
+static void rewards_that_cannot_be_compared_are_refused(void **state)
+{
+    (void)state;
+    static const struct ppo_case c = {
+        .what = "mixed", .n_episodes = 2, .n_steps = 3, .batch = 8, .tau = 1};
+    struct pool pool;
+    struct drawn x;
+    pool_make(&pool, 100, 4, 2, 2);
+    for (int learner = 0; learner < 2; learner++) {
+        struct policy *p = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
+        draw(&x, &c, p, &pool.f);
+        struct {
+            uint64_t *first, *second;
+            const char *what;
+            bool is_none; /* 0 means none */
+        } bound[] = {
+            {&x.t[0].dataset, &x.t[1].dataset, "datasets", false},
+            {&x.t[0].model, &x.t[1].model, "models", false},
+            {&x.t[0].adapter, &x.t[1].adapter, "adapters", true},
+            {&x.t[0].validation, &x.t[1].validation, "validation sets", false},
+            {&x.t[0].encoding, &x.t[1].encoding, "encodings of the validation set", false}};
+        for (size_t i = 0; i < sizeof bound / sizeof *bound; i++) {
+            char *want =
+                mem_printf("t1 and t2: of different %s%s: their rewards cannot be compared",
+                           bound[i].what, i == 4 ? " (template, tokens, length)" : "");
+            struct learn_report r;
+            struct err e = ERR_INIT;
+            *bound[i].first = 1;
+            *bound[i].second = 2;
+            refuse(p, &pool.f, x.t, 2, ERR_MISMATCH, want);
+            *bound[i].second = 0; /* not told, or none */
+            if (bound[i].is_none) {
+                refuse(p, &pool.f, x.t, 2, ERR_MISMATCH, want);
+            } else {
+                struct policy *q = make(&pool.f, learners()[learner]->name, PART_PAPER, 8);
+                assert_int_equal(learn_update(q, &pool.f, x.t, names, 2, 2, NULL, &r, &e), 0);
+                learn_report_free(&r);
+                policy_free(q);
+            }
+            *bound[i].first = 0;
+            free(want);
+        }
+        drawn_free(&x);
+        policy_free(p);
     }
     pool_free(&pool);
 }
@@ -764,6 +817,7 @@ int main(void)
         cmocka_unit_test(posterior_is_the_dense_one),
         cmocka_unit_test(mismatches_are_named),
         cmocka_unit_test(failed_episodes_are_left_out),
+        cmocka_unit_test(rewards_that_cannot_be_compared_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
