@@ -21,6 +21,7 @@ struct block {
 /* A pick of a step: its place in the order by classes, and which of the step's picks it is. */
 struct pick {
     int32_t place, index;
+    bool is_left_over; /* of the round before (select.h): taken in any case */
 };
 
 struct step {
@@ -47,6 +48,7 @@ struct replay {
     struct block *blocks;
     struct step *steps;
     int64_t *n_avail; /* [n_steps, C] rows that could be chosen */
+    int64_t *n_over;  /* [n_steps, C] rows left over from the round before, first in a list */
     /* of all picks, step by step */
     struct pick *picks; /* each step's sorted by place */
     double *item_old;   /* log pi of each at the first run */
@@ -104,18 +106,18 @@ static int cannot_be(const struct step *s, int64_t pick, const char *why, struct
 }
 
 /* One step of one episode, whose state is `used`. */
-static int open_step(struct replay *q, struct step *s, struct selector *used,
-                     const int32_t *place_of, int64_t *n_avail, struct err *e)
+static int open_step(struct replay *q, struct step *s, const struct selector *used,
+                     const int32_t *place_of, int64_t *n_avail, int64_t *n_over, struct err *e)
 {
     const struct traj *t = s->t;
-    int64_t first = t->list_offset[s->k * q->n_classes], left = 0;
+    int64_t first = t->list_offset[s->k * q->n_classes];
     struct pick *picks = q->picks + s->base;
-    for (int64_t c = 0; c < q->n_classes; c++)
-        left += n_avail[c];
     s->n_picks = t->list_offset[(s->k + 1) * q->n_classes] - first;
-    s->has_clear = !t->has_repeats && !left;
+    s->has_clear = !t->has_repeats && selector_n_available(used) < s->n_picks;
     if (s->has_clear) {
-        selector_open_step(used);
+        memcpy(n_over, n_avail, (size_t)q->n_classes * sizeof *n_over);
+        for (int64_t c = 0; c < q->n_classes; c++)
+            n_avail[c] = -n_over[c];
         for (int64_t b = 0; b < q->n_blocks; b++)
             n_avail[q->blocks[b].class] += q->blocks[b].n;
     }
@@ -123,13 +125,20 @@ static int open_step(struct replay *q, struct step *s, struct selector *used,
                        s->u);
     for (int64_t c = 0; c < q->n_classes; c++) {
         const int64_t *list = t->list_offset + s->k * q->n_classes + c;
+        if (list[1] - list[0] < n_over[c])
+            return err_set(e, ERR_FORMAT,
+                           "%s: step %" PRId64 ": a new round, but rows of class %" PRId64
+                           " are left over",
+                           s->name, s->k + 1, c);
         for (int64_t i = list[0]; i < list[1]; i++) {
             int64_t row = t->pick[i];
+            bool is_over = i - list[0] < n_over[c];
             if (q->f->class_of[row] != c)
                 return cannot_be(s, i, "is in the list of another class", e);
-            if (!t->has_repeats && !selector_is_available(used, row))
+            if (!t->has_repeats && (is_over || !s->has_clear) &&
+                !selector_is_available(used, row))
                 return cannot_be(s, i, "was used before", e);
-            picks[i - first] = (struct pick){place_of[row], (int32_t)(i - first)};
+            picks[i - first] = (struct pick){place_of[row], (int32_t)(i - first), is_over};
         }
     }
     qsort(picks, (size_t)s->n_picks, sizeof *picks, by_place);
@@ -151,13 +160,18 @@ static int open_episode(struct replay *q, const struct traj *t, const char *name
     for (int64_t k = 0; k < t->n_steps && !rc; k++) {
         struct step *s = &q->steps[at + k];
         *s = (struct step){.t = t, .name = name, .k = k, .opening = at, .base = base};
-        rc = open_step(q, s, used, place_of, n_avail, e);
+        int64_t *n_over = q->n_over + (at + k) * C;
+        rc = open_step(q, s, used, place_of, n_avail, n_over, e);
         memcpy(q->n_avail + (at + k) * C, n_avail, (size_t)C * sizeof *n_avail);
         if (rc)
             break;
-        for (int64_t c = 0; c < C && !t->has_repeats; c++)
-            n_avail[c] -= t->list_offset[k * C + c + 1] - t->list_offset[k * C + c];
-        selector_mark(used, t->pick + t->list_offset[k * C], s->n_picks);
+        if (s->has_clear)
+            selector_clear(used);
+        for (int64_t c = 0; c < C && !t->has_repeats; c++) {
+            const int64_t *list = t->list_offset + k * C + c, drawn = list[0] + n_over[c];
+            n_avail[c] += n_over[c] - (list[1] - drawn);
+            selector_mark(used, t->pick + drawn, list[1] - drawn);
+        }
         base += s->n_picks;
     }
     free(n_avail);
@@ -196,6 +210,7 @@ struct replay *replay_new(const struct features *f, const struct episodes *eps, 
         }
     q->steps = mem_zalloc((size_t)q->n_steps, sizeof *q->steps);
     q->n_avail = mem_zalloc((size_t)(q->n_steps * q->n_classes), sizeof *q->n_avail);
+    q->n_over = mem_zalloc((size_t)(q->n_steps * q->n_classes), sizeof *q->n_over);
     q->picks = mem_alloc((size_t)n_picks, sizeof *q->picks);
     q->item_old = mem_alloc((size_t)n_picks, sizeof *q->item_old);
     q->pick_z = mem_alloc((size_t)n_picks, sizeof *q->pick_z);
@@ -219,9 +234,9 @@ void replay_free(struct replay *q)
 {
     if (!q)
         return;
-    void *const owned[] = {q->row_at, q->class_block, q->blocks, q->steps,     q->n_avail,
-                           q->picks,  q->item_old,    q->pick_z, q->pick_d,    q->z,
-                           q->part,   q->lists,       q->sums,   q->is_foreign};
+    void *const owned[] = {q->row_at, q->class_block, q->blocks, q->steps,  q->n_avail,
+                           q->picks,  q->item_old,    q->pick_z, q->pick_d, q->z,
+                           q->n_over, q->part,        q->lists,  q->sums,   q->is_foreign};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free(owned[i]);
     free(q);
@@ -277,7 +292,7 @@ static void walk_leave(struct walk *w, const struct step *s, const struct pick *
         int64_t r = p[i].place - w->b->at;
         w->count[r]++;
         w->has_counts = true;
-        if (!s->t->has_repeats)
+        if (!s->t->has_repeats && !p[i].is_left_over)
             w->shut[r] = -INFINITY;
     }
 }
@@ -420,7 +435,8 @@ static void list_loss(const struct pass *s, int64_t k, int64_t c, const double *
 {
     struct replay *q = s->q;
     const struct step *at = &q->steps[k];
-    int64_t list = at->k * q->n_classes + c, first = at->t->list_offset[list];
+    int64_t list = at->k * q->n_classes + c;
+    int64_t first = at->t->list_offset[list] + q->n_over[k * q->n_classes + c];
     int64_t b = at->t->list_offset[list + 1] - first;
     double *old = q->item_old + at->base + first - at->t->list_offset[at->k * q->n_classes];
     double share = 1 / ((double)q->n_classes * (double)q->n_steps), slope;
@@ -454,12 +470,15 @@ static void work_list(const struct pass *s, int64_t k, int64_t c, double *scratc
     struct replay *q = s->q;
     const struct step *at = &q->steps[k];
     const int64_t *offset = at->t->list_offset + at->k * q->n_classes;
-    int64_t b = offset[c + 1] - offset[c], n = q->n_avail[k * q->n_classes + c];
-    int64_t first = at->base + offset[c] - offset[0];
+    int64_t n = q->n_avail[k * q->n_classes + c], n_over = q->n_over[k * q->n_classes + c];
+    int64_t b = offset[c + 1] - offset[c] - n_over;
+    int64_t first = at->base + offset[c] - offset[0] + n_over;
     struct list *out = &q->lists[(k - s->from) * q->n_classes + c];
     double *D = scratch, *logp = D + b, *weight = D + 2 * b, mean, P = 0, entropy = 0;
     const float *z = q->pick_z + first;
     *out = (struct list){.D = INFINITY}; /* no list: no gradient */
+    for (int64_t i = 1; i <= n_over; i++)
+        q->pick_d[first - i] = 0;
     if (!b)
         return;
     double rest = rest_of_class(s, k, c, &mean);

@@ -52,7 +52,7 @@ void selector_free(struct selector *s)
     free(s);
 }
 
-static void clear_used(struct selector *s)
+void selector_clear(struct selector *s)
 {
     memset(s->used, 0, (size_t)(s->n + 63) / 64 * sizeof *s->used);
     memcpy(s->n_available, s->class_size, (size_t)s->n_classes * sizeof *s->n_available);
@@ -61,7 +61,7 @@ static void clear_used(struct selector *s)
 void selector_reset(struct selector *s)
 {
     memset(s->count, 0, (size_t)s->n * sizeof *s->count);
-    clear_used(s);
+    selector_clear(s);
 }
 
 const uint16_t *selector_counts(const struct selector *s)
@@ -87,13 +87,12 @@ void selector_mark(struct selector *s, const int64_t *picks, int64_t n)
     }
 }
 
-void selector_open_step(struct selector *s)
+int64_t selector_n_available(const struct selector *s)
 {
-    int64_t left = 0;
+    int64_t n = 0;
     for (int64_t c = 0; c < s->n_classes; c++)
-        left += s->n_available[c];
-    if (!left)
-        clear_used(s);
+        n += s->n_available[c];
+    return n;
 }
 
 void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch, int64_t *quota)
@@ -314,13 +313,13 @@ static void pass_close(struct pass *p)
     free(p->bad);
 }
 
-int64_t select_batch(struct selector *s, const float *scores, const struct select_options *o,
-                     int64_t *picks, int64_t *list_offset, double *list_logp, struct err *e)
+/* select_batch among what is available now, which is not marked. */
+static int64_t draw(const struct selector *s, const float *scores,
+                    const struct select_options *o, int64_t *picks, int64_t *list_offset,
+                    double *list_logp, struct err *e)
 {
     struct pass p = {.s = s, .o = o, .scores = scores};
     int64_t C = s->n_classes, n = 0;
-    if (!o->has_repeats)
-        selector_open_step(s);
     pass_open(&p);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t b = 0; b < p.n_blocks; b++)
@@ -343,9 +342,62 @@ int64_t select_batch(struct selector *s, const float *scores, const struct selec
         picks[k] = chosen[k].row;
     if (!o->is_greedy)
         list_logps(&p, chosen, list_offset, list_logp);
-    selector_mark(s, picks, n);
     free(chosen);
     pass_close(&p);
+    return n;
+}
+
+/* The rest of a round, and then from all others: lists of the one before those of the other.
+ * The rest has been taken for the round that ends, so the next one may choose it again. */
+static int64_t draw_across(struct selector *s, const float *scores,
+                           const struct select_options *o, int64_t n_rest, int64_t *picks,
+                           int64_t *list_offset, double *list_logp, struct err *e)
+{
+    struct select_options part = *o;
+    int64_t C = s->n_classes, n = 0;
+    int64_t *rest = mem_alloc((size_t)o->batch, sizeof *rest), *more = rest + n_rest;
+    int64_t *end = mem_alloc(2 * ((size_t)C + 1), sizeof *end), *more_end = end + C + 1;
+    part.batch = n_rest;
+    n = draw(s, scores, &part, rest, end, list_logp, e);
+    if (n < 0)
+        goto out;
+    selector_clear(s);
+    selector_mark(s, rest, n_rest);
+    part.batch = o->batch - n_rest;
+    n = draw(s, scores, &part, more, more_end, list_logp, e);
+    if (n < 0)
+        goto out;
+    for (int64_t i = 0; i < n_rest; i++) {
+        s->used[rest[i] >> 6] &= ~((uint64_t)1 << (rest[i] & 63));
+        s->n_available[s->class_of[rest[i]]]++;
+    }
+    selector_mark(s, more, n);
+    n = 0;
+    for (int64_t c = 0; c < C; c++) {
+        list_offset[c] = n;
+        for (int64_t i = end[c]; i < end[c + 1]; i++)
+            picks[n++] = rest[i];
+        for (int64_t i = more_end[c]; i < more_end[c + 1]; i++)
+            picks[n++] = more[i];
+    }
+    list_offset[C] = n;
+out:
+    free(rest);
+    free(end);
+    return n;
+}
+
+int64_t select_batch(struct selector *s, const float *scores, const struct select_options *o,
+                     int64_t *picks, int64_t *list_offset, double *list_logp, struct err *e)
+{
+    int64_t n_left = o->has_repeats ? s->n : selector_n_available(s);
+    if (n_left && n_left < o->batch && n_left < s->n)
+        return draw_across(s, scores, o, n_left, picks, list_offset, list_logp, e);
+    if (!n_left)
+        selector_clear(s);
+    int64_t n = draw(s, scores, o, picks, list_offset, list_logp, e);
+    if (n > 0)
+        selector_mark(s, picks, n);
     return n;
 }
 

@@ -5,6 +5,10 @@
  * Quotas: b_c = min(n_c, floor(B/C)); while the sum is below min(B, N) one more goes to the
  * class with the largest n_c - b_c (ties: lowest c). n_c counts *available* items: those used
  * in this episode are masked unless repeats are allowed; when all are used the mask is cleared.
+ * A step for which fewer than B are left takes them all, and draws the others of its B from the
+ * rest of the pool, the mask cleared: every step has B records, and of two rounds through the
+ * pool none takes a record twice. What was left over comes first in its class's list, and is no
+ * part of the list's probability, since it was taken in any case; the next round may take it.
  *
  * Sampling: key_i = z_i + Gumbel_i, z = score/tau, Gumbel from rng_hash(seed, step, row): the
  * b_c largest keys of a class, in descending order, are a Plackett-Luce draw without
@@ -51,10 +55,10 @@ int64_t select_batch(struct selector *s, const float *scores, const struct selec
 void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch,
                    int64_t *quota);
 
-/* Start of a replayed step: clears the mask when all rows are used (select_batch does so by
- * itself). Then selector_mark: marks a batch as used without
- * choosing it. */
-void selector_open_step(struct selector *s);
+/* For a replay of steps, what select_batch does by itself: how many rows may be chosen under
+ * !has_repeats, the mask cleared, rows marked as used. */
+int64_t selector_n_available(const struct selector *s);
+void selector_clear(struct selector *s);
 void selector_mark(struct selector *s, const int64_t *picks, int64_t n);
 /* Whether row i may be chosen at this moment under !has_repeats. */
 bool selector_is_available(const struct selector *s, int64_t i);

@@ -48,6 +48,16 @@ go -p p.st.zst --steps 4 --repeats -s 7 -o 5.st.zst
 go -p p.st.zst --steps 7 -o 9.st.zst
 raise-view --table lr 9.st.zst | tail -n +2 | tr '\n' ' ' | grep -qx '0.005 0.01 0.01 0.01 0.01 0.01 0.01 '
 
+# every step has a whole batch: what is left of a round, and the first of the next one
+head -n 6 pool.jsonl >six.jsonl
+raise-embed -q -m "$model" --template plain -t 1 -d 8 six.jsonl | raise-cluster -q -k 2 -t 1 - >f6
+raise-ppo -q --init -f f6 -o p6
+go -f f6 -p p6 -d six.jsonl --batch 4 --steps 3 -o r6
+raise-view --table pick r6 | awk 'NR > 1 { print int((NR - 2) / 4), $1 }' | sort -u >r6.picks
+[ "$(wc -l <r6.picks)" = 12 ] # no record twice in a step
+[ "$(cut -d ' ' -f 2 r6.picks | sort | uniq -c | awk '{ print $1 }' | sort -u)" = 2 ]
+raise-ppo -q -f f6 -p p6 -o q6 r6 # its probabilities are the policy's
+
 # the next policy, the final run, the subset
 raise-ppo -q -f f.st.zst -p p.st.zst -o p1.st.zst 1.st.zst
 go -p p1.st.zst --steps 3 --deploy --test test.jsonl --metrics m.csv --save-adapter adapter \

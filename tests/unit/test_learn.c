@@ -99,7 +99,8 @@ static double define_surrogate(struct definition *x, double log_ratio, double A)
 
 /* Loss of one step: picks leave the class one by one, each a softmax over who is left. */
 static double define_step(struct definition *x, const struct traj *t, int64_t k, double A,
-                          bool *is_used, const int *count, double *item_old)
+                          const bool *is_used, const bool *is_over, const int *count,
+                          double *item_old)
 {
     int64_t N = x->f->n, C = t->n_classes, first = t->list_offset[k * C];
     double *z = mem_alloc((size_t)N, sizeof *z), loss = 0;
@@ -111,8 +112,11 @@ static double define_step(struct definition *x, const struct traj *t, int64_t k,
         z[i] = define_score(x, i, u, count[i]) / t->tau;
     for (int64_t c = 0; c < C; c++) {
         int64_t from = t->list_offset[k * C + c], to = t->list_offset[k * C + c + 1];
-        double logp = 0, sum = 0, H = 0, b = (double)(to - from), part = 0;
+        double logp = 0, sum = 0, H = 0, part = 0;
         int64_t n = 0;
+        while (from < to && is_over[t->pick[from]])
+            from++;
+        double b = (double)(to - from);
         if (from == to)
             continue;
         for (int64_t i = 0; i < N; i++) {
@@ -150,25 +154,33 @@ static double define_loss(struct definition *x, const struct traj *t, int64_t n_
     const double *A = x->A;
     double *old = x->item_old;
     bool *is_used = mem_alloc((size_t)x->f->n, sizeof *is_used);
+    bool *is_over = mem_alloc((size_t)x->f->n, sizeof *is_over);
     int *count = mem_alloc((size_t)x->f->n, sizeof *count);
     for (int64_t e = 0; e < n_episodes; e++) {
         memset(is_used, 0, (size_t)x->f->n * sizeof *is_used);
         memset(count, 0, (size_t)x->f->n * sizeof *count);
         for (int64_t k = 0; k < t[e].n_steps; k++) {
             int64_t C = t[e].n_classes, left = 0;
+            int64_t first = t[e].list_offset[k * C], end = t[e].list_offset[(k + 1) * C];
             for (int64_t i = 0; i < x->f->n; i++)
                 left += !is_used[i];
-            if (!left && !t[e].has_repeats)
-                memset(is_used, 0, (size_t)x->f->n * sizeof *is_used);
-            loss += define_step(x, &t[e], k, *A++, is_used, count, old);
-            for (int64_t i = t[e].list_offset[k * C]; i < t[e].list_offset[(k + 1) * C]; i++) {
-                is_used[t[e].pick[i]] = true;
+            /* What is left over is taken; the others of the step are drawn from all others. */
+            bool is_across = left < end - first && !t[e].has_repeats;
+            for (int64_t i = 0; i < x->f->n; i++) {
+                is_over[i] = is_across && !is_used[i];
+                if (is_across)
+                    is_used[i] = is_over[i];
+            }
+            loss += define_step(x, &t[e], k, *A++, is_used, is_over, count, old);
+            for (int64_t i = first; i < end; i++) {
+                is_used[t[e].pick[i]] = !is_over[t[e].pick[i]];
                 count[t[e].pick[i]]++;
                 old++;
             }
         }
     }
     free(is_used);
+    free(is_over);
     free(count);
     return loss;
 }

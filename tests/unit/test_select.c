@@ -173,30 +173,46 @@ static void used_rows_are_masked_until_none_is_left(void **state)
     enum { N = 10 };
     static const int32_t class_of[N] = {0, 0, 0, 0, 0, 0, 0, 1, 1, 1};
     static const float scores[N];
-    static const int64_t want[] = {4, 4, 2, 4}, counts_after[] = {4, 8, 10, 14};
     int64_t picks[4], offset[3];
     double logp[2];
     struct selector *s = selector_new(N, class_of, 2);
-    for (int64_t t = 1; t <= 4; t++) {
+    for (int64_t t = 1; t <= 5; t++) {
         struct select_options o = {.batch = 4, .tau = 1, .seed = 3, .step = t};
-        int64_t sum = 0, largest = 0;
-        assert_int_equal(select_batch(s, scores, &o, picks, offset, logp, NULL), want[t - 1]);
+        int64_t least = 9, largest = 0;
+        uint16_t before[N];
+        memcpy(before, selector_counts(s), sizeof before);
+        assert_int_equal(select_batch(s, scores, &o, picks, offset, logp, NULL), 4);
         for (int i = 0; i < N; i++) {
-            sum += selector_counts(s)[i];
-            largest = selector_counts(s)[i] > largest ? selector_counts(s)[i] : largest;
+            int64_t n = selector_counts(s)[i];
+            assert_true(n - before[i] == 0 || n - before[i] == 1);
+            least = n < least ? n : least;
+            largest = n > largest ? n : largest;
         }
-        assert_int_equal(sum, counts_after[t - 1]);
-        assert_int_equal(largest, t == 4 ? 2 : 1);
-        /* What is left of a class is taken whole: its probability is that of its order. */
-        if (t == 3)
-            assert_close(logp[0] + logp[1], -log(2), 1e-12);
+        /* Ten rows in steps of four: the third takes the two that are left and two of the next
+         * round, and the fifth ends it. */
+        assert_int_equal(largest, t < 3 ? 1 : 2);
+        assert_int_equal(least, t < 3 ? 0 : t < 5 ? 1 : 2);
+        if (t != 3)
+            continue;
+        double want = 0;
+        for (int c = 0; c < 2; c++) {
+            int64_t n_over = 0, n = c ? 3 : 7;
+            while (offset[c] + n_over < offset[c + 1] && !before[picks[offset[c] + n_over]])
+                n_over++;
+            /* Flat scores: each draw is one of those that are left. */
+            for (int64_t i = offset[c] + n_over; i < offset[c + 1]; i++) {
+                assert_int_equal(before[picks[i]], 1);
+                want -= log((double)(n - n_over - (i - offset[c] - n_over)));
+            }
+        }
+        assert_close(logp[0] + logp[1], want, 1e-12);
     }
     /* Replayed: the same availability. */
     struct selector *r = selector_new(N, class_of, 2);
     const int64_t all[N] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     selector_mark(r, all, N);
     assert_false(selector_is_available(r, 4));
-    selector_open_step(r);
+    selector_clear(r);
     assert_true(selector_is_available(r, 4));
     assert_int_equal(selector_counts(r)[4], 1);
     selector_free(r);
