@@ -313,7 +313,6 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
 {
     const struct options *o = r->o;
     const struct episode_inputs *in = &r->in;
-    uint64_t plan_hash = 0;
     if (o->common.no_provenance)
         return NULL;
     char *args = opt_command_line(argc, argv);
@@ -321,8 +320,8 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
     free(args);
     prov_set_path(p, lm_arith_path(r->s.lm));
     add_input(p, o->features, in->features.id);
-    if (o->plan && !file_is_std(o->plan) && file_hash(o->plan, &plan_hash, NULL) == 0)
-        add_input(p, o->plan, plan_hash);
+    if (o->plan)
+        add_input(p, o->plan, in->plan.id);
     if (in->policy)
         add_input(p, o->policy, policy_id(in->policy));
     session_add_inputs(&r->s, p);

@@ -139,12 +139,10 @@ int64_t episode_longest(const struct episode_inputs *in, int64_t max_len)
 char *episode_encoding_differs(const struct episode_inputs *in, const char *template,
                                int64_t max_len)
 {
-    const struct st_msg *m = in->features.msg;
-    const char *name = m ? st_msg_meta(m, "raise.template") : NULL;
-    const char *length = m ? st_msg_meta(m, "raise.max_length") : NULL;
-    if (name && strcmp(name, template) != 0)
+    const char *name = in->features.template;
+    int64_t theirs = in->features.max_length > 0 ? in->features.max_length : 0;
+    if (*name && strcmp(name, template) != 0)
         return mem_printf("made with template %s, training is with %s", name, template);
-    int64_t theirs = length ? strtoll(length, NULL, 10) : 0;
     int64_t longest = theirs && theirs != max_len ? longest_row(&in->features) : 0;
     /* Rows as long as their bound may have been cut at it. */
     if (longest > max_len || (longest && longest == theirs))

@@ -64,6 +64,8 @@ int plan_from_msg(struct plan *p, const struct st_msg *m, struct err *e)
         rc = check(p, st_msg_name(m), e);
     if (rc < 0)
         plan_free(p);
+    else
+        p->id = st_msg_hash(m);
     return rc;
 }
 

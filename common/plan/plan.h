@@ -18,6 +18,7 @@ struct plan {
     uint64_t *record_hash;    /* [n] identity of each picked record's content */
     int64_t *step_offset;     /* [T + 1] picks of step t: [step_offset[t], step_offset[t+1]) */
     uint64_t features, dataset;
+    uint64_t id; /* identity of the file's stream; 0: made here */
     char method[64];
     char *history; /* raise.history as read; owned */
 };

@@ -36,6 +36,8 @@ struct policy *policy_new(const struct features *f, const struct policy_options 
  * same features and columns, else ERR_MISMATCH; ERR_UNSUPPORTED: a learner cannot. */
 int policy_start(struct policy *p, const struct policy *from, const struct features *f,
                  struct err *e) RAISE_MUST_CHECK;
+/* What every policy has in its file; the rest is its learner's table. */
+extern const struct st_table policy_head_table;
 /* known: learners that there are, ending with NULL (learners()). */
 struct policy *policy_read(const char *path, const struct learner *const *known,
                            struct err *e) RAISE_MUST_CHECK;

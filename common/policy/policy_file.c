@@ -31,7 +31,7 @@ static const struct st_key keys[] = {
     {"raise.reward_sd", ST_KEY_REAL, AT(reward_sd), .flags = 0},
     {.name = NULL},
 };
-static const struct st_table head_table = {"policy", sizes, columns, keys};
+const struct st_table policy_head_table = {"policy", sizes, columns, keys};
 
 static void put(const struct policy *p, struct st_msg *m)
 {
@@ -45,7 +45,7 @@ static void put(const struct policy *p, struct st_msg *m)
                      .center = s->center,
                      .scale = s->scale};
     memcpy(h.learner, p->learner->name, strlen(p->learner->name) + 1);
-    st_table_put(&head_table, &h, m);
+    st_table_put(&policy_head_table, &h, m);
     st_table_put(p->learner->table, p->self, m);
     free(h.columns);
 }
@@ -134,10 +134,10 @@ struct policy *policy_read(const char *path, const struct learner *const *known,
     if (!m)
         return NULL;
     struct policy *p = mem_zalloc(1, sizeof *p);
-    int rc = st_table_take(&head_table, &h, m, e);
+    int rc = st_table_take(&policy_head_table, &h, m, e);
     if (!rc)
         rc = from_head(p, &h, known, m, e);
-    st_table_free(&head_table, &h);
+    st_table_free(&policy_head_table, &h);
     st_msg_free(m);
     if (rc < 0) {
         policy_free(p);

@@ -50,3 +50,11 @@ if method == "rds": # the validation records are like the third group, axis 2
     assert all(x[4 * i + 2] > 6 for i in plan["pick"])
 PY
 done
+
+# a list from standard input is known by its content, as one from a file; so is a plan
+plan() { raise-plan -q -f "$small" --steps 3 --batch 2 only "$@"; }
+plan --list list -o 1.st.zst
+plan --list - <list >2.st.zst
+raise-view 1.st.zst | sed -n 's/^ *input list //p' >hash
+[ -s hash ]
+raise-view 2.st.zst | sed -n 's/^ *input - //p' | cmp - hash

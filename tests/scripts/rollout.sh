@@ -83,6 +83,11 @@ go --plan plan.st.zst -o 8.st.zst
 raise-view --table pick plan.st.zst >plan.picks
 raise-view --table pick 8.st.zst | cmp - plan.picks
 [ "$(meta 8.st.zst raise.mode)" = plan ]
+go --plan - <plan.st.zst -o 8b.st.zst
+for f in 8 8b; do raise-view $f.st.zst | sed -n 's/^ *input \(plan.st.zst\|-\) //p' >$f.plan; done
+raise-view plan.st.zst | sed -n 's/^  identity //p' >plan.id
+cmp 8.plan plan.id
+cmp 8b.plan plan.id
 go --plan plan.st.zst --micro-batch 8 -o 9.st.zst
 same "$(raise-view --table perf 8.st.zst | tail -n 1 | tr -d -)" "$(raise-view --table perf 9.st.zst | tail -n 1 | tr -d -)"
 go --plan plan.st.zst --steps 2 --val-limit 3 --lora-targets q_proj,v -o 10.st.zst

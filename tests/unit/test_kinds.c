@@ -3,20 +3,23 @@
  * wrong. A kind that gets a table is named in `kinds`, and tested. */
 #include "features/features.h"
 #include "forge.h"
+#include "learn/learners.h"
 #include "learn/traj.h"
 #include "plan/plan.h"
+#include "pool.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
 enum { MAX_TABLES = 4 };
-static const struct kind {
+static struct kind {
     const char *section; /* of the page */
     const struct st_table *tables[MAX_TABLES];
 } kinds[] = {
     {"features", {&features_head_table, &features_row_table, &features_cluster_table}},
     {"trajectory", {&traj_table}},
     {"plan", {&plan_table}},
+    {"policy", {&policy_head_table}}, /* and the learners', see set_up */
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -26,8 +29,10 @@ static char path[] = "/tmp/raise-kinds-XXXXXX";
 
 static char *page; /* raise-stream.5 */
 
-static int read_page(void **state)
+static int set_up(void **state)
 {
+    for (int i = 0; learners()[i]; i++)
+        kinds[N_KINDS - 1].tables[i + 1] = learners()[i]->table;
     (void)state;
     const char *root = getenv("RAISE_TESTS");
     char *name = mem_printf("%s/../man/raise-stream.5", root ? root : "tests");
@@ -45,7 +50,7 @@ static int read_page(void **state)
     return 0;
 }
 
-static int drop_page(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     free(page);
@@ -162,7 +167,7 @@ static void page_and_tables_agree_on_metadata(void **state)
                 if (!has_word(text, k->name) && !has_word(every, k->name))
                     fail_msg("%s: raise-stream(5) lacks %s", kinds[i].section, k->name);
         for (const char *p = text; (p = strstr(p, "raise.")); p += 6)
-            if (sscanf(p, "%63[a-z_.]", name) == 1 && name[6]) {
+            if (sscanf(p, "%63[a-z_.0-9]", name) == 1 && name[6]) {
                 if (name[strlen(name) - 1] == '.')
                     name[strlen(name) - 1] = '\0';
                 if (!is_key(&kinds[i], name))
@@ -201,6 +206,13 @@ static int read_plan(const char *name, struct err *e)
     if (!rc)
         plan_free(&p);
     return rc;
+}
+
+static int read_policy(const char *name, struct err *e)
+{
+    struct policy *p = policy_read(name, learners(), e);
+    policy_free(p);
+    return p ? 0 : e->code;
 }
 
 static void features_are_held_to_their_tables(void **state)
@@ -279,6 +291,30 @@ static void plans_are_held_to_their_table(void **state)
     plan_free(&p);
 }
 
+static void policies_are_held_to_their_tables(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_make(&pool, 20, 3, 2, 1);
+    for (int i = 0; learners()[i]; i++) {
+        struct err e = ERR_INIT;
+        const struct learner *l = learners()[i];
+        const struct policy_options o = {.learner = l, .parts = PART_PAPER, .seed = 1};
+        struct policy *p = policy_new(&pool.f, &o, &e);
+        if (!p)
+            fail_msg("%s", e.msg);
+        assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
+        struct st_msg *m = st_read(path, "policy", &e);
+        assert_non_null(m);
+        forge_table(&policy_head_table, m, read_policy, path);
+        forge_table(l->table, m, read_policy, path);
+        forge_truncated(m, read_policy, path);
+        st_msg_free(m);
+        policy_free(p);
+    }
+    pool_free(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,12 +323,13 @@ int main(void)
         cmocka_unit_test(features_are_held_to_their_tables),
         cmocka_unit_test(trajectories_are_held_to_their_table),
         cmocka_unit_test(plans_are_held_to_their_table),
+        cmocka_unit_test(policies_are_held_to_their_tables),
     };
     int fd = mkstemp(path);
     if (fd < 0)
         return 1;
     close(fd);
-    int rc = cmocka_run_group_tests(tests, read_page, drop_page);
+    int rc = cmocka_run_group_tests(tests, set_up, tear_down);
     unlink(path);
     return rc;
 }
