@@ -429,6 +429,11 @@ static double list_terms(const float *z, int64_t b, double rest, double *D, doub
     return sum;
 }
 
+/* Nats a pick by which the policy's own probabilities may differ from those in its trajectory:
+ * fp32 scores leave 1e-6 of their size, also across levels of x86-64, hence 1e-3 at scores of
+ * 1000; another policy's differ by tenths. */
+static const double own_tolerance = 1e-2;
+
 /* Adds the loss of one list to sums; weight[k] = d loss / d log pi_k of its items. */
 static void list_loss(const struct pass *s, int64_t k, int64_t c, const double *logp,
                       double sum, double *weight, struct replay_sums *sums)
@@ -442,7 +447,7 @@ static void list_loss(const struct pass *s, int64_t k, int64_t c, const double *
     double share = 1 / ((double)q->n_classes * (double)q->n_steps), slope;
     if (q->is_first) {
         memcpy(old, logp, (size_t)b * sizeof *old);
-        if (!(fabs(sum - at->t->list_logp[list]) <= 1e-2 * (double)b))
+        if (!(fabs(sum - at->t->list_logp[list]) <= own_tolerance * (double)b))
             q->is_foreign[k] = true;
     }
     if (s->o->ratio == RATIO_ITEM) {

@@ -561,9 +561,36 @@ static double eliminate(double *A, double *b, int n, int n_b)
     return logdet;
 }
 
-/* The posterior as that of a Gaussian process over the rows: with K = X S X' + s2 I, S the
- * prior covariance, mean = S X' K^-1 y, covariance = S - S X' K^-1 X S, log evidence from K.
- * None of the program's formulas is used. */
+static double prior_variance(int column, double v)
+{
+    return column == 0 ? 1e6 : column < 6 ? 10 : v;
+}
+
+/* K = X S X' + s2 I, S the prior covariance: b [n, 1 + q] (written) = K^-1 [y, X S]. Returns
+ * the log evidence of y ~ N(0, K). */
+static double dense_fit(const double *X, const double *y, int n, int q, double s2, double v,
+                        double *b)
+{
+    double *K = mem_alloc((size_t)(n * n), sizeof *K), quad = 0;
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < n; j++) {
+            K[i * n + j] = i == j ? s2 : 0;
+            for (int k = 0; k < q; k++)
+                K[i * n + j] += X[i * q + k] * prior_variance(k, v) * X[j * q + k];
+        }
+        b[i * (1 + q)] = y[i];
+        for (int k = 0; k < q; k++)
+            b[i * (1 + q) + 1 + k] = X[i * q + k] * prior_variance(k, v);
+    }
+    double logdet = eliminate(K, b, n, 1 + q);
+    for (int i = 0; i < n; i++)
+        quad += y[i] * b[i * (1 + q)];
+    free(K);
+    return -0.5 * (n * log(2 * 3.14159265358979) + logdet + quad);
+}
+
+/* The posterior as that of a Gaussian process over the rows: mean = S X' K^-1 y, covariance =
+ * S - S X' K^-1 X S. None of the program's formulas is used. */
 static void posterior_is_the_dense_one(void **state)
 {
     (void)state;
@@ -583,7 +610,7 @@ static void posterior_is_the_dense_one(void **state)
     assert_int_equal(m.n_rows, 1);
     const struct reward_model *got = reward_model_of(p);
 
-    static double X[ROWS][Q], y[ROWS], S[Q], K[ROWS * ROWS], b[ROWS * (1 + Q)];
+    static double X[ROWS][Q], y[ROWS], S[Q], b[ROWS * (1 + Q)];
     double sum = 0, square = 0;
     for (int i = 0; i < E; i++)
         for (int k = 0; k < T; k++) {
@@ -617,23 +644,23 @@ static void posterior_is_the_dense_one(void **state)
             memcpy(&X[row][6], mean, sizeof mean);
         }
     }
-    for (int j = 0; j < Q; j++)
-        S[j] = j == 0 ? 1e6 : j < 6 ? 10 : got->v;
-    for (int i = 0; i < ROWS; i++) {
-        for (int j = 0; j < ROWS; j++) {
-            K[i * ROWS + j] = i == j ? got->s2 : 0;
-            for (int k = 0; k < Q; k++)
-                K[i * ROWS + j] += X[i][k] * S[k] * X[j][k];
+    /* s2 and v are those of the grid with the largest evidence. */
+    const double s2_grid[] = {0.05, 0.1, 0.2, 0.4, 0.8}, sd_grid[] = {0.03, 0.1, 0.3, 1, 3, 10};
+    double best = -(double)INFINITY, best_s2 = 0, best_v = 0;
+    for (int i = 0; i < 30; i++) {
+        double s2 = s2_grid[i % 5], v = sd_grid[i / 5] * sd_grid[i / 5];
+        double evidence = dense_fit(&X[0][0], y, ROWS, Q, s2, v, b);
+        if (evidence > best) {
+            best = evidence;
+            best_s2 = s2;
+            best_v = v;
         }
-        b[i * (1 + Q)] = y[i];
-        for (int k = 0; k < Q; k++)
-            b[i * (1 + Q) + 1 + k] = X[i][k] * S[k];
     }
-    double logdet = eliminate(K, b, ROWS, 1 + Q), quad = 0;
-    for (int i = 0; i < ROWS; i++)
-        quad += y[i] * b[i * (1 + Q)];
-    assert_near(metric(&m, 0, "log_evidence"),
-                -0.5 * (ROWS * log(2 * 3.14159265358979) + logdet + quad), 1e-6, "evidence");
+    assert_true(got->s2 == best_s2 && got->v == best_v);
+    assert_near(metric(&m, 0, "log_evidence"), best, 1e-6, "evidence");
+    dense_fit(&X[0][0], y, ROWS, Q, best_s2, best_v, b);
+    for (int j = 0; j < Q; j++)
+        S[j] = prior_variance(j, best_v);
     for (int j = 0; j < Q; j++) {
         double mean = 0;
         for (int i = 0; i < ROWS; i++)
