@@ -170,10 +170,14 @@ deps-tsan: ## the same for make tsan
 	$(call install_debs,$(TSAN_DEPS))
 
 MAN = $(wildcard man/*.1 man/*.5 man/*.7)
-install: all ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
+install: all $(DEMO_TOOLS) ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk pipelines/*.sh) $(DESTDIR)$(PREFIX)/share/raise/pipelines
+	install -D -m 755 $B/demo-generate $(DESTDIR)$(PREFIX)/lib/raise/demo-generate
+	install -d $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo/model
+	install -m 644 pipelines/demo/demo.tmpl $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo
+	install -m 644 pipelines/demo/model/* $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo/model
 	for m in $(MAN); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
 	  install -d $$d && install -m 644 $$m $$d || exit 1; done
 	! [ -e $B/raise-cuda.so ] || install -D -m 755 $B/raise-cuda.so $(DESTDIR)$(PREFIX)/lib/raise/raise-cuda.so

@@ -16,7 +16,7 @@ path() {
     -*) wrong "a path that begins with -" ;;
     *[[:space:]]*) wrong "a path with a blank in it" ;;
     *:*) wrong "a path with a colon in it" ;;
-    *[]\[\{}\(\)*?\<\>\|\&\;\#%\$\'\"\`\\~!=]*) wrong "a path with one of []{}()*?<>|&;#%\$'\"\`\\~!= in it" ;;
+    *[]\[\{\}\(\)*?\<\>\|\&\;\#%\$\'\"\`\\~!=]*) wrong "a path with one of []{}()*?<>|&;#%\$'\"\`\\~!= in it" ;;
     esac
 }
 file() {
@@ -42,7 +42,7 @@ whole() { # text: a decimal number
     [ ${#1} -le 18 ]
 }
 count() { whole "$value" || wrong "not a whole number"; }
-positive() { whole "$value" && [ "$value" -ge 1 ] || wrong "not a whole number of at least 1"; }
+positive() { { whole "$value" && [ "$value" -ge 1 ]; } || wrong "not a whole number of at least 1"; }
 size() { whole "${value%[kKMG]}" || wrong "not a whole number (k, M and G are allowed)"; }
 real() {
     [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$ && $value =~ ^[^eE]*[1-9] ]] ||

@@ -8,7 +8,8 @@ BUILD ?= build
 OUT = $(BUILD)/demo
 D = $(OUT)/data
 DEMO := $(dir $(lastword $(MAKEFILE_LIST)))demo
-GENERATE = $(BUILD)/demo-generate
+GENERATE = $(firstword $(wildcard $(BUILD)/demo-generate $(DEMO)/../../build/demo-generate \
+  $(DEMO)/../../../../lib/raise/demo-generate))
 MODEL = $(DEMO)/model
 POOL = $D/pool.jsonl
 VAL = $D/validation.jsonl

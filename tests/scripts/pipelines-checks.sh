@@ -3,8 +3,8 @@
 # What is wrong with a pipeline's settings is told in one line that names the variable, before
 # anything is run; what can only be read from the datasets, before anything is embedded.
 set -eu
-# shellcheck source=tests/pipeline.bash
-. "$RAISE_TESTS/pipeline.bash"
+# shellcheck source=tests/pipeline.sh
+. "$RAISE_TESTS/pipeline.sh"
 
 refuses 'SEEDS= is empty' a SEEDS=
 refuses 'SEEDS=8 010: 010 begins with 0' a SEEDS='8 010'

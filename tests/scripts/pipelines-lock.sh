@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Two makes in one folder: the second is told. The lock goes with the run, however that ends.
 set -eu
-# shellcheck source=tests/pipeline.bash
-. "$RAISE_TESTS/pipeline.bash"
+# shellcheck source=tests/pipeline.sh
+. "$RAISE_TESTS/pipeline.sh"
 
 cat >wait.sh <<'SH'
 #!/bin/bash

@@ -3,8 +3,8 @@
 # A number that nobody measured is in no table: programs that fail, files that a lost node never
 # wrote, the last update's episodes, steps by the pool's own rows, one seed's deviation.
 set -eu
-# shellcheck source=tests/pipeline.bash
-. "$RAISE_TESTS/pipeline.bash"
+# shellcheck source=tests/pipeline.sh
+. "$RAISE_TESTS/pipeline.sh"
 
 # The last update takes what is left; steps come from the 60 rows; one target for all; no
 # deviation of one seed.

@@ -3,8 +3,8 @@
 # pipelines/gsm8k.mk on a tiny model: everything is made once; a file that is removed is made again,
 # the same; a learner or seed that is added is run; a run that was killed goes on to the same bytes.
 set -eu
-# shellcheck source=tests/pipeline.bash
-. "$RAISE_TESTS/pipeline.bash"
+# shellcheck source=tests/pipeline.sh
+. "$RAISE_TESTS/pipeline.sh"
 
 go a || fail "the run failed"
 [ "$(wc -l <a/table.csv)" = 4 ] # the heading, none, random, the learner
