@@ -132,6 +132,7 @@ static void on_progress(void *arg, int64_t n_tokens)
     struct run *r = arg;
     r->n_scored += (double)n_tokens;
     log_bar_set(&r->bar, r->n_scored);
+    session_watch(&r->s);
 }
 
 static void describe_job(struct run *r)

@@ -90,7 +90,8 @@ static const struct opt table[] = {
 
 static const struct opt_spec spec = {
     .program = "raise-rollout",
-    .usage = "-f FEATURES -p POLICY -m MODEL -d DATASET --val VALIDATION [options]\n"
+    .usage = "-f FEATURES -p POLICY -m MODEL -d DATASET --val VALIDATION\n"
+             "                     [options]\n"
              "       raise-rollout --show N -m MODEL -d DATASET [--template NAME]",
     .summary = "An episode of fine-tuning on what a policy chooses; writes its trajectory.",
     .common = "otusp",
@@ -111,7 +112,6 @@ struct run {
     struct episode_step last; /* its row waits for the test loss */
     struct log_bar bar;
     double n_tokens, train_seconds;
-    int64_t micro_tokens; /* as last said */
 };
 
 /* ---- inputs, and whether they belong together ---- */
@@ -227,7 +227,6 @@ static int open_model(struct run *r, struct err *e)
         e);
     if (rc)
         return rc;
-    r->micro_tokens = lm_micro_tokens(r->s.lm);
     if (r->in.features.model && r->in.features.model != lm_hash(r->s.lm))
         log_detail("%s: made by another model than %s", o->features, o->session.model);
     return 0;
@@ -240,10 +239,7 @@ static void on_step(void *arg, const struct episode_step *s)
     struct run *r = arg;
     r->n_tokens += (double)s->n_tokens;
     r->train_seconds += s->seconds;
-    if (lm_micro_tokens(r->s.lm) < r->micro_tokens)
-        log_warn("out of memory: micro-batches of %" PRId64 " tokens from here on",
-                 lm_micro_tokens(r->s.lm));
-    r->micro_tokens = lm_micro_tokens(r->s.lm);
+    session_watch(&r->s);
     if (s->t == 0)
         log_bar_start(&r->bar, "episode", "steps", (double)s->n_steps);
     log_bar_set(&r->bar, (double)s->t);

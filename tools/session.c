@@ -169,6 +169,7 @@ int session_open(struct session *s, struct lm_options *lo, const struct session_
     s->lm = lm_open(path, lo, e);
     if (!s->lm)
         return e->code;
+    s->micro_tokens = lm_micro_tokens(s->lm);
     if (s->o->adapter)
         rc = lm_load_adapter(s->lm, s->o->adapter, e);
     const char *note = cpu_was_reexecuted() ? ", OpenBLAS kernel set by re-execution" : "";
@@ -178,6 +179,14 @@ int session_open(struct session *s, struct lm_options *lo, const struct session_
         log_detail("%s: %s%s, %" PRId64 " trainable parameters", path, lm_arith_path(s->lm),
                    note, lm_n_trainable(s->lm));
     return rc;
+}
+
+void session_watch(struct session *s)
+{
+    int64_t now = lm_micro_tokens(s->lm);
+    if (now < s->micro_tokens)
+        log_warn("out of memory: micro-batches of %" PRId64 " tokens from here on", now);
+    s->micro_tokens = now;
 }
 
 void session_add_inputs(const struct session *s, struct prov *p)

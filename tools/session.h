@@ -133,6 +133,7 @@ struct session {
     struct tmpl *tmpl;
     struct lm_memory memory; /* after session_open: what was planned */
     struct lm *lm;
+    int64_t micro_tokens; /* as last said */
 };
 
 /* Reads the model's shape, the template and the tokenizer, which must fit each other and
@@ -160,6 +161,10 @@ struct session_need {
  * then loads the model and puts the adapter on it. lo->micro_tokens becomes what fits. */
 int session_open(struct session *s, struct lm_options *lo, const struct session_need *need,
                  struct err *e) RAISE_MUST_CHECK;
+
+/* Warns, once each time, that memory ran out and the micro-batch was made smaller (lm.h). To be
+ * called after work of the model: a step, a window. */
+void session_watch(struct session *s);
 
 /* The model and the adapter as inputs, in a provenance (NULL: nothing is done). */
 void session_add_inputs(const struct session *s, struct prov *p);

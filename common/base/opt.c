@@ -146,28 +146,49 @@ int opt_set(const struct opt *o, void *options, const char *arg, struct err *e)
     return err_set(e, ERR_UNSUPPORTED, "internal: option type %d", (int)o->type);
 }
 
-static void print_default(FILE *f, const struct opt *o, const void *options)
+/* Text from column `at` on, in lines of at most 80 columns that begin at `indent`; broken at
+ * blanks and after '|' and ','. */
+static void print_wrapped(const char *text, int at, int indent)
+{
+    int n_blanks = 0;
+    while (*text) {
+        int n = (int)strcspn(text, " |,\n");
+        n += text[n] == '|' || text[n] == ',';
+        if (*text == '\n' || (n && at > indent && at + n_blanks + n > 80)) {
+            printf("\n%*s", indent, "");
+            at = indent;
+            n_blanks = 0;
+        }
+        if (n)
+            at += printf("%*s%.*s", n_blanks, "", n, text);
+        n_blanks = *text == ' ' ? n_blanks + 1 : 0;
+        text += n ? n : 1;
+    }
+    putchar('\n');
+}
+
+static void add_default(struct buf *b, const struct opt *o, const void *options)
 {
     const char *base = options;
     switch (o->type) {
     case OPT_INT:
-        fprintf(f, " [%lld]", (long long)*(const int64_t *)(const void *)(base + o->offset));
+        buf_printf(b, " [%lld]", (long long)*(const int64_t *)(const void *)(base + o->offset));
         break;
     case OPT_UINT64:
-        fprintf(f, " [%llu]",
-                (unsigned long long)*(const uint64_t *)(const void *)(base + o->offset));
+        buf_printf(b, " [%llu]",
+                   (unsigned long long)*(const uint64_t *)(const void *)(base + o->offset));
         break;
     case OPT_REAL:
-        fprintf(f, " [%g]", *(const double *)(const void *)(base + o->offset));
+        buf_printf(b, " [%g]", *(const double *)(const void *)(base + o->offset));
         break;
     case OPT_STRING: {
         const char *s = *(const char *const *)(const void *)(base + o->offset);
         if (s)
-            fprintf(f, " [%s]", s);
+            buf_printf(b, " [%s]", s);
         break;
     }
     case OPT_CHOICE:
-        fprintf(f, " [%s]", o->choices[*(const int *)(const void *)(base + o->offset)]);
+        buf_printf(b, " [%s]", o->choices[*(const int *)(const void *)(base + o->offset)]);
         break;
     case OPT_FLAG:
     case OPT_COUNT:
@@ -179,7 +200,10 @@ static void print_default(FILE *f, const struct opt *o, const void *options)
 
 static void print_help(const struct opt_spec *spec, const struct merged *m, const void *options)
 {
-    printf("Usage: %s %s\n%s\n\nOptions:\n", spec->program, spec->usage, spec->summary);
+    enum { INDENT = 31 };
+    printf("Usage: %s %s\n", spec->program, spec->usage);
+    print_wrapped(spec->summary, 0, 0);
+    printf("\nOptions:\n");
     for (int i = 0; i < m->n; i++) {
         const struct opt *o = &m->row[i];
         if (o->type == OPT_HEADING) {
@@ -192,15 +216,15 @@ static void print_help(const struct opt_spec *spec, const struct merged *m, cons
             snprintf(letter, sizeof letter, "-%c%s", o->letter, o->name ? ", " : "  ");
         snprintf(left, sizeof left, "  %s%s%s%s%s", letter, o->name ? "--" : "",
                  o->name ? o->name : "", o->arg ? " " : "", o->arg ? o->arg : "");
-        printf("%-30s %s%s", left, strlen(left) > 30 ? "\n                               " : "",
-               o->help);
-        if (o->type == OPT_CHOICE) {
-            fputs(": ", stdout);
-            for (int c = 0; o->choices[c]; c++)
-                printf("%s%s", c ? "|" : "", o->choices[c]);
-        }
-        print_default(stdout, o, options);
-        putchar('\n');
+        struct buf text = {0};
+        buf_puts(&text, o->help);
+        for (int c = 0; o->type == OPT_CHOICE && o->choices[c]; c++)
+            buf_printf(&text, "%s%s", c ? "|" : ": ", o->choices[c]);
+        add_default(&text, o, options);
+        printf("%-30s %s", left,
+               strlen(left) > INDENT - 1 ? "\n                               " : "");
+        print_wrapped(buf_str(&text), INDENT, INDENT);
+        buf_free(&text);
     }
     printf("  -h, --help                   print this help\n"
            "  -V, --version                print version, compiler and libraries\n");
