@@ -231,80 +231,14 @@ static int wrong_file(const struct selection *s, const struct dataset *d, struct
                    d->name, s->name, d->hash, s->dataset);
 }
 
-static int64_t find_source(const struct dataset *d, int64_t source)
+static int find_records(int64_t *rows, const struct options *o, const struct selection *s,
+                        const struct dataset *d, struct err *e)
 {
-    int64_t lo = 0, hi = d->n_records;
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (d->records[mid].source < source)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < d->n_records && d->records[lo].source == source ? lo : -1;
-}
-
-static int rows_by_number(int64_t *rows, const struct selection *s, const struct dataset *d,
-                          struct err *e)
-{
-    if (s->dataset && s->dataset != d->hash)
-        return wrong_file(s, d, e);
-    for (int64_t i = 0; i < s->n; i++) {
-        rows[i] = find_source(d, s->source[i]);
-        if (rows[i] < 0)
-            return err_set(e, ERR_MISMATCH,
-                           "%s: record %" PRId64 ", chosen by %s, is not there", d->name,
-                           s->source[i], s->name);
-        const struct data_record *r = &d->records[rows[i]];
-        if (r->hash != s->record_hash[i])
-            return err_set(e, ERR_MISMATCH,
-                           "%s:%" PRId64 ": record %" PRId64 ": not what %s chose (content "
-                           "%016" PRIx64 ", expected %016" PRIx64 ")",
-                           d->name, r->line, r->source, s->name, r->hash, s->record_hash[i]);
-    }
-    return 0;
-}
-
-struct by_hash {
-    uint64_t hash;
-    int64_t row;
-};
-
-static int compare_hashes(const void *a, const void *b)
-{
-    const struct by_hash *x = a, *y = b;
-    if (x->hash != y->hash)
-        return x->hash < y->hash ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
-/* The first record with each content. */
-static int rows_by_hash(int64_t *rows, const struct selection *s, const struct dataset *d,
-                        struct err *e)
-{
-    struct by_hash *all = mem_alloc((size_t)d->n_records, sizeof *all);
-    int rc = 0;
-    for (int64_t i = 0; i < d->n_records; i++)
-        all[i] = (struct by_hash){d->records[i].hash, i};
-    qsort(all, (size_t)d->n_records, sizeof *all, compare_hashes);
-    for (int64_t i = 0; rc == 0 && i < s->n; i++) {
-        int64_t lo = 0, hi = d->n_records;
-        while (lo < hi) {
-            int64_t mid = lo + (hi - lo) / 2;
-            if (all[mid].hash < s->record_hash[i])
-                lo = mid + 1;
-            else
-                hi = mid;
-        }
-        if (lo == d->n_records || all[lo].hash != s->record_hash[i])
-            rc = err_set(e, ERR_MISMATCH,
-                         "%s: no record with the content of record %" PRId64 " of %s", d->name,
-                         s->source[i], s->name);
-        else
-            rows[i] = all[lo].row;
-    }
-    free(all);
-    return rc;
+    const struct data_claim c = {s->n, s->source, s->record_hash, "pick", s->name};
+    if (o->match != MATCH_FILE)
+        return dataset_join_content(d, &c, rows, e);
+    return s->dataset && s->dataset != d->hash ? wrong_file(s, d, e)
+                                               : dataset_join(d, &c, rows, e);
 }
 
 /* Leaves the first of each record; what belongs to the picks moves along. Returns how many. */
@@ -429,8 +363,7 @@ static int write_all(const struct options *o, struct selection *s, const struct 
 {
     int64_t *rows = mem_alloc((size_t)s->n, sizeof *rows), n = s->n;
     enum export_format f = pick_format(o, d);
-    int rc =
-        o->match == MATCH_FILE ? rows_by_number(rows, s, d, e) : rows_by_hash(rows, s, d, e);
+    int rc = find_records(rows, o, s, d, e);
     if (rc == 0) {
         int64_t n_repeats = count_repeats(rows, n, d->n_records);
         if (o->is_unique)

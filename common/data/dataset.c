@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * dataset: reading, choosing which records, and comparing datasets; see dataset.h. */
+ * dataset: reading, and choosing which records; see dataset.h. Comparing: dataset_join.c. */
 #include "data/dataset.h"
 
 #include "base/file.h"
@@ -227,67 +227,6 @@ int dataset_read(struct dataset *d, const char *path, const struct data_options 
     if (rc < 0)
         dataset_free(d);
     return rc;
-}
-
-/* ---- comparing ---- */
-
-/* Where a dataset's records are, by their hash: open addressing. */
-struct by_content {
-    const struct dataset *d;
-    size_t n_slots;
-    int64_t *slots; /* index + 1; 0: free */
-};
-
-static struct by_content by_content_make(const struct dataset *d)
-{
-    struct by_content c = {.d = d, .n_slots = 16};
-    while (c.n_slots < 2 * (size_t)d->n_records)
-        c.n_slots *= 2;
-    c.slots = mem_zalloc(c.n_slots, sizeof *c.slots);
-    for (int64_t i = 0; i < d->n_records; i++) {
-        size_t at = d->records[i].hash & (c.n_slots - 1);
-        while (c.slots[at])
-            at = (at + 1) & (c.n_slots - 1);
-        c.slots[at] = i + 1;
-    }
-    return c;
-}
-
-/* The first record with this content, or -1. */
-static int64_t by_content_find(const struct by_content *c, uint64_t hash)
-{
-    for (size_t at = hash & (c->n_slots - 1); c->slots[at]; at = (at + 1) & (c->n_slots - 1))
-        if (c->d->records[c->slots[at] - 1].hash == hash)
-            return c->slots[at] - 1;
-    return -1;
-}
-
-int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other)
-{
-    struct by_content in_b = by_content_make(b);
-    int64_t found = -1;
-    for (int64_t i = 0; i < a->n_records && found < 0; i++) {
-        int64_t j = by_content_find(&in_b, a->records[i].hash);
-        if (j < 0)
-            continue;
-        found = i;
-        if (other)
-            *other = j;
-    }
-    free(in_b.slots);
-    return found;
-}
-
-int64_t dataset_leave_out(struct dataset *d, const struct dataset *other)
-{
-    struct by_content in_other = by_content_make(other);
-    int64_t n = 0, n_before = d->n_records;
-    for (int64_t i = 0; i < n_before; i++)
-        if (by_content_find(&in_other, d->records[i].hash) < 0)
-            d->records[n++] = d->records[i];
-    d->n_records = n;
-    free(in_other.slots);
-    return n_before - n;
 }
 
 /* ---- fields ---- */

@@ -117,6 +117,22 @@ int dataset_read(struct dataset *d, const char *path, const struct data_options 
                  struct err *e) RAISE_MUST_CHECK;
 void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
 
+/* Records that another file speaks of, by their numbers and the hashes of their content: the
+ * rows of features, the picks of a trajectory or plan. */
+struct data_claim {
+    int64_t n;
+    const int64_t *source; /* [n] */
+    const uint64_t *hash;  /* [n] */
+    const char *what, *of; /* for errors: "pick" 3 of "t.st.zst" */
+};
+/* rows [n]: the index into d->records of each, by its number. ERR_MISMATCH names the first that
+ * is not there, or whose content is another. */
+int dataset_join(const struct dataset *d, const struct data_claim *c, int64_t *rows,
+                 struct err *e) RAISE_MUST_CHECK;
+/* The same by content alone, so in any file that holds the records: the first of each. */
+int dataset_join_content(const struct dataset *d, const struct data_claim *c, int64_t *rows,
+                         struct err *e) RAISE_MUST_CHECK;
+
 /* A record of one dataset that is also in another, by hash: index into a, or -1. *other gets
  * the index into b. What keeps validation, test and pool apart. */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);

@@ -83,44 +83,14 @@ int episode_set_loss(struct lm *m, const struct episode_set *s, double *loss, st
     return rc;
 }
 
-/* Records are in file order, so their numbers ascend; `guess` is where it probably is. */
-static int64_t find_record(const struct dataset *d, int64_t source, int64_t guess)
-{
-    int64_t lo = 0, hi = d->n_records;
-    if (guess < hi && d->records[guess].source == source)
-        return guess;
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (d->records[mid].source < source)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < d->n_records && d->records[lo].source == source ? lo : -1;
-}
-
 int64_t *episode_map_rows(const struct features *f, const struct dataset *d, struct err *e)
 {
+    const struct data_claim c = {f->n, f->source, f->hash, "row", "the features"};
     int64_t *rows = mem_alloc((size_t)f->n, sizeof *rows);
-    for (int64_t i = 0; i < f->n; i++) {
-        rows[i] = find_record(d, f->source[i], i ? rows[i - 1] + 1 : 0);
-        if (rows[i] < 0) {
-            err_set(e, ERR_MISMATCH,
-                    "%s: has no usable record %" PRId64 ", which row %" PRId64
-                    " of the features describes",
-                    d->name, f->source[i], i);
-        } else if (d->records[rows[i]].hash != f->hash[i]) {
-            err_set(e, ERR_MISMATCH,
-                    "%s:%" PRId64 ": record %" PRId64 ": not the one that row %" PRId64
-                    " of the features describes",
-                    d->name, d->records[rows[i]].line, f->source[i], i);
-        } else {
-            continue;
-        }
-        free(rows);
-        return NULL;
-    }
-    return rows;
+    if (dataset_join(d, &c, rows, e) == 0)
+        return rows;
+    free(rows);
+    return NULL;
 }
 
 /* ---- one step ---- */

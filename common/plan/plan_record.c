@@ -44,20 +44,8 @@ static int match_records(int64_t *record, const struct plan_request *q, struct e
     if (q->f->dataset && q->f->dataset != d->hash)
         return err_set(e, ERR_MISMATCH, "%s: not the dataset that the features were made from",
                        d->name);
-    struct numbered *table = mem_alloc((size_t)d->n_records, sizeof *table);
-    for (int64_t k = 0; k < d->n_records; k++)
-        table[k] = (struct numbered){d->records[k].source, k};
-    qsort(table, (size_t)d->n_records, sizeof *table, compare_numbered);
-    int rc = 0;
-    for (int64_t i = 0; i < q->f->n && !rc; i++) {
-        record[i] = find_record(table, d->n_records, q->f->source[i]);
-        if (record[i] < 0 || d->records[record[i]].hash != q->f->hash[i])
-            rc = err_set(e, ERR_MISMATCH,
-                         "%s: record %" PRId64 " is not the one in the features", d->name,
-                         q->f->source[i]);
-    }
-    free(table);
-    return rc;
+    const struct data_claim c = {q->f->n, q->f->source, q->f->hash, "row", "the features"};
+    return dataset_join(d, &c, record, e);
 }
 
 int plan_rank_field(struct plan_work *w, struct err *e)

@@ -261,12 +261,14 @@ static void files_that_do_not_belong_together(void **state)
     expect("anon.st.zst pool.jsonl -f indices", 0, "3\n0\n1\n3\n", "");
     expect("anon.st.zst edited.jsonl", 1, "", NULL);
     text = slurp("err");
-    assert_non_null(strstr(text, "raise-export: edited.jsonl:1: record 0: not what anon.st.zst "
-                                 "chose (content "));
+    assert_non_null(strstr(text,
+                           "raise-export: edited.jsonl:1: record 0: not the one that is pick "
+                           "1 of anon.st.zst (content "));
     free(text);
     write_text("short.jsonl", "{\"instruction\":\"q0\",\"output\":\"a0\"}\n");
-    expect("anon.st.zst short.jsonl", 1, "",
-           "raise-export: short.jsonl: record 3, chosen by anon.st.zst, is not there\n");
+    expect(
+        "anon.st.zst short.jsonl", 1, "",
+        "raise-export: short.jsonl: has no usable record 3, which is pick 0 of anon.st.zst\n");
     expect("--match records t.st.zst other.jsonl -f indices", 0, "0\n2\n1\n0\n", "");
     expect("--match records p.st.zst other.jsonl", 1, "",
            "raise-export: other.jsonl: no record with the content of record 4 of p.st.zst\n");

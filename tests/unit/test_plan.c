@@ -417,7 +417,7 @@ static void scores_come_from_the_dataset(void **state)
     q.field = "nothing";
     refuses(&q, ERR_EMPTY, "no record has a number in \"nothing\"");
     hash[0] ^= 1;
-    refuses(&q, ERR_MISMATCH, "record 3 is not the one in the features");
+    refuses(&q, ERR_MISMATCH, ": not the one that is row 0 of the features");
     f.dataset = d.hash + 1;
     refuses(&q, ERR_MISMATCH, "not the dataset that the features were made from");
     dataset_free(&d);

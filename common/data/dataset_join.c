@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ * dataset_join: which records of a dataset another dataset, or another file, speaks of; see
+ * dataset.h. */
+#include "base/mem.h"
+#include "data/dataset.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- by content ---- */
+
+/* Where a dataset's records are, by their hash: open addressing. */
+struct by_content {
+    const struct dataset *d;
+    size_t n_slots;
+    int64_t *slots; /* index + 1; 0: free */
+};
+
+static struct by_content by_content_make(const struct dataset *d)
+{
+    struct by_content c = {.d = d, .n_slots = 16};
+    while (c.n_slots < 2 * (size_t)d->n_records)
+        c.n_slots *= 2;
+    c.slots = mem_zalloc(c.n_slots, sizeof *c.slots);
+    for (int64_t i = 0; i < d->n_records; i++) {
+        size_t at = d->records[i].hash & (c.n_slots - 1);
+        while (c.slots[at])
+            at = (at + 1) & (c.n_slots - 1);
+        c.slots[at] = i + 1;
+    }
+    return c;
+}
+
+/* The first record with this content, or -1. */
+static int64_t by_content_find(const struct by_content *c, uint64_t hash)
+{
+    for (size_t at = hash & (c->n_slots - 1); c->slots[at]; at = (at + 1) & (c->n_slots - 1))
+        if (c->d->records[c->slots[at] - 1].hash == hash)
+            return c->slots[at] - 1;
+    return -1;
+}
+
+int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other)
+{
+    struct by_content in_b = by_content_make(b);
+    int64_t found = -1;
+    for (int64_t i = 0; i < a->n_records && found < 0; i++) {
+        int64_t j = by_content_find(&in_b, a->records[i].hash);
+        if (j < 0)
+            continue;
+        found = i;
+        if (other)
+            *other = j;
+    }
+    free(in_b.slots);
+    return found;
+}
+
+int64_t dataset_leave_out(struct dataset *d, const struct dataset *other)
+{
+    struct by_content in_other = by_content_make(other);
+    int64_t n = 0, n_before = d->n_records;
+    for (int64_t i = 0; i < n_before; i++)
+        if (by_content_find(&in_other, d->records[i].hash) < 0)
+            d->records[n++] = d->records[i];
+    d->n_records = n;
+    free(in_other.slots);
+    return n_before - n;
+}
+
+int dataset_join_content(const struct dataset *d, const struct data_claim *c, int64_t *rows,
+                         struct err *e)
+{
+    struct by_content in_d = by_content_make(d);
+    int rc = 0;
+    for (int64_t i = 0; i < c->n && !rc; i++) {
+        rows[i] = by_content_find(&in_d, c->hash[i]);
+        if (rows[i] < 0)
+            rc = err_set(e, ERR_MISMATCH,
+                         "%s: no record with the content of record %" PRId64 " of %s", d->name,
+                         c->source[i], c->of);
+    }
+    free(in_d.slots);
+    return rc;
+}
+
+/* ---- by number ---- */
+
+/* Records are in file order, so their numbers ascend; `guess` is where it probably is. */
+static int64_t find_number(const struct dataset *d, int64_t source, int64_t guess)
+{
+    int64_t lo = 0, hi = d->n_records;
+    if (guess < hi && d->records[guess].source == source)
+        return guess;
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo) / 2;
+        if (d->records[mid].source < source)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < d->n_records && d->records[lo].source == source ? lo : -1;
+}
+
+int dataset_join(const struct dataset *d, const struct data_claim *c, int64_t *rows,
+                 struct err *e)
+{
+    for (int64_t i = 0; i < c->n; i++) {
+        rows[i] = find_number(d, c->source[i], i ? rows[i - 1] + 1 : 0);
+        if (rows[i] < 0)
+            return err_set(e, ERR_MISMATCH,
+                           "%s: has no usable record %" PRId64 ", which is %s %" PRId64
+                           " of %s",
+                           d->name, c->source[i], c->what, i, c->of);
+        const struct data_record *r = &d->records[rows[i]];
+        if (r->hash != c->hash[i])
+            return err_set(e, ERR_MISMATCH,
+                           "%s:%" PRId64 ": record %" PRId64 ": not the one that is %s %" PRId64
+                           " of %s (content %016" PRIx64 ", expected %016" PRIx64 ")",
+                           d->name, r->line, r->source, c->what, i, c->of, r->hash, c->hash[i]);
+    }
+    return 0;
+}
