@@ -31,7 +31,7 @@ $(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2))
 	  t=$$(@D)/traj.$$$$k.st.zst; status=$$$$($(BIN)raise-view --meta raise.status $$$$t); gain=; \
 	  [ "$$$$status" != ok ] || gain=$$$$($(BIN)raise-view --table perf $$$$t | \
 	    awk 'NR == 2 { first = $$$$NF } END { printf "%.17g", $$$$NF - first }'); \
-	  echo "$(1),$(2),$$$$k,$$$$gain,$$$$status"; \
+	  echo "$(1),$(2),$$$$k,$$$$gain,$$$${status%%:*}"; \
 	done $$(write)
 GAINS += $(OUT)/$(1)/s$(2)/gains.csv
 endef
