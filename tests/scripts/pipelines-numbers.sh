@@ -114,7 +114,7 @@ told 'traj.2.st.zst: its command ended well'
 [ ! -e b/reward-model/s1/traj.2.st.zst ] || fail "an old file stands for a lost one"
 
 # A last one that went astray stops the run, and is not run again.
-for i in 1 2; do
+for _ in 1 2; do
     if go e LR=1e30 LEARNERS=; then fail "a last episode that diverged"; fi
     told 'e/random/s1/final.st.zst: the last episode ended as "diverged at step 1'
 done
