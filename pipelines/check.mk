@@ -7,7 +7,7 @@ INPUTS ?= POOL VAL TEST
 quoted = '$(subst ','\'',$($(1)))'
 checks = $(foreach v,$(2),$(1):$v $(call quoted,$v))
 learners-known := $(shell $(BIN)raise-ppo -h 2>/dev/null | \
-  sed -n 's/.*--learner NAME  *[^:]*: \([a-z|-]*\).*/\1/p' | tr '|' ' ')
+  tr -s '\n ' ' ' | sed -n 's/.*--learner NAME [^:]*: \([a-z|-]*\) .*/\1/p' | tr '|' ' ')
 plans-known := $(shell $(BIN)raise-plan -h 2>/dev/null | sed -n '2,/^$$/s/^  \([a-z-]*\)  .*/\1/p')
 trouble := $(shell bash $(HERE)check.sh \
   $(call checks,path,OUT MODEL TEMPLATE POOL VAL TEST) $(call checks,file,$(INPUTS)) \
