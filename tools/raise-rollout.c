@@ -116,13 +116,6 @@ struct run {
 
 /* ---- inputs, and whether they belong together ---- */
 
-static void name_skipped(const struct dataset *d)
-{
-    for (int64_t i = 0; i < d->n_problems; i++)
-        log_warn("%s:%" PRId64 ": record %" PRId64 ": skipped: %s", d->name,
-                 d->problems[i].line, d->problems[i].source, d->problems[i].why);
-}
-
 static void name_lost(const struct episode_set *s, int64_t max_len)
 {
     const struct dataset *d = s->data;
@@ -151,8 +144,8 @@ static int read_sets(struct run *r, struct err *e)
                                          .max_len = r->s.max_len,
                                          .is_cut = !o->session.overlong};
     int rc = episode_read_sets(&r->in, &want, o->validation, o->test, e);
-    name_skipped(&r->in.val_data);
-    name_skipped(&r->in.test_data);
+    session_name_skipped(&r->in.val_data);
+    session_name_skipped(&r->in.test_data);
     if (!rc)
         rc = episode_make_sets(&r->in, &how, e);
     if (rc)

@@ -62,6 +62,13 @@ int session_encoding(struct session *s, const struct session_options *o, struct 
     return 0;
 }
 
+void session_name_skipped(const struct dataset *d)
+{
+    for (int64_t i = 0; i < d->n_problems; i++)
+        log_warn("%s:%" PRId64 ": record %" PRId64 ": skipped: %s", d->name,
+                 d->problems[i].line, d->problems[i].source, d->problems[i].why);
+}
+
 static int show(const struct session *s, const struct dataset *d, int64_t i,
                 enum example_overlong overlong, struct err *e)
 {

@@ -142,6 +142,9 @@ struct session {
 int session_encoding(struct session *s, const struct session_options *o,
                      struct err *e) RAISE_MUST_CHECK;
 
+/* Warns of each record that --on-error skip passed over. */
+void session_name_skipped(const struct dataset *d);
+
 /* Of a dataset: prints its first n records as the model sees them, to standard output. */
 int session_show(const struct session *s, const char *path, const struct session_records *which,
                  int64_t n, enum example_overlong overlong, struct err *e) RAISE_MUST_CHECK;

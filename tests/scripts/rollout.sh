@@ -70,6 +70,20 @@ same "$(raise-view --table perf final.st.zst | tail -n 1 | tr -d -)" "$(tail -n 
 raise-export -q -o subset.jsonl final.st.zst pool.jsonl
 [ "$(wc -l <subset.jsonl)" = 18 ]
 
+# features of another encoding are used, with a warning, where it makes a difference
+warned() { # pattern options...
+    local pattern=$1
+    shift
+    raise-rollout -t 1 -m "$model" --lora-rank 4 --batch 2 --steps 1 -d six.jsonl --val val.jsonl -o w "$@" 2>err
+    grep -q "^raise-rollout: warning: f6.*: made with $pattern\$" err
+}
+warned 'template plain, training is with none' -f f6 -p p6 --template none
+warned '--max-length 512, training is with 15, and its longest record has [0-9]* tokens' -f f6 -p p6 --template plain --max-length 15
+if warned .. -f f6 -p p6 --template plain --max-length 100; then exit 1; fi
+raise-embed -q -m "$model" --template plain -t 1 -d 8 --max-length 15 --overlong cut -o f6.cut six.jsonl
+raise-ppo -q --init -f f6.cut -o p6.cut
+warned '--max-length 15, training is with 512, and its longest record has 15 tokens' -f f6.cut -p p6.cut --template plain
+
 # what was saved has the loss that was measured
 go -p p.st.zst --steps 1 --adapter adapter --test test.jsonl -o 6.st.zst
 same "$after" "$(meta 6.st.zst raise.test_loss_before)"
