@@ -2,7 +2,8 @@
  * raise-embed: one row of features an instruction.
  *
  * Reads the dataset, tokenises it once to know what there is to do, plans memory, opens the
- * model, and has the rows made (features/embed_run.h); names every record that gave none. */
+ * model, makes the probe (features/gain.h) where there is a target, and has the rows made
+ * (features/embed_run.h); names every record that gave none. */
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -11,9 +12,11 @@
 #include "features/embed_run.h"
 #include "session.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum reduce { REDUCE_POOL, REDUCE_PCA };
@@ -22,8 +25,9 @@ struct options {
     struct opt_common common;
     struct session_options session;
     struct session_records records;
-    const char *shard;
-    int64_t dim;
+    const char *shard, *target;
+    int64_t dim, target_limit, target_steps;
+    double target_lr;
     int reduce;
     bool is_resumed;
     int64_t shard_i, shard_n; /* from `shard` */
@@ -46,6 +50,15 @@ static const struct opt table[] = {
      NULL},
     SESSION_DEVICE_ROWS(struct options, session, "batch-tokens",
                         "1024 on a CPU, 16384 on a GPU"),
+    {0, NULL, OPT_HEADING, 0, NULL, "What a record does for a target", 0, 0, NULL},
+    {0, "target", OPT_STRING, O(target), "FILE", "records of the target: adds the gain", 0, 0,
+     NULL},
+    {0, "target-limit", OPT_INT, O(target_limit), "N", "a seeded sample of N of them; 0: all",
+     0, 1e9, NULL},
+    {0, "target-steps", OPT_INT, O(target_steps), "N", "steps of 32 on them", 1, 1e6, NULL},
+    {0, "target-lr", OPT_REAL, O(target_lr), "X", "learning rate of these steps", 0, 1e30,
+     NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "Common", 0, 0, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
@@ -62,9 +75,11 @@ static const struct opt_spec spec = {
 
 struct run {
     const struct options *o;
-    struct dataset data;
+    struct dataset data, target;
     struct session s;
     struct embed_run job;
+    struct gain gain;
+    char *probe_dir; /* where the probe's adapter lies; NULL: none */
     struct prov *prov;
     char *reading; /* how the dataset was read */
     struct log_bar bar;
@@ -111,6 +126,36 @@ static int read_data(struct run *r, const char *path, struct err *e)
     return 0;
 }
 
+/* Records of the pool that are the target's as well would look better than they are. */
+static void warn_of_overlap(const struct run *r)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < r->data.n_records; i++) {
+        int64_t k = 0;
+        while (k < r->target.n_records && r->target.records[k].hash != r->data.records[i].hash)
+            k++;
+        n += k < r->target.n_records;
+    }
+    if (n)
+        log_warn("%" PRId64 " records of %s are records of the target %s, too", n, r->data.name,
+                 r->target.name);
+}
+
+static int read_target(struct run *r, struct err *e)
+{
+    const struct options *o = r->o;
+    struct data_options want = {.on_error = (enum data_on_error)o->records.on_error,
+                                .limit = o->target_limit,
+                                .is_sampled = true,
+                                .seed = o->common.seed};
+    int rc = o->target ? dataset_read(&r->target, o->target, &want, e) : 0;
+    if (!rc && o->target && !r->target.n_records)
+        rc = err_set(e, ERR_EMPTY, "%s: no records", r->target.name);
+    if (!rc && o->target)
+        warn_of_overlap(r);
+    return rc;
+}
+
 static int check_model(const struct run *r, struct err *e)
 {
     const struct options *o = r->o;
@@ -148,21 +193,160 @@ static void describe_job(struct run *r)
                                         .max_len = r->s.max_len,
                                         .overlong = (enum example_overlong)o->session.overlong,
                                         .dim = is_pca ? r->s.config.d_model : o->dim,
+                                        .has_gain = o->target != NULL,
                                         .progress = on_progress,
                                         .progress_arg = r};
+}
+
+/* A model that is to be tuned works on as many tokens at once as one that only scores, so that
+ * the columns without the probe have the same bytes. */
+static int open_for_probe(struct run *r, struct lm_options *lo, struct session_need *need,
+                          struct err *e)
+{
+    struct lm_memory p;
+    int rc = lm_plan(r->o->session.model, lo, &p, e);
+    if (rc)
+        return rc;
+    lo->micro_tokens = p.asked_tokens;
+    lo->tuning = LM_TUNE_LORA;
+    lo->seed = r->o->common.seed;
+    lo->longest = r->gain.longest > lo->longest ? r->gain.longest : lo->longest;
+    rc = lm_plan(r->o->session.model, lo, &p, e);
+    need->what = "rows and the adapter's other state";
+    need->bytes += p.is_gpu ? 0 : 2 * p.adapter;
+    return rc;
 }
 
 static int open_model(struct run *r, struct err *e)
 {
     struct lm_options lo = session_lm_options(&r->s, r->job.cost.longest);
     struct session_need need = {"--batch-tokens", "rows", embed_run_bytes(&r->job)};
-    int rc = session_open(&r->s, &lo, &need, e);
+    int rc = r->o->target ? open_for_probe(r, &lo, &need, e) : 0;
+    if (!rc)
+        rc = session_open(&r->s, &lo, &need, e);
     const struct lm_memory *p = &r->s.memory;
     /* Not the longest record: the batches of a shard are those of the whole. */
     r->job.how.batch_tokens =
         p->asked_tokens < p->micro_tokens ? p->asked_tokens : p->micro_tokens;
     return rc;
 }
+
+/* ---- the probe ---- */
+
+static int measure_target(struct run *r, struct err *e)
+{
+    const struct options *o = r->o;
+    char all[32], steps[32];
+    if (!o->target)
+        return 0;
+    r->gain = (struct gain){.target = &r->target,
+                            .how = &r->job.how,
+                            .n_steps = o->target_steps,
+                            .lr = o->target_lr,
+                            .seed = o->common.seed};
+    int rc = gain_measure(&r->gain, e);
+    if (rc)
+        return rc;
+    struct gain *g = &r->gain;
+    for (size_t i = 0; i < g->drops.n; i++)
+        log_warn("%s:%" PRId64 ": record %" PRId64 ": %s", r->target.name,
+                 g->drops.drop[i].line, g->drops.drop[i].source,
+                 embed_why_text(g->drops.drop[i].why));
+    int64_t batch = g->n_records < GAIN_BATCH ? g->n_records : GAIN_BATCH;
+    log_note(
+        "target: %" PRId64 " records; %" PRId64 " steps of %" PRId64
+        " (about %s tokens, forward and backward), then %s tokens to score, responses twice",
+        g->n_records, g->n_steps, batch,
+        log_count(steps,
+                  (double)(g->n_steps * batch) * (double)g->n_tokens / (double)g->n_records),
+        log_count(all, (double)r->job.cost.n_tokens));
+    return 0;
+}
+
+static void remove_probe(const char *dir)
+{
+    static const char *const files[] = {"adapter_model.safetensors", "adapter_config.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = mem_printf("%s/%s", dir, files[i]);
+        unlink(path);
+        free(path);
+    }
+    rmdir(dir);
+}
+
+/* Beside the part, or where temporary files go when there is none. */
+static int place_probe(struct run *r, struct err *e)
+{
+    if (embed_run_has_part(&r->job)) {
+        r->probe_dir = mem_printf("%s.probe", r->job.out);
+        return 0;
+    }
+    const char *tmp = getenv("TMPDIR");
+    char *dir = mem_printf("%s/raise-probe.XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(dir)) {
+        err_set(e, ERR_IO, "%s: %s", dir, strerror(errno));
+        free(dir);
+        return ERR_IO;
+    }
+    r->probe_dir = dir;
+    return 0;
+}
+
+/* A part that stands was begun with the probe beside it; its parameters hold the probe's hash,
+ * so that another one is refused. */
+static bool is_probe_made(const struct run *r, const char *old_part)
+{
+    char *path = mem_printf("%s/adapter_model.safetensors", r->probe_dir);
+    bool is_made = r->o->is_resumed && old_part && file_exists(path);
+    free(path);
+    return is_made;
+}
+
+static void note_probe(struct run *r)
+{
+    const struct options *o = r->o;
+    char target[17], probe[17];
+    char *reading = mem_printf("%starget=%s\ntarget-limit=%" PRId64 "\ntarget-seed=%" PRIu64
+                               "\ntarget-steps=%" PRId64 "\ntarget-lr=%.15g\nprobe=%s\n",
+                               r->reading, prov_hex(target, r->target.hash), o->target_limit,
+                               o->common.seed, o->target_steps, o->target_lr,
+                               prov_hex(probe, r->gain.probe));
+    free(r->reading);
+    r->reading = reading;
+}
+
+static int probe(struct run *r, struct err *e)
+{
+    struct gain *g = &r->gain;
+    if (!r->o->target)
+        return 0;
+    char *old = embed_run_old_part(&r->job);
+    int rc = place_probe(r, e);
+    bool is_made = !rc && is_probe_made(r, old);
+    free(old);
+    if (!rc)
+        rc = gain_probe(g, r->s.lm, r->probe_dir, is_made, e);
+    if (rc == ERR_NONFINITE) {
+        struct err why = *e;
+        return err_set(e, rc, "%s (--target-lr, --target-steps)", why.msg);
+    }
+    if (rc)
+        return rc;
+    log_note("target: loss %.4f before the probe's steps, %.4f after%s", g->loss, g->loss_tuned,
+             is_made ? " (made before)" : "");
+    if (!(g->loss_tuned < g->loss))
+        return err_set(
+            e, ERR_RANGE,
+            "%s: the probe made the loss on the target's own records no better: %.4f "
+            "before, %.4f after %" PRId64 " steps at a rate of %g (--target-lr, "
+            "--target-steps)",
+            r->target.name, g->loss, g->loss_tuned, g->n_steps, g->lr);
+    note_probe(r);
+    r->job.gain = g;
+    return 0;
+}
+
+/* ---- rows ---- */
 
 static void add_provenance(struct run *r, const char *path, int argc, char **argv)
 {
@@ -173,6 +357,10 @@ static void add_provenance(struct run *r, const char *path, int argc, char **arg
     prov_set_path(r->prov, lm_arith_path(r->s.lm));
     prov_add_input(r->prov, path, r->data.hash);
     session_add_inputs(&r->s, r->prov);
+    if (r->o->target) {
+        prov_add_input(r->prov, r->o->target, r->target.hash);
+        prov_add_input(r->prov, "probe", r->gain.probe);
+    }
     free(args);
 }
 
@@ -207,12 +395,18 @@ static int embed(struct run *r, const char *path, int argc, char **argv, struct 
         rc = check_model(r, e);
     if (!rc)
         rc = read_data(r, path, e);
+    if (!rc)
+        rc = read_target(r, e);
     if (rc)
         return rc;
     describe_job(r);
     rc = embed_run_measure(&r->job, e);
     if (!rc)
+        rc = measure_target(r, e);
+    if (!rc)
         rc = open_model(r, e);
+    if (!rc)
+        rc = probe(r, e);
     if (rc)
         return rc;
     add_provenance(r, path, argc, argv);
@@ -262,10 +456,19 @@ static void run_free(struct run *r)
         log_note("%s.part: %" PRId64 " of %" PRId64 " windows kept for --resume", r->job.out,
                  n_kept, r->job.n_windows);
     embed_run_free(&r->job);
+    struct embed_run where = {.out = r->o->common.out};
+    char *part =
+        embed_run_old_part(&where); /* this run's, or another's that it would not touch */
+    if (r->probe_dir && !part)
+        remove_probe(r->probe_dir);
+    free(part);
+    free(r->probe_dir);
+    gain_free(&r->gain);
     prov_free(r->prov);
     free(r->reading);
     session_close(&r->s);
     dataset_free(&r->data);
+    dataset_free(&r->target);
 }
 
 static void report(struct run *r)
@@ -291,7 +494,11 @@ int main(int argc, char **argv)
 {
     cpu_fix_blas(argv);
     struct err e = ERR_INIT;
-    struct options o = {.common = OPT_COMMON_DEFAULTS, .session = SESSION_DEFAULTS, .dim = 32};
+    struct options o = {.common = OPT_COMMON_DEFAULTS,
+                        .session = SESSION_DEFAULTS,
+                        .dim = 32,
+                        .target_steps = 3,
+                        .target_lr = 3e-4};
     int first = opt_parse(&spec, &o, argc, argv);
     const char *path = first < argc ? argv[first] : NULL;
     session_check(&o.session);
@@ -299,6 +506,8 @@ int main(int argc, char **argv)
         opt_misuse("--shard: '%s' is not I/N with 0 <= I < N", o.shard);
     if (o.shard && o.reduce == REDUCE_PCA)
         opt_misuse("--shard does not go with --reduce pca, which needs all records");
+    if (o.target && file_is_std(o.target))
+        opt_misuse("--target: a file, as it is read beside the dataset");
     if (file_is_std(path) && isatty(STDIN_FILENO))
         opt_misuse("no dataset");
     check_places(&o, path);

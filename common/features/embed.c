@@ -33,6 +33,13 @@ static void make_room(struct embed_rows *r, int64_t n)
     st_table_grow(&embed_rows_table, r, r->cap);
 }
 
+void embed_rows_start(struct embed_rows *r, const struct embed_options *o)
+{
+    *r = (struct embed_rows){.dim = o->dim};
+    if (o->has_gain)
+        r->gain_sum = mem_alloc(1, sizeof *r->gain_sum);
+}
+
 void embed_rows_clear(struct embed_rows *r)
 {
     r->n = 0;
@@ -91,11 +98,6 @@ static int make_examples(const struct embed_options *o, const struct dataset *d,
     return example_set_make(s, o->tok, o->tmpl, &window, o->max_len, o->overlong, e);
 }
 
-static bool is_scorable(const struct example *x)
-{
-    return x->n > 0 && x->n_response > 0;
-}
-
 int embed_measure(const struct embed_options *o, const struct dataset *d, int64_t from,
                   int64_t n, struct embed_cost *cost, struct embed_drops *drops, struct err *e)
 {
@@ -105,14 +107,14 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
         return rc;
     for (int64_t i = 0; i < n; i++) {
         const struct example *x = &s.examples[i];
-        if (!is_scorable(x)) {
+        if (!embed_is_scorable(x)) {
             embed_drops_add(drops, &d->records[from + i],
                             x->n ? EMBED_UNSCORED : EMBED_OVERLONG);
             continue;
         }
         cost->n_rows++;
         cost->n_cut += x->is_cut;
-        cost->n_tokens += x->n + 1 + x->n_response;
+        cost->n_tokens += (o->has_gain ? 2 : 1) * (int64_t)x->n + 1 + x->n_response;
         if (x->n > cost->longest)
             cost->longest = x->n;
     }
@@ -136,6 +138,7 @@ struct window {
     struct sequence *seq;
     int64_t n_seqs;
     double *logp_yx, *logp_y; /* [n] */
+    double *tuned_yx;         /* [n] logp_yx under the adapter's other state */
     float *embedding;         /* [n, dim] */
     int32_t *ids;             /* scratch for s y */
     uint8_t *is_loss;
@@ -157,10 +160,11 @@ static void window_start(struct window *w, int64_t dim)
     w->seq = mem_alloc((size_t)w->n * 2, sizeof *w->seq);
     w->logp_yx = mem_zalloc((size_t)w->n, sizeof *w->logp_yx);
     w->logp_y = mem_zalloc((size_t)w->n, sizeof *w->logp_y);
+    w->tuned_yx = mem_zalloc((size_t)w->n, sizeof *w->tuned_yx);
     w->embedding = mem_zalloc((size_t)(w->n * dim), sizeof *w->embedding);
     for (int64_t i = 0; i < w->n; i++) {
         const struct example *x = &w->examples.examples[i];
-        if (!is_scorable(x))
+        if (!embed_is_scorable(x))
             continue;
         w->seq[w->n_seqs++] = (struct sequence){i, x->n, false};
         w->seq[w->n_seqs++] = (struct sequence){i, x->n_response + 1, true};
@@ -178,6 +182,7 @@ static void window_free(struct window *w)
     free(w->seq);
     free(w->logp_yx);
     free(w->logp_y);
+    free(w->tuned_yx);
     free(w->embedding);
     free(w->ids);
     free(w->is_loss);
@@ -229,6 +234,39 @@ static int score_batch(struct lm *m, const struct embed_options *o, struct windo
     return rc;
 }
 
+/* Under the adapter's other state: sequences x y only, and of them the response only. */
+static int score_tuned(struct lm *m, const struct embed_options *o, struct window *w,
+                       struct err *e)
+{
+    struct lm_pack p = {0};
+    double *nll = mem_alloc((size_t)w->n_seqs + 1, sizeof *nll);
+    int64_t *record = mem_alloc((size_t)w->n_seqs + 1, sizeof *record);
+    int rc = 0;
+    lm_adapter_swap(m);
+    for (int64_t from = 0, to = 0; !rc && from < w->n_seqs; from = to) {
+        lm_pack_clear(&p);
+        for (; to < w->n_seqs; to++) {
+            if (w->seq[to].is_alone)
+                continue;
+            if (p.n_seqs && p.n_tokens + w->seq[to].n > o->batch_tokens)
+                break;
+            record[p.n_seqs] = w->seq[to].record;
+            pack_sequence(&p, w, &w->seq[to], -1);
+        }
+        struct lm_batch b = lm_pack_batch(&p);
+        rc = p.n_seqs ? lm_nll(m, &b, nll, NULL, e) : 0;
+        for (int64_t i = 0; !rc && i < p.n_seqs; i++)
+            w->tuned_yx[record[i]] = -nll[i];
+        if (!rc && p.n_seqs && o->progress)
+            o->progress(o->progress_arg, p.n_tokens);
+    }
+    lm_adapter_swap(m);
+    lm_pack_free(&p);
+    free(nll);
+    free(record);
+    return rc;
+}
+
 static int score_all(struct lm *m, const struct embed_options *o, struct window *w,
                      struct err *e)
 {
@@ -261,9 +299,9 @@ static void collect(const struct window *w, const struct data_record *records,
     for (int64_t i = 0; i < w->n; i++) {
         const struct example *x = &w->examples.examples[i];
         const float *embedding = w->embedding + i * r->dim;
-        if (!is_scorable(x))
+        if (!embed_is_scorable(x))
             continue;
-        if (!isfinite(w->logp_yx[i]) || !isfinite(w->logp_y[i])) {
+        if (!isfinite(w->logp_yx[i]) || !isfinite(w->logp_y[i]) || !isfinite(w->tuned_yx[i])) {
             embed_drops_add(drops, &records[i], EMBED_LOGP);
             continue;
         }
@@ -276,6 +314,8 @@ static void collect(const struct window *w, const struct data_record *records,
         r->len_y[k] = x->n_response;
         r->logp_yx[k] = (float)w->logp_yx[i];
         r->logp_y[k] = (float)w->logp_y[i];
+        if (r->gain_sum)
+            r->gain_sum[k] = (float)(w->tuned_yx[i] - w->logp_yx[i]);
         memcpy(r->embedding + k * r->dim, embedding, (size_t)r->dim * sizeof *embedding);
         r->hash[k] = records[i].hash;
         r->source[k] = records[i].source;
@@ -292,6 +332,8 @@ int embed_window(struct lm *m, const struct embed_options *o, const struct datas
         return rc;
     window_start(&w, o->dim);
     rc = score_all(m, o, &w, e);
+    if (!rc && o->has_gain)
+        rc = score_tuned(m, o, &w, e);
     if (!rc)
         collect(&w, d->records + from, rows, drops);
     window_free(&w);

@@ -10,6 +10,8 @@
  *     embedding      mean over *all* tokens of x y of the last hidden state (after the final
  *                    norm), D wide; reduced from D to d by adaptive average pooling: bin j is
  *                    the mean of the entries floor(jD/d) .. ceil((j+1)D/d) - 1
+ *     gain_sum       logp_yx under the other state of the model's adapter (lm_adapter_fork)
+ *                    less logp_yx, if asked for; see gain.h
  * The records of a window are scored longest first, in batches filled up to a number of tokens;
  * each window is a work of its own, so its rows do not depend on where a run began.
  */
@@ -20,6 +22,18 @@
 #include "lm/lm.h"
 #include "text/example.h"
 
+struct embed_options {
+    const struct tok *tok;
+    const struct tmpl *tmpl;
+    int64_t max_len;
+    enum example_overlong overlong;
+    int64_t batch_tokens; /* a batch is closed before it would pass this */
+    int64_t dim;          /* width of the rows: d_model, or less: pooled */
+    bool has_gain;        /* score responses under the adapter's other state as well */
+    void (*progress)(void *arg, int64_t n_tokens); /* after each batch; may be NULL */
+    void *progress_arg;
+};
+
 #define EMBED_FIELD(name, type, dtype, shape, flags) type *name;
 struct embed_rows { /* columns as in features.h, owned; grows */
     int64_t n, dim;
@@ -27,6 +41,8 @@ struct embed_rows { /* columns as in features.h, owned; grows */
     int64_t cap;
 };
 extern const struct st_table embed_rows_table;
+/* Empty rows of such a width, with or without the optional columns. */
+void embed_rows_start(struct embed_rows *r, const struct embed_options *o);
 void embed_rows_clear(struct embed_rows *r);
 void embed_rows_free(struct embed_rows *r);
 /* Adds the columns to a msg (borrowed until the rows change), and back: appends all rows of a
@@ -51,23 +67,19 @@ struct embed_drops {
 void embed_drops_add(struct embed_drops *d, const struct data_record *r, enum embed_why why);
 void embed_drops_free(struct embed_drops *d);
 
-struct embed_options {
-    const struct tok *tok;
-    const struct tmpl *tmpl;
-    int64_t max_len;
-    enum example_overlong overlong;
-    int64_t batch_tokens; /* a batch is closed before it would pass this */
-    int64_t dim;          /* width of the rows: d_model, or less: pooled */
-    void (*progress)(void *arg, int64_t n_tokens); /* after each batch; may be NULL */
-    void *progress_arg;
-};
+/* Whether an encoded record gives a row: neither dropped nor without a response token. */
+static inline bool embed_is_scorable(const struct example *x)
+{
+    return x->n > 0 && x->n_response > 0;
+}
 
 /* The start token s; -1 when the tokenizer has none of the three. */
 int32_t embed_start_token(const struct tok *t);
 
 /* What a window will cost, by tokenising it. Dropped records are added to *drops. */
 struct embed_cost {
-    int64_t n_rows, n_cut, n_tokens, longest; /* tokens of x y and of s y */
+    int64_t n_rows, n_cut, n_tokens,
+        longest; /* tokens of x y (twice for the gain) and of s y */
 };
 int embed_measure(const struct embed_options *o, const struct dataset *d, int64_t from,
                   int64_t n, struct embed_cost *cost, struct embed_drops *drops,

@@ -8,6 +8,7 @@
 #include "cluster/cluster.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,9 +66,12 @@ int64_t embed_run_bytes(const struct embed_run *r)
 
 /* ---- output ---- */
 
-static void set_meta(const struct embed_run *r, struct st_msg *m)
+static void set_meta(const struct embed_run *r, int64_t dim, struct st_msg *m)
 {
-    struct features head = {.dataset = r->data->hash,
+    const struct gain *g = r->gain;
+    struct features head = {.dim = dim,
+                            .target_loss = {(double)NAN, (double)NAN},
+                            .dataset = r->data->hash,
                             .model = lm_hash(r->lm),
                             .adapter = lm_adapter_hash(r->lm),
                             .max_length = r->how.max_len,
@@ -76,7 +80,16 @@ static void set_meta(const struct embed_run *r, struct st_msg *m)
                             .n_covered = r->n};
     snprintf(head.template, sizeof head.template, "%s", tmpl_name(r->how.tmpl));
     snprintf(head.reduce, sizeof head.reduce, "%s", r->pca_dim ? "pca" : "pool");
+    if (g) {
+        head.target = g->target->hash;
+        head.probe = g->probe;
+        head.target_loss[0] = g->loss;
+        head.target_loss[1] = g->loss_tuned;
+        head.n_targets = g->rows.n;
+        head.target_embedding = r->target_reduced ? r->target_reduced : g->rows.embedding;
+    }
     st_table_put(&features_head_table, &head, m);
+    st_table_put(&features_target_table, &head, m);
     prov_write(r->prov, m, NULL);
 }
 
@@ -85,7 +98,7 @@ static int put_rows(struct embed_run *r, const struct embed_rows *rows, struct e
     if (!rows->n)
         return 0;
     struct st_msg *m = st_msg_new();
-    set_meta(r, m);
+    set_meta(r, rows->dim, m);
     embed_rows_to_msg(rows, m);
     int rc = st_writer_put(r->writer, m, e);
     st_msg_free(m);
@@ -103,19 +116,42 @@ static int window_arrived(struct embed_run *r, int64_t w, struct err *e)
     return rc;
 }
 
+/* y [n, d] = (x - mean) components^T, as cluster_pca does it. */
+static float *project(const float *x, int64_t n, int64_t dim, const float *mean,
+                      const float *components, int64_t d)
+{
+    float *y = mem_alloc((size_t)(n * d), sizeof *y);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < d; k++) {
+            double sum = 0;
+            for (int64_t j = 0; j < dim; j++)
+                sum += ((double)x[i * dim + j] - (double)mean[j]) *
+                       (double)components[k * dim + j];
+            y[i * d + k] = (float)sum;
+        }
+    return y;
+}
+
 static int reduce_by_pca(struct embed_run *r, struct err *e)
 {
-    int64_t d = r->pca_dim;
+    int64_t d = r->pca_dim, dim = r->rows.dim;
     float *x = mem_alloc((size_t)(r->rows.n * d), sizeof *x);
-    int rc = cluster_pca(x, NULL, NULL, r->rows.embedding, r->rows.n, r->rows.dim, d, e);
-    if (rc) {
-        free(x);
-        return rc;
+    float *mean = mem_alloc((size_t)dim, sizeof *mean);
+    float *components = mem_alloc((size_t)(d * dim), sizeof *components);
+    int rc = cluster_pca(x, mean, components, r->rows.embedding, r->rows.n, dim, d, e);
+    if (!rc && r->gain)
+        r->target_reduced =
+            project(r->gain->rows.embedding, r->gain->rows.n, dim, mean, components, d);
+    if (!rc) {
+        free(r->rows.embedding);
+        r->rows.embedding = x;
+        r->rows.dim = d;
+        x = NULL;
     }
-    free(r->rows.embedding);
-    r->rows.embedding = x;
-    r->rows.dim = d;
-    return 0;
+    free(x);
+    free(mean);
+    free(components);
+    return rc;
 }
 
 /* What was kept to the end. */
@@ -163,6 +199,11 @@ static char *part_path(const struct embed_run *r)
     return mem_printf("%s.part", r->out);
 }
 
+bool embed_run_has_part(const struct embed_run *r)
+{
+    return can_have_part(r->out);
+}
+
 char *embed_run_old_part(const struct embed_run *r)
 {
     if (!can_have_part(r->out))
@@ -194,7 +235,8 @@ static int open_writer(struct embed_run *r, struct err *e)
 
 int embed_run_open(struct embed_run *r, struct err *e)
 {
-    r->rows.dim = r->window.dim = r->how.dim;
+    embed_rows_start(&r->rows, &r->how);
+    embed_rows_start(&r->window, &r->how);
     int rc = can_have_part(r->out) ? open_part(r, e) : open_writer(r, e);
     for (int64_t w = r->n_before; !rc && w < r->n_windows; w++)
         r->n_tokens_left += (double)r->window_tokens[w];
@@ -310,5 +352,6 @@ void embed_run_free(struct embed_run *r)
     embed_rows_free(&r->window);
     embed_drops_free(&r->drops);
     free(r->window_tokens);
+    free(r->target_reduced);
     *r = (struct embed_run){0};
 }

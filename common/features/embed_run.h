@@ -21,7 +21,7 @@
 #ifndef RAISE_FEATURES_EMBED_RUN_H
 #define RAISE_FEATURES_EMBED_RUN_H
 
-#include "features/embed.h"
+#include "features/gain.h"
 #include "stream/part.h"
 #include "stream/prov.h"
 
@@ -39,7 +39,8 @@ struct embed_run {
     /* The caller's, before embed_run_open. */
     struct lm *lm;
     const struct prov *prov; /* NULL: no history in the output */
-    const char *reading;     /* lines "key=value": how the dataset was read */
+    const char *reading; /* lines "key=value": how the dataset was read, and the probe made */
+    const struct gain *gain; /* NULL: none; else probed, and how.has_gain is set */
     /* Found by embed_run_measure. */
     int64_t n_windows;
     int64_t *window_tokens; /* [n_windows], owned */
@@ -55,6 +56,7 @@ struct embed_run {
     struct st_writer *writer;
     struct embed_rows rows;   /* on their way to the writer */
     struct embed_rows window; /* scored just now */
+    float *target_reduced;    /* the target's embeddings, as PCA has the rows'; owned */
 };
 
 /* Shard i of k: the records [N*i/k, N*(i+1)/k) of N, without overflow. */
@@ -64,6 +66,8 @@ void embed_run_shard(struct embed_run *r, int64_t i, int64_t k);
 int embed_run_measure(struct embed_run *r, struct err *e) RAISE_MUST_CHECK;
 /* Bytes of rows that will be held in memory, once measured. */
 int64_t embed_run_bytes(const struct embed_run *r);
+/* Will the windows be kept in OUT.part: is the output a file? */
+bool embed_run_has_part(const struct embed_run *r);
 /* An unfinished run left OUT.part. Owned by the caller: its path; NULL when there is none. */
 char *embed_run_old_part(const struct embed_run *r);
 int embed_run_open(struct embed_run *r, struct err *e) RAISE_MUST_CHECK;

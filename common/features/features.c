@@ -19,6 +19,10 @@ static const struct st_key keys[] = {
     {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
     {"raise.model", ST_KEY_HASH, AT(model), 0, 0, 0, ST_OPTIONAL},
     {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
+    {"raise.target", ST_KEY_HASH, AT(target), 0, 0, 0, ST_OPTIONAL},
+    {"raise.probe", ST_KEY_HASH, AT(probe), 0, 0, 0, ST_OPTIONAL},
+    {"raise.target_loss", ST_KEY_REAL, AT(target_loss[0]), 0, 0, 0, ST_OPTIONAL},
+    {"raise.target_loss_tuned", ST_KEY_REAL, AT(target_loss[1]), 0, 0, 0, ST_OPTIONAL},
     {"raise.template", ST_KEY_TEXT, AT(template), 0, 0, CAP(template), ST_OPTIONAL},
     {"raise.max_length", ST_KEY_INT, AT(max_length), 0, 1e15, 0, ST_OPTIONAL},
     {"raise.reduce", ST_KEY_TEXT, AT(reduce), 0, 0, CAP(reduce), ST_OPTIONAL},
@@ -28,10 +32,10 @@ static const struct st_key keys[] = {
     {NULL, 0, 0, 0, 0, 0, 0}};
 
 #define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
-static const struct st_column rows[] = {FEATURES_COLUMNS(COLUMN){"target_embedding", ST_F32,
-                                                                 AT(target_embedding), "[M, D]",
-                                                                 ST_OPTIONAL | ST_WHOLE},
-                                        {NULL, 0, 0, NULL, 0}};
+static const struct st_column rows[] = {FEATURES_COLUMNS(COLUMN){NULL, 0, 0, NULL, 0}};
+static const struct st_column target[] = {{"target_embedding", ST_F32, AT(target_embedding),
+                                           "[M, D]", ST_OPTIONAL | ST_WHOLE | ST_FINITE},
+                                          {NULL, 0, 0, NULL, 0}};
 static const struct st_column cluster[] = {
     {"class", ST_I32, AT(class_of), "[N]", 0},
     {"centroids", ST_F32, AT(centroids), "[C, D]", ST_WHOLE},
@@ -41,6 +45,7 @@ static const struct st_column cluster[] = {
 
 const struct st_table features_head_table = {"features", sizes, NULL, keys};
 const struct st_table features_row_table = {NULL, sizes, rows, NULL};
+const struct st_table features_target_table = {NULL, sizes, target, NULL};
 const struct st_table features_cluster_table = {NULL, sizes, cluster, NULL};
 
 static int find_classes(struct features *f, struct err *e)
@@ -106,6 +111,7 @@ int features_read(struct features *f, const char *path, struct err *e)
     *f = (struct features){.n = -1,
                            .dim = -1,
                            .n_targets = -1,
+                           .target_loss = {(double)NAN, (double)NAN},
                            .max_length = -1,
                            .n_total = -1,
                            .first_row = -1,
@@ -114,6 +120,8 @@ int features_read(struct features *f, const char *path, struct err *e)
     int rc = f->msg ? st_table_view(&features_head_table, f, f->msg, e) : e->code;
     if (!rc)
         rc = st_table_view(&features_row_table, f, f->msg, e);
+    if (!rc)
+        rc = st_table_view(&features_target_table, f, f->msg, e);
     if (!f->target_embedding)
         f->n_targets = 0;
     if (!rc)

@@ -19,7 +19,9 @@
  *     logp_y     log P(y) without the prompt, sum, nats
  *     embedding  pooled and reduced last hidden state
  *     hash       identity of the record's content (dataset.h)
- *     source     number of the record in its dataset file, from 0 */
+ *     source     number of the record in its dataset file, from 0
+ *     gain_sum   log P(y | x) after some steps on the target's records, less logp_yx (gain.h)
+ */
 #define FEATURES_COLUMNS(X)                                                                    \
     X(len_x, int32_t, ST_I32, "[N]", 0)                                                        \
     X(len_y, int32_t, ST_I32, "[N]", 0)                                                        \
@@ -27,7 +29,8 @@
     X(logp_y, float, ST_F32, "[N]", 0)                                                         \
     X(embedding, float, ST_F32, "[N, D]", 0)                                                   \
     X(hash, uint64_t, ST_U64, "[N]", 0)                                                        \
-    X(source, int64_t, ST_I64, "[N]", 0)
+    X(source, int64_t, ST_I64, "[N]", 0)                                                       \
+    X(gain_sum, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)
 
 #define FEATURES_FIELD(name, type, dtype, shape, flags) const type *name;
 struct features {
@@ -44,6 +47,8 @@ struct features {
     uint64_t id;                     /* st_msg_hash: what trajectories and policies refer to */
     /* Metadata; 0, "" and -1 when absent. */
     uint64_t dataset, model, adapter; /* identities; adapter 0: none */
+    uint64_t target, probe;           /* of gain_sum: the target's file, the tuned adapter */
+    double target_loss[2];            /* nats a token, before and after the probe's steps */
     char template[256], reduce[16];
     int64_t max_length;
     int64_t n_total, first_row, n_covered; /* records: of the dataset; of this file or shard */
@@ -51,8 +56,10 @@ struct features {
     int32_t *zeros;                        /* owned: class_of when there are none */
 };
 
-/* Tables of struct features: kind and metadata; the columns; what raise-cluster adds. */
-extern const struct st_table features_head_table, features_row_table, features_cluster_table;
+/* Tables of struct features: kind and metadata; the columns; what is of the target; what
+ * raise-cluster adds. */
+extern const struct st_table features_head_table, features_row_table, features_target_table,
+    features_cluster_table;
 
 /* Reads and checks a features file. A row whose logp or embedding is not finite is an error
  * that names it (raise-embed leaves such rows out). features_free is NULL-safe. */

@@ -327,20 +327,29 @@ int st_table_view(const struct st_table *t, void *s, const struct st_msg *m, str
 
 /* ---- rows ---- */
 
+static bool is_left_out(void *s, const struct st_column *c)
+{
+    return c->flags & ST_OPTIONAL && !get_pointer(s, c);
+}
+
 void st_table_grow(const struct st_table *t, void *s, int64_t cap)
 {
     for (const struct st_column *c = t->columns; c && c->name; c++) {
         assert(is_ours(c));
+        if (is_left_out(s, c))
+            continue;
         set_pointer(s, c, mem_realloc(get_pointer(s, c), (size_t)cap, width_of(t, s, c)));
     }
 }
 
 /* Rows of a msg that has all columns, or < 0. */
-static int64_t count_rows(const struct st_table *t, const void *s, const struct st_msg *m,
+static int64_t count_rows(const struct st_table *t, void *s, const struct st_msg *m,
                           struct err *e)
 {
     int64_t n = -1, shape[ST_MAX_DIMS];
     for (const struct st_column *c = t->columns; c && c->name; c++) {
+        if (is_left_out(s, c))
+            continue;
         int n_dims = shape_of(t, s, c, shape);
         shape[0] = n;
         const struct st_tensor *x = st_msg_need(m, c->name, c->dtype, n_dims, shape, e);
@@ -363,8 +372,8 @@ int st_table_append(const struct st_table *t, void *s, int64_t *cap, const struc
         st_table_grow(t, s, *cap);
     }
     for (const struct st_column *c = t->columns; c && c->name; c++) {
-        const struct st_tensor *x = st_msg_find(m, c->name);
-        if (x->len)
+        const struct st_tensor *x = is_left_out(s, c) ? NULL : st_msg_find(m, c->name);
+        if (x && x->len)
             memcpy((char *)get_pointer(s, c) + (size_t)at * width_of(t, s, c), x->data, x->len);
     }
     set_size(t, s, 0, at + n);

@@ -109,7 +109,8 @@ int st_table_view(const struct st_table *t, void *s, const struct st_msg *m,
 
 /* ---- rows: columns whose first dimension is the table's first size ---- */
 
-/* Room for `cap` rows, those that are there kept. */
+/* Room for `cap` rows, those that are there kept. An optional column that is NULL stays out,
+ * here and below; one that is to grow starts with memory of its own, however little. */
 void st_table_grow(const struct st_table *t, void *s, int64_t cap);
 /* Appends the rows of a msg, which must have every column in the widths of `s`; keys are not
  * read. *cap: rows that there is room for. */

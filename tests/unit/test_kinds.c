@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { MAX_TABLES = 4 };
+enum { MAX_TABLES = 5 };
 static struct kind {
     const char *section; /* of the page */
     const struct st_table *tables[MAX_TABLES];
 } kinds[] = {
-    {"features", {&features_head_table, &features_row_table, &features_cluster_table}},
+    {"features",
+     {&features_head_table, &features_row_table, &features_target_table,
+      &features_cluster_table}},
     {"trajectory", {&traj_table}},
     {"plan", {&plan_table}},
     {"policy", {&policy_head_table}}, /* and the learners', see set_up */
@@ -233,6 +235,7 @@ static void features_are_held_to_their_tables(void **state)
                          .embedding = x,
                          .hash = hash,
                          .source = source,
+                         .gain_sum = logp,
                          .class_of = class_of,
                          .centroids = centroids,
                          .consistency = logp,
@@ -242,6 +245,9 @@ static void features_are_held_to_their_tables(void **state)
                          .dataset = 1,
                          .model = 2,
                          .adapter = 3,
+                         .target = 4,
+                         .probe = 5,
+                         .target_loss = {2, 1},
                          .template = "alpaca",
                          .reduce = "pool",
                          .n_total = 6,

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# raise-embed --target: the gain is what the probe's adapter does to log P(y|x), and all else is as
+# without it; the same bytes in shards, with other threads, and after a kill; a probe that does
+# harm is refused.
+set -eu
+command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+export OMP_WAIT_POLICY=passive TMPDIR=$dir
+model=$RAISE_TESTS/fixtures/tiny-llama
+records() { # from to
+    awk -v from="$1" -v to="$2" 'BEGIN { for (i = from; i < to; i++)
+        printf "{\"prompt\":\"add %d and %d\",\"completion\":\"%s\"}\n", i, 7 * i % 100, i + 7 * i % 100 }'
+}
+records 0 1600 >data.jsonl
+records 5000 5050 >target.jsonl
+set -- -q -m "$model" -t 1 -d 8 --template none --no-provenance
+gain() { raise-embed "$@" --target target.jsonl data.jsonl; }
+
+raise-embed "$@" -u -o base.safetensors data.jsonl
+gain "$@" -u -o g.safetensors
+gain "$@" -o g.st.zst
+gain "$@" -t 3 | cmp - g.st.zst
+ls ./*.probe ./raise-probe.* 2>/dev/null && exit 1
+
+# killed, then continued; meanwhile the probe lies beside the part, an adapter like any other
+raise-embed "$@" --target target.jsonl --resume -o k.st.zst data.jsonl &
+pid=$!
+for _ in $(seq 600); do
+    [ "$(stat -c %s k.st.zst.part 2>/dev/null || echo 0)" -gt 30000 ] && break
+    [ -e k.st.zst ] && break
+    sleep 0.02
+done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+if [ -e k.st.zst.part ]; then
+    probe=$(raise-view --meta raise.probe g.st.zst)
+    if gain "$@" --resume --target-lr 1e-3 -o k.st.zst 2>err; then exit 1; fi
+    grep -q 'k.st.zst.part: of another run: it had target-lr=0.0003' err
+    [ -e k.st.zst.probe/adapter_model.safetensors ]
+    raise-embed "$@" -u --adapter k.st.zst.probe -o tuned.safetensors data.jsonl
+    gain "${@/-q/-v}" --resume -o k.st.zst 2>err
+    grep -q ' (made before)$' err
+    [ "$(raise-view --meta raise.probe k.st.zst)" = "$probe" ]
+fi
+cmp k.st.zst g.st.zst
+ls ./*.probe ./raise-probe.* 2>/dev/null && exit 1
+
+# shards of the work
+for i in 0 1 2; do gain "$@" --shard $i/3 -o "s$i.st.zst"; done
+raise-view --cat --no-provenance s0.st.zst s1.st.zst s2.st.zst >joined.st.zst
+identity() { raise-view "$1" | sed -n 's/^ *identity //p'; }
+[ "$(identity joined.st.zst)" = "$(identity g.st.zst)" ]
+
+# by PCA the target's embeddings are on the rows' axes
+records 0 300 >both.jsonl
+raise-embed "$@" -u --reduce pca --target both.jsonl -o pca.safetensors both.jsonl
+raise-embed -m "$model" -d 8 --template none --target both.jsonl --target-limit 40 -o limit.st.zst \
+    both.jsonl 2>err
+grep -q 'warning: 40 records of both.jsonl are records of the target both.jsonl, too$' err
+grep -q 'target: 40 records; 3 steps of 32 (about ' err
+raise-view limit.st.zst | grep -q 'target_embedding *F32 *\[40, 8\]  whole'
+
+python3 - <<'PY'
+import json, os, struct
+def read(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + n])
+    meta = head.pop("__metadata__")
+    letter = {"F32": "f", "I32": "i", "I64": "q", "U64": "Q"}
+    out = {}
+    for k, v in head.items():
+        b = data[8 + n:][slice(*v["data_offsets"])]
+        out[k] = struct.unpack("<%d%s" % (len(b) // struct.calcsize(letter[v["dtype"]]), letter[v["dtype"]]), b)
+    return meta, out
+base_meta, base = read("base.safetensors")
+meta, g = read("g.safetensors")
+assert all(g[k] == v for k, v in base.items())
+assert set(g) - set(base) == {"gain_sum", "target_embedding"}
+assert set(meta) - set(base_meta) == {"raise.target", "raise.probe", "raise.target_loss",
+                                      "raise.target_loss_tuned", "raise.whole"}
+assert float(meta["raise.target_loss_tuned"]) < float(meta["raise.target_loss"]) - 0.01
+assert len(g["target_embedding"]) == 50 * 8
+if os.path.exists("tuned.safetensors"):
+    _, tuned = read("tuned.safetensors")
+    worst = max(abs(t - b - x) for t, b, x in zip(tuned["logp_yx"], base["logp_yx"], g["gain_sum"]))
+    assert worst < 1e-4, worst
+assert sum(g["gain_sum"]) > 0 and len(set(g["gain_sum"])) > 1000
+_, p = read("pca.safetensors")
+assert max(abs(a - b) for a, b in zip(p["embedding"], p["target_embedding"])) < 1e-4
+assert max(p["embedding"]) > 0.01
+PY
+
+# a probe that does harm is of no use
+mkdir empty && cd empty
+if raise-embed "$@" --target ../target.jsonl --target-lr 30 -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi
+grep -q '^raise-embed: .*target.jsonl: .*--target-lr, --target-steps)$' ../err
+if raise-embed "$@" --target ../none.jsonl -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi
+[ -z "$(ls -A)" ]
