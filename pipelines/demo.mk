@@ -26,9 +26,7 @@ LORA_RANK = 8
 VAL_LIMIT = 48
 THREADS = 1
 SEEDS ?= 1 2 3
-ifndef RAISE_FOLDER
-MAKEFLAGS += -j2 --no-print-directory
-endif
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2)
 export OMP_WAIT_POLICY = passive
 
 .PHONY: demo

@@ -7,6 +7,7 @@
 #
 #     OUT ?= build/mine                     settings first; what is not set has a default below
 #     POOL = pool.jsonl
+#     JOBS = -j2                            flags for the make that runs the rules, if any
 #     mine: run
 #     include pipelines/raise.mk
 #     ifdef RULES                           then rules of its own, for the make that holds the lock
@@ -117,6 +118,6 @@ locked:
 	+@mkdir -p $(OUT); exec 9>>$(OUT)/.lock; \
 	flock -n 9 || { echo "OUT=$(OUT): another make is at work in this folder" >&2; exit 1; }; \
 	RAISE_FOLDER=$(abspath $(OUT)) exec $(if $(shell command -v setpriv),setpriv --pdeathsig TERM) \
-	  $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) $(MAKECMDGOALS)
+	  $(MAKE) --no-print-directory $(JOBS) -f $(firstword $(MAKEFILE_LIST)) $(MAKECMDGOALS)
 endif
 endif

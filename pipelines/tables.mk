@@ -27,6 +27,7 @@ endef
 # What an episode brought: does the learner learn? One that ended badly brought no number.
 define gains
 $(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2))
+	$$(fresh)
 	@for k in $(EPISODE_LIST); do \
 	  t=$$(@D)/traj.$$$$k.st.zst; status=$$$$($(BIN)raise-view --meta raise.status $$$$t); gain=; \
 	  [ "$$$$status" != ok ] || gain=$$$$($(BIN)raise-view --table perf $$$$t | \

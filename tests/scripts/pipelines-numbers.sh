@@ -113,6 +113,11 @@ if go b RUN=bin/lossy; then fail "a lost episode"; fi
 told 'traj.2.st.zst: its command ended well'
 [ ! -e b/reward-model/s1/traj.2.st.zst ] || fail "an old file stands for a lost one"
 
+# No episode: the learner's first policy alone.
+go none EPISODES=0 BASELINES= || fail "no episode"
+[ "$(wc -l <none/table.csv)" = 3 ]
+[ "$(cat none/episodes.csv)" = method,seed,episode,gain,status ]
+
 # A last one that went astray stops the run, and is not run again.
 for _ in 1 2; do
     if go e LR=1e30 LEARNERS=; then fail "a last episode that diverged"; fi
