@@ -7,7 +7,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 for program in "$RAISE_BUILD"/raise-*; do
-    [ -x "$program" ] && [ -f "$program" ] && [[ $program != *.so ]] || continue
+    if [ ! -x "$program" ] || [ ! -f "$program" ] || [[ $program == *.so ]]; then continue; fi
     name=${program##*/}
     "$program" -h >"$name" 2>err
     [ ! -s err ]

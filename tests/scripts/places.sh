@@ -38,6 +38,7 @@ onto() { local to=$1; shift; "$@" >>"$to"; } # standard output onto a file that 
 refused 2 '^raise-embed: -o would overwrite the dataset: d.jsonl (try -h)$' embed -o d.jsonl d.jsonl
 refused 2 'overwrite the dataset: ./link' embed -o ./link d.jsonl
 refused 2 'overwrite the dataset: d.jsonl' onto d.jsonl embed d.jsonl
+# shellcheck disable=SC2094 # which is the point
 refused 2 'overwrite the dataset: d.jsonl' embed -o d.jsonl - <d.jsonl
 refused 2 'raise-cluster: -o would overwrite the features: e' raise-cluster -k 2 -o e e
 refused 2 'raise-ppo: -o would overwrite -p: p' raise-ppo -f f -p p -o p t
