@@ -5,6 +5,7 @@
  * The memory a frame asks for is bounded by what is present: from a mapped file by the frame's
  * own compressed bytes, from a pipe it grows with the bytes that were really decompressed. */
 #include "stream/st_priv.h"
+#include "stream/st_table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,23 @@ static int check_version(const struct st_reader *r, const struct st_msg *m, stru
                    r->name, v, ST_FORMAT_VERSION);
 }
 
+/* Which records a shard covers: a number that cannot be read must not pass for one that is not
+ * told, since what is missing from a stream is found by them. */
+static int check_range_keys(const struct st_msg *m, struct err *e)
+{
+    static const struct st_key keys[] = {
+        {"raise.n_total", ST_KEY_INT, 0, 0, 1e15, 0, ST_OPTIONAL},
+        {"raise.first_row", ST_KEY_INT, 0, 0, 1e15, 0, ST_OPTIONAL},
+        {"raise.n_rows", ST_KEY_INT, 0, 0, 1e15, 0, ST_OPTIONAL}};
+    int64_t value;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        int rc = st_key_take(&keys[i], &value, m, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 static int next_frame(struct st_reader *r, struct st_msg **m, struct err *e)
 {
     size_t size = 0;
@@ -361,6 +379,8 @@ int st_reader_next(struct st_reader *r, struct st_msg **m, struct err *e)
     if (rc < 1)
         return rc;
     rc = check_version(r, *m, e);
+    if (!rc)
+        rc = check_range_keys(*m, e);
     if (rc < 0) {
         st_msg_free(*m);
         *m = NULL;

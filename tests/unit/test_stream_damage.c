@@ -334,6 +334,10 @@ static void malformed_headers(void **state)
         {"metadata that is no object", "{\"__metadata__\":[]}", 0, ERR_FORMAT, "__metadata__"},
         {"metadata that is no string", "{\"__metadata__\":{\"k\":1}}", 0, ERR_FORMAT,
          "metadata \"k\""},
+        {"rows that are no number", "{\"__metadata__\":{\"raise.first_row\":\"1x\"}}", 0,
+         ERR_FORMAT, "metadata raise.first_row: not a whole number"},
+        {"a negative number of rows", "{\"__metadata__\":{\"raise.n_rows\":\"-1\"}}", 0,
+         ERR_RANGE, "metadata raise.n_rows: -1 is not between"},
         {"a newer version", "{\"__metadata__\":{\"raise.version\":\"2\"}}", 0, ERR_UNSUPPORTED,
          "format version 2"},
     };
