@@ -3,8 +3,8 @@
  * SwiGLU: silu(z) = z s(z), silu'(z) = s(z) (1 + z (1 - s(z))), s the logistic function.
  *
  * 2048 x 1536, one thread of a Zen 4, forward / backward: plain C vectorised by the
- * compiler 2.0 / 3.2 ms in fp32, 2.2 / 4.0 in bf16, whose rounding it does in integers; in
- * vectors FILL.
+ * compiler 2.0 / 3.2 ms in fp32, 2.2 / 4.0 in bf16, whose rounding it does in integers; so it
+ * is written in vectors.
  */
 #include "lm/cpu/simd.h"
 
