@@ -79,16 +79,26 @@ char *mem_printf(const char *fmt, ...)
     return s;
 }
 
+void *mem_try_aligned(size_t bytes)
+{
+    const size_t huge_page = (size_t)2 << 20;
+    size_t align = bytes >= huge_page ? huge_page : 64;
+    void *p = NULL;
+    if (bytes > SIZE_MAX - align)
+        return NULL;
+    size_t size = (bytes + align - 1) / align * align;
+    if (posix_memalign(&p, align, size ? size : align))
+        return NULL;
+    if (align == huge_page)
+        (void)madvise(p, size, MADV_HUGEPAGE); /* an optimisation: failure changes nothing */
+    return p;
+}
+
 void *mem_aligned(size_t bytes)
 {
-    enum { HUGE_PAGE = 2 << 20 };
-    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
-    size_t size = (bytes + align - 1) / align * align;
-    void *p = NULL;
-    if (posix_memalign(&p, align, size ? size : align))
+    void *p = mem_try_aligned(bytes);
+    if (!p)
         die(bytes, 1);
-    if (align == HUGE_PAGE)
-        (void)madvise(p, size, MADV_HUGEPAGE); /* an optimisation: failure changes nothing */
     return p;
 }
 
@@ -154,35 +164,4 @@ int64_t mem_peak_bytes(void)
 {
     struct rusage ru;
     return getrusage(RUSAGE_SELF, &ru) ? 0 : (int64_t)ru.ru_maxrss * 1024;
-}
-
-static int64_t read_number(const char *path)
-{
-    FILE *f = fopen(path, "r");
-    long long v = -1;
-    if (f) {
-        if (fscanf(f, "%lld", &v) != 1)
-            v = -1;
-        fclose(f);
-    }
-    return (int64_t)v;
-}
-
-int64_t mem_available_bytes(void)
-{
-    int64_t avail = 0;
-    FILE *f = fopen("/proc/meminfo", "r");
-    if (f) {
-        char line[256];
-        long long kib;
-        while (fgets(line, sizeof line, f))
-            if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
-                avail = (int64_t)kib * 1024;
-        fclose(f);
-    }
-    int64_t max = read_number("/sys/fs/cgroup/memory.max");
-    int64_t used = read_number("/sys/fs/cgroup/memory.current");
-    if (max > 0 && used >= 0 && max - used < avail)
-        avail = max - used;
-    return avail;
 }

@@ -29,6 +29,7 @@ char *mem_printf(const char *fmt, ...) RAISE_PRINTF(1, 2);
 
 /* 64-byte aligned, undefined content; large blocks ask for huge pages. free() releases. */
 void *mem_aligned(size_t bytes);
+void *mem_try_aligned(size_t bytes); /* the same, or NULL where the system refuses */
 
 /* Makes room for at least `need` elements; grows by half. *cap is in elements. */
 #define MEM_GROW(ptr, cap, need)                                                               \
@@ -48,9 +49,14 @@ void buf_printf(struct buf *b, const char *fmt, ...) RAISE_PRINTF(2, 3);
 char *buf_str(struct buf *b);
 void buf_free(struct buf *b); /* leaves an empty, usable buf */
 
-/* Peak and present resident memory of this process, in bytes (0 where unknown). */
+/* Peak resident memory of this process, in bytes (0 where unknown). */
 int64_t mem_peak_bytes(void);
-/* Memory that may still be taken before the machine or the cgroup is full, in bytes. */
+/* Memory that this process may still take, in bytes; 0: unknown, at least 1 otherwise. The
+ * least of: what the machine has (MemAvailable), what each control group above the process
+ * leaves, cgroup v2 or v1, nested or not, where the cache of files, which makes room, is not
+ * counted as used; and the limit of its address space (ulimit -v). */
 int64_t mem_available_bytes(void);
+/* The first two, with /proc and /sys/fs/cgroup taken from below `root`: for tests. */
+int64_t mem_available_under(const char *root);
 
 #endif

@@ -99,6 +99,7 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
         CHUNK_ROW(row_dy, ACT, D * train),
         CHUNK_ROW(row_rstd, F32, 1),
     };
+    _Static_assert(sizeof rows / sizeof *rows <= MAX_ROWS, "the caller's table has room");
     memcpy(out, rows, sizeof rows);
     return (int)(sizeof rows / sizeof *rows);
 }
@@ -176,6 +177,9 @@ int lm_acts_reserve(struct lm *m, int64_t n_tokens, bool is_training, struct err
     if (n_tokens < a->cap_tokens)
         n_tokens = a->cap_tokens;
     lm_acts_free(m);
+    if (lm_rope_reserve(m, n_tokens, e) <
+        0) /* first: once the block is there, this returns early */
+        return e->code;
     a->block = lm_dev_alloc(m, "activations", lm_acts_bytes(m, n_tokens, is_training), e);
     if (!a->block)
         return e->code;
@@ -185,7 +189,7 @@ int lm_acts_reserve(struct lm *m, int64_t n_tokens, bool is_training, struct err
     a->cap_rows = chunk_rows(m, n_tokens);
     a->is_training = is_training;
     hand_out(m, n_tokens, is_training);
-    return lm_rope_reserve(m, n_tokens, e);
+    return 0;
 }
 
 void lm_acts_free(struct lm *m)

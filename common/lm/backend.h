@@ -60,6 +60,9 @@ struct lm_ops {
     void (*close)(struct lm_dev *d); /* frees d->priv; lm_dev_close calls it unless NULL */
     /* Bytes free now, and all there are, of memory that is not the host's. NULL: it is. */
     void (*memory_info)(struct lm_dev *d, size_t *n_free, size_t *n_total);
+    /* Host memory that attention over sequences of up to `longest` tokens takes beside its
+     * arguments, and the device keeps. NULL: none. */
+    int64_t (*attention_bytes)(int64_t longest, int64_t K, bool is_training);
     /* The matrix as act [n_out, n_in], borrowed. NULL: it is packed otherwise. */
     const void *(*matrix_act)(const struct lm_matrix *m);
     /* act <- float and float <- act, n values (written) */

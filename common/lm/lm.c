@@ -48,7 +48,8 @@ struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_s
     if (check_options(o, e) < 0)
         return NULL;
     const struct lm_config *c = lm_source_config(src);
-    if (o->longest > 0 && lm_config_check_length(c, o->longest, e) < 0) {
+    int64_t longest = o->longest < c->max_positions ? o->longest : c->max_positions;
+    if (o->longest > 0 && lm_config_check_length(c, longest, e) < 0) {
         err_prefix(e, "%s: the longest sequence", path);
         return NULL;
     }
@@ -125,7 +126,6 @@ void lm_close(struct lm *m)
     lm_dev_close(m->d);
     lm_table_free(&m->base);
     free(m->layers);
-    free(m->initial);
     free(m->path);
     free(m->arith);
     free(m);
@@ -207,16 +207,16 @@ void lm_param_grad(struct lm *m, int64_t i, float *dst)
 int lm_reset(struct lm *m, uint64_t seed, struct err *e)
 {
     const struct lm_ops *f = m->d->ops;
+    struct err local = ERR_INIT;
+    e = e ? e : &local;
     if (!m->is_trainable)
         return err_set(e, ERR_RANGE, "%s: opened without tuning, there is nothing to reset",
                        m->path);
     size_t bytes = (size_t)lm_trainable(m)->n_floats * 4;
-    if (m->o.tuning == LM_TUNE_FULL) {
-        f->upload(m->d, m->weights, m->initial, bytes);
-        lm_weights_refresh(m);
-    } else {
+    if (m->o.tuning != LM_TUNE_FULL)
         lm_lora_init(m, seed);
-    }
+    else if (lm_weights_reload(m, e) < 0)
+        return e->code;
     f->zero(m->d, m->moment1, bytes);
     f->zero(m->d, m->moment2, bytes);
     m->n_steps = 0;

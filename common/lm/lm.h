@@ -50,8 +50,9 @@ struct lm_options {
     uint64_t seed;         /* of A's initial values */
     int64_t micro_tokens;  /* most tokens worked on at once; 0: 16384 on a GPU, on a CPU 4096
                             * to train and 1024 to score */
-    int64_t longest;       /* the longest sequence to come: micro_tokens is never less, and the
-                            * model must be one for it (lm_config_check_length); 0: unknown */
+    int64_t longest;       /* the longest sequence to come: micro_tokens is never less, and no
+                            * longer than the model's window (lm_config_check_length); 0: unknown */
+    bool is_saved;         /* lm_save_model will be called: the plan counts its copy */
     double beta1, beta2, eps, weight_decay;
     double clip; /* global gradient norm; 0: off */
 };
@@ -67,7 +68,11 @@ struct lm; /* owned; lm_close */
 /* Bytes that a model will take, before it is loaded, in the memory of its device. On a GPU the
  * micro-batch is halved until it fits, or down to the longest sequence: see micro_tokens. */
 struct lm_memory {
-    int64_t weights, adapter, optimizer, gradients, activations, logits, workspace, total;
+    int64_t weights, adapter, optimizer, gradients, activations, logits, workspace;
+    int64_t attention; /* scratch of the CPU's attention, for the longest sequence */
+    int64_t saving;    /* the copy that lm_save_model writes, with is_saved; activations are
+                        * gone by then */
+    int64_t total;
     int64_t host;          /* beside the device's, on a GPU */
     int64_t available;     /* free on the device; 0: unknown */
     int64_t asked_tokens;  /* the options' micro_tokens, or what suits the device */
@@ -131,8 +136,8 @@ struct lm_step_stats {
 int lm_step(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
             struct err *e) RAISE_MUST_CHECK;
 
-/* Back to M_0: adapters re-drawn from `seed` (B = 0), full weights restored, optimiser zeroed.
- */
+/* Back to M_0: adapters re-drawn from `seed` (B = 0), full weights read again from the file
+ * (ERR_MISMATCH: it is another by now), optimiser zeroed. */
 int lm_reset(struct lm *m, uint64_t seed, struct err *e) RAISE_MUST_CHECK;
 
 /* Logits of every token, [n_tokens, V]: for tests and small inputs. */

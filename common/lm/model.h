@@ -123,7 +123,6 @@ struct lm {
     struct lm_table base, lora;
     struct lm_layer *layers;
     float *weights;        /* base block, device */
-    float *initial;        /* host copy of it for lm_reset, full tuning only */
     int64_t embed, norm_f; /* offsets */
     void *embed_act;       /* the frozen embedding as act, device; NULL: float, in the block */
     bool is_embed_act;     /* it will be */
@@ -194,6 +193,7 @@ void lm_lora_detach(struct lm *m);
 /* weights.c */
 int lm_weights_load(struct lm *m, struct lm_source *s, struct err *e);
 uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x); /* content identity */
+int lm_weights_reload(struct lm *m, struct err *e); /* back to the file's; full tuning */
 void lm_weights_refresh(struct lm *m); /* packed matrices, after the masters changed */
 int lm_optimizer_attach(struct lm *m, struct err *e);
 void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e);

@@ -23,19 +23,36 @@ static int64_t packed_bytes(const struct lm *m)
     return n + (m->is_embed_act && !m->c.is_tied ? m->c.n_vocab * m->c.d_model * 2 : 0);
 }
 
+/* Values of all published tensors, kept as float or not. */
+static int64_t block_values(const struct lm *m)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < m->base.n; i++)
+        n += m->base.t[i].n;
+    return n;
+}
+
 static void plan_weights(const struct lm *m, struct lm_memory *p)
 {
-    bool is_full = m->o.tuning == LM_TUNE_FULL, is_gpu = lm_dev_is_gpu(m->d);
+    bool is_full = m->o.tuning == LM_TUNE_FULL;
     int64_t block = m->base.n_floats * 4, adapter = m->lora.n_floats * 4;
     p->weights = block + packed_bytes(m);
     p->adapter = m->d->act == LM_BF16 ? adapter * 3 / 2 : adapter;
     p->gradients = is_full ? block : adapter;
     p->optimizer = 2 * p->gradients;
     p->workspace = m->d->workspace_bytes;
-    if (is_full && is_gpu)
-        p->host += block; /* the first weights, for lm_reset */
-    else if (is_full)
-        p->weights += block;
+    p->saving = m->o.is_saved ? block_values(m) * 4 : 0;
+}
+
+/* The longest sequence is the options', or a whole micro-batch where they do not say. */
+static int64_t attention_bytes(const struct lm *m, int64_t n)
+{
+    int64_t longest = m->o.longest > 0 && m->o.longest < n ? m->o.longest : n;
+    if (longest > m->c.max_positions)
+        longest = m->c.max_positions;
+    if (!m->d->ops->attention_bytes)
+        return 0;
+    return m->d->ops->attention_bytes(longest, m->c.d_head, m->o.tuning != LM_TUNE_NONE);
 }
 
 static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
@@ -44,8 +61,14 @@ static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
     p->micro_tokens = n;
     p->logits = lm_acts_logit_bytes(m, n);
     p->activations = lm_acts_bytes(m, n, is_training) - p->logits + n * m->c.d_head * 4;
-    p->total = p->weights + p->adapter + p->gradients + p->optimizer + p->activations +
-               p->logits + p->workspace;
+    p->attention = attention_bytes(m, n);
+    int64_t running = p->activations + p->logits + p->attention, at_end = p->saving;
+    if (lm_dev_is_gpu(m->d)) {
+        p->host = p->saving;
+        at_end = 0;
+    }
+    p->total = p->weights + p->adapter + p->gradients + p->optimizer + p->workspace +
+               (running > at_end ? running : at_end);
 }
 
 /* What is free on the device; the workspace, taken already, counts as free. */
@@ -103,6 +126,7 @@ char *lm_memory_text(const struct lm_memory *p)
     } part[] = {{"weights", p->weights},         {"adapter", p->adapter},
                 {"gradients", p->gradients},     {"optimizer", p->optimizer},
                 {"activations", p->activations}, {"logits", p->logits},
+                {"attention", p->attention},     {"saving", p->is_gpu ? 0 : p->saving},
                 {"workspace", p->workspace}};
     struct buf b = {0};
     char text[32];

@@ -79,6 +79,7 @@ static int write_weights(struct lm *m, const char *dir, struct err *e)
     int64_t n = 0, at = 0;
     for (size_t i = 0; i < m->base.n; i++)
         n += m->base.t[i].n;
+    lm_acts_free(m); /* makes room for the copy; the next batch takes them again */
     float *host = mem_aligned((size_t)n * sizeof *host);
     int code = collect(m, host, e);
     if (code >= 0) {

@@ -131,12 +131,31 @@ int lm_weights_load(struct lm *m, struct lm_source *src, struct err *e)
     if (code < 0)
         return code;
     hash_all(m);
-    if (m->o.tuning == LM_TUNE_FULL) {
-        size_t bytes = (size_t)m->base.n_floats * sizeof *m->initial;
-        m->initial = mem_aligned(bytes);
-        m->d->ops->download(m->d, m->initial, m->weights, bytes);
-    }
     return 0;
+}
+
+/* The file is read again, since a copy of the first weights would cost as much memory as the
+ * weights; it must still be the one that was loaded. */
+int lm_weights_reload(struct lm *m, struct err *e)
+{
+    struct lm_source *src = lm_source_open(m->path, e);
+    int code = src ? 0 : e->code;
+    float *host = NULL;
+    size_t cap = 0;
+    for (size_t i = 0; i < m->base.n && code >= 0; i++) {
+        const struct lm_tensor *t = &m->base.t[i];
+        MEM_GROW(host, cap, t->n);
+        code = lm_source_read(src, t->p.name, t->p.n_dims, t->p.shape, host, e);
+        if (code >= 0 && lm_tensor_hash(t, host) != t->hash)
+            code = err_set(e, ERR_MISMATCH, "%s: tensor %s changed since it was loaded",
+                           m->path, t->p.name);
+        if (code >= 0)
+            m->d->ops->upload(m->d, m->weights + t->offset, host, (size_t)t->n * sizeof *host);
+    }
+    free(host);
+    lm_source_close(src);
+    lm_weights_refresh(m);
+    return code;
 }
 
 void lm_weights_refresh(struct lm *m)

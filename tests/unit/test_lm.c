@@ -619,11 +619,12 @@ static void saving_from_bf16_keeps_the_weights(void **state)
         assert_non_null(m);
         assert_true(lm_hash(m) == hash);
         lm_close(m);
-    } else {
-        assert_int_equal(e.code, ERR_UNSUPPORTED);
     }
     free(path);
     remove_dir(dir);
+    if (e.code == ERR_UNSUPPORTED)
+        skip(); /* this CPU cannot multiply bf16 */
+    assert_int_equal(e.code, 0);
 }
 
 static void content_is_hashed_not_the_path(void **state)
@@ -658,10 +659,10 @@ static void a_plan_needs_no_weights(void **state)
     assert_int_equal(lm_plan(path, &o, &full, NULL), 0);
     assert_true(none.adapter == 0 && none.optimizer == 0);
     assert_true(lora.adapter > 0 && lora.optimizer == 2 * lora.gradients);
-    assert_true(full.gradients > lora.gradients && full.weights > none.weights);
+    assert_true(full.gradients > lora.gradients && full.weights == none.weights);
     assert_true(lora.activations > none.activations);
     assert_true(full.total == full.weights + full.adapter + full.optimizer + full.gradients +
-                                  full.activations + full.logits);
+                                  full.activations + full.logits + full.attention);
     free(path);
 }
 

@@ -204,11 +204,13 @@ static int64_t fwd_floats(int64_t n, int64_t K)
 
 static struct fwd_scratch fwd_layout(float *block, const struct task *t)
 {
-    return (struct fwd_scratch){.kt = take(&block, t->k_words * t->n_pad),
-                                .v = take(&block, words(t->n) * t->k_pad),
-                                .q = take(&block, BQ * t->k_words),
-                                .o = take(&block, BQ * t->k_pad),
-                                .scores = take(&block, BQ * t->n_pad)};
+    struct fwd_scratch f;
+    f.kt = take(&block, t->k_words * t->n_pad);
+    f.v = take(&block, words(t->n) * t->k_pad);
+    f.q = take(&block, BQ * t->k_words);
+    f.o = take(&block, BQ * t->k_pad);
+    f.scores = take(&block, BQ * t->n_pad);
+    return f;
 }
 
 /* z [n_columns] becomes softmax's numerators over its first n_valid, then zeros, as acts.
@@ -313,20 +315,21 @@ static int64_t bwd_floats(int64_t n, int64_t K)
 static struct bwd_scratch bwd_layout(float *block, const struct task *t)
 {
     int64_t n_keys = round_up(t->n, BK);
-    struct bwd_scratch b = {.kt = take(&block, t->k_words * t->n_pad),
-                            .vt = take(&block, t->k_words * t->n_pad),
-                            .k = take(&block, words(t->n) * t->k_pad),
-                            .dk = take(&block, n_keys * t->k_pad),
-                            .dv = take(&block, n_keys * t->k_pad),
-                            .q_left = take(&block, BQ * t->k_words),
-                            .dout_left = take(&block, BQ * t->k_words),
-                            .q_right = take(&block, words(BQ) * t->k_pad),
-                            .dout_right = take(&block, words(BQ) * t->k_pad),
-                            .dq = take(&block, BQ * t->k_pad),
-                            .p = take(&block, words(BQ) * BK),
-                            .ds = take(&block, words(BQ) * BK),
-                            .p_strip = take(&block, MR * BK),
-                            .ds_strip = take(&block, MR * BK)};
+    struct bwd_scratch b;
+    b.kt = take(&block, t->k_words * t->n_pad);
+    b.vt = take(&block, t->k_words * t->n_pad);
+    b.k = take(&block, words(t->n) * t->k_pad);
+    b.dk = take(&block, n_keys * t->k_pad); /* dk and dv are neighbours: */
+    b.dv = take(&block, n_keys * t->k_pad); /* one call zeroes them */
+    b.q_left = take(&block, BQ * t->k_words);
+    b.dout_left = take(&block, BQ * t->k_words);
+    b.q_right = take(&block, words(BQ) * t->k_pad);
+    b.dout_right = take(&block, words(BQ) * t->k_pad);
+    b.dq = take(&block, BQ * t->k_pad);
+    b.p = take(&block, words(BQ) * BK);
+    b.ds = take(&block, words(BQ) * BK);
+    b.p_strip = take(&block, MR * BK);
+    b.ds_strip = take(&block, MR * BK);
     return b;
 }
 
@@ -437,6 +440,14 @@ static void bwd_queries(struct bwd_scratch *b, const struct task *t, act *dq, co
     for (int64_t j0 = 0; j0 < i0 + m; j0 += BK)
         bwd_block(b, t, i0, m, j0, scale);
     unpack(dq, ldq, b->dq, t->k_pad, m, K, scale);
+}
+
+/* What the largest task of a batch takes, times threads: as the two functions here do. */
+int64_t CPU_SYM(cpu_attention_bytes)(int64_t longest_seq, int64_t K, bool is_training)
+{
+    int64_t fwd = fwd_floats(longest_seq, K),
+            bwd = is_training ? bwd_floats(longest_seq, K) : 0;
+    return (fwd > bwd ? fwd : bwd) * omp_get_max_threads() * (int64_t)sizeof(float);
 }
 
 void CPU_OP(attention_bwd)(struct lm_dev *d, void *dq, void *dk, void *dv, float *delta,

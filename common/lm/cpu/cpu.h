@@ -44,6 +44,7 @@ struct cpu_priv {
     struct cpu_dnnl *dnnl; /* owned; NULL in fp32 */
 };
 float *CPU_SYM(cpu_scratch)(struct lm_dev *d, size_t n_floats); /* undefined content */
+int64_t CPU_SYM(cpu_attention_bytes)(int64_t longest_seq, int64_t K, bool is_training);
 /* `name`: what ops->name shall be, borrowed for good. */
 struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e);
 void CPU_SYM(cpu_close)(struct lm_dev *d);

@@ -7,7 +7,9 @@
 
 #define TABLE_ROW(op) .op = CPU_OP(op),
 
-static const struct lm_ops cpu_ops = {.close = CPU_SYM(cpu_close), LM_OPS_EACH(TABLE_ROW)};
+static const struct lm_ops cpu_ops = {.close = CPU_SYM(cpu_close),
+                                      .attention_bytes = CPU_SYM(cpu_attention_bytes),
+                                      LM_OPS_EACH(TABLE_ROW)};
 
 struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e)
 {

@@ -16,16 +16,16 @@ float *CPU_SYM(cpu_scratch)(struct lm_dev *d, size_t n_floats)
     return p->scratch;
 }
 
-/* Large blocks are aligned to huge pages: a model's weights are walked end to end each step. */
+/* Large blocks are aligned to huge pages: a model's weights are walked end to end each step.
+ * Whether they fit is judged by the plan, which may be overridden; here only the system
+ * refuses. */
 void *CPU_OP(alloc)(struct lm_dev *d, size_t bytes, struct err *e)
 {
     (void)d;
-    if (bytes > (size_t)mem_available_bytes() + ((size_t)64 << 20)) {
-        err_set(e, ERR_RANGE, "%.1f GiB of memory wanted, %.1f GiB left",
-                (double)bytes / (1 << 30), (double)mem_available_bytes() / (1 << 30));
-        return NULL;
-    }
-    return mem_aligned(bytes);
+    void *p = mem_try_aligned(bytes);
+    if (!p)
+        err_set(e, ERR_MEMORY, "the system refuses %.1f GiB", (double)bytes / (1 << 30));
+    return p;
 }
 
 void CPU_OP(free)(struct lm_dev *d, void *p)
