@@ -144,3 +144,13 @@ void features_free(struct features *f)
     st_msg_free(f->msg);
     *f = (struct features){0};
 }
+
+double features_gain_length(const struct features *f, int64_t i)
+{
+    return (double)f->gain_sum[i] / sqrt(f->len_y[i]);
+}
+
+double features_gain_loss(const struct features *f, int64_t i)
+{
+    return (double)f->gain_sum[i] / fmax(-(double)f->logp_yx[i], 1e-6);
+}

@@ -66,4 +66,9 @@ extern const struct st_table features_head_table, features_row_table, features_t
 int features_read(struct features *f, const char *path, struct err *e) RAISE_MUST_CHECK;
 void features_free(struct features *f);
 
+/* The gain of row i beside the record's own pull: gain_sum / sqrt(len_y), and gain_sum / loss,
+ * loss = -logp_yx (a response that costs nothing: next to nothing). gain_sum must be there. */
+double features_gain_length(const struct features *f, int64_t i);
+double features_gain_loss(const struct features *f, int64_t i);
+
 #endif

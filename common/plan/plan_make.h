@@ -16,6 +16,11 @@
  *              RDS+), see enum plan_match
  *     loss     mean loss a response token, -log P(y | x) / len(y)
  *     length   len(y), response tokens
+ *     near     largest cosine to the target's records (features/relate.h)
+ *     gain     gain_sum / sqrt(len(y)) (features/gain.h); responses of less than 8 tokens are
+ *              left out
+ *     prior    normal scores of near, gain_sum, gain_sum / sqrt(len(y)), gain_sum / loss and
+ *              consistency, summed
  *     scores   a number in a field of the user's records
  *     only     a list of record numbers, in its order
  *

@@ -35,7 +35,9 @@ enum {
     PART_DIFFICULTY = 2,
     PART_SEMANTIC = 4,
     PART_COUNT = 8,
-    PART_PAPER = 15 /* all of the above: what the paper's policy sees */
+    PART_PAPER = 15, /* all of the above: what the paper's policy sees */
+    PART_TARGET = 16,
+    PART_CONSISTENCY = 32
 };
 
 struct state_part {
@@ -124,8 +126,6 @@ void state_block(const struct state *s, const struct features *f, const int32_t 
  * and something may have gone wrong. Calls `tell` for each. */
 void state_each_constant(const struct state *s, const struct features *f,
                          void (*tell)(void *arg, const char *name), void *arg);
-/* x [n] becomes the normal scores of its ranks (NORM_RANK); all equal: zeros. */
-void state_normal_scores(const double *x, int64_t n, float *z);
 
 /* The stage at step t, all that a policy needs besides the rows. */
 struct policy_stage {

@@ -32,7 +32,7 @@ for learner in ppo reward-model; do
 done
 ppo --init -s 7 -o other.0
 cmp -s other.0 ppo.0 && exit 1
-ppo --init --without stage,semantic --hidden 5 -o small.0
+ppo --init --without stage,semantic,consistency --hidden 5 -o small.0
 [ "$(meta small.0 raise.parts)" = 10 ]
 
 # two rounds of each: one update's own episodes are found by identity, wherever they stand
@@ -57,7 +57,7 @@ cmp -s ppo.1 ppo.2 && exit 1
 # what the target likes: one row a feature, while learning or from a policy alone
 ppo -p reward-model.0 --weights w1.csv -o again.1 reward-model.t1 reward-model.t2
 raise-ppo -p reward-model.1 --weights - | cmp - w1.csv
-[ "$(wc -l <w1.csv)" = 13 ]
+[ "$(wc -l <w1.csv)" = 14 ]
 [ "$(head -n 2 w1.csv | cut -d, -f1 | tr '\n' ' ')" = "feature len_x " ]
 awk -F, 'NR > 1 && !($3 > 0) { exit 1 }' w1.csv
 
@@ -70,7 +70,7 @@ go -p started.0 --episode 1 -o started.t1
 ppo -p started.0 -o started.1 plan.t started.t1
 
 # what columns a policy weighs stands in it; parts that are asked for are there
-[ "$(meta ppo.0 raise.columns)" = 'len_x len_y logp_yx logp_y embedding[8]' ]
+[ "$(meta ppo.0 raise.columns)" = 'len_x len_y logp_yx logp_y embedding[8] consistency' ]
 ppo --init --with difficulty,stage --no-provenance | cmp - ppo.0
 
 # settings: --paper changes defaults, options beside it hold
@@ -79,7 +79,8 @@ for order in "--paper --gamma 0.5" "--gamma 0.5 --paper"; do
     ppo -p ppo.0 --no-provenance -o paper.1 $order ppo.t1 ppo.t2
     ppo -p ppo.0 --no-provenance --lr 3e-4 --gamma 0.5 --ratio class ppo.t1 ppo.t2 | cmp - paper.1
 done
-ppo --init --paper --no-provenance | cmp - ppo.0
+ppo --init --without target,consistency --no-provenance -o small.0
+ppo --init --paper --no-provenance | cmp - small.0
 [ "$(raise-ppo --paper -h | grep -c -e '--lr .*0.0003' -e '--gamma .*0.99' -e '--ratio .*\[class\]')" = 3 ]
 
 # provenance: what went in, and no seed where nothing is random

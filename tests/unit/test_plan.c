@@ -456,6 +456,94 @@ static void a_list_keeps_its_order(void **state)
     free_made(&f);
 }
 
+/* The columns that a target and the neighbours add, each made up. */
+struct target_columns {
+    float near[N], gain[N], consistency[N];
+};
+
+static void add_target(struct features *f, struct target_columns *t)
+{
+    struct rng r;
+    rng_init(&r, 11, 0);
+    for (int64_t i = 0; i < N; i++) {
+        t->near[i] = (float)(2 * rng_unit(&r) - 1);
+        t->gain[i] = (float)rng_normal(&r);
+        t->consistency[i] = (float)fmax(-3, fmin(3, 2 * rng_normal(&r)));
+    }
+    f->near = t->near;
+    f->gain_sum = t->gain;
+    f->consistency = t->consistency;
+}
+
+/* The normal score of x[i]: by counting, erfc inverted by bisection. */
+static double normal_score(const double *x, int64_t i)
+{
+    double below = 0, low = -6, high = 6;
+    for (int64_t j = 0; j < N; j++)
+        below += x[j] < x[i] ? 1 : x[j] == x[i] ? 0.5 : 0;
+    for (int k = 0; k < 60; k++) {
+        double mid = (low + high) / 2;
+        *(0.5 * erfc(-mid / sqrt(2)) < below / N ? &low : &high) = mid;
+    }
+    return low;
+}
+
+static void target_methods_are_their_definitions(void **state)
+{
+    (void)state;
+    static struct target_columns t;
+    static double x[5][N], prior[N];
+    struct features f;
+    struct plan p;
+    struct plan_report r;
+    make_features(&f, N, 5);
+    add_target(&f, &t);
+    for (int64_t i = 0; i < N; i++) {
+        x[0][i] = (double)t.near[i];
+        x[1][i] = (double)t.gain[i];
+        x[2][i] = (double)t.gain[i] / sqrt(f.len_y[i]);
+        x[3][i] = (double)t.gain[i] / -(double)f.logp_yx[i];
+        x[4][i] = (double)t.consistency[i];
+    }
+    for (int64_t i = 0; i < N; i++)
+        for (int k = 0; k < 5; k++)
+            prior[i] += normal_score(x[k], i);
+    static const char *const names[] = {"near", "gain", "prior"};
+    const double *want[] = {x[0], x[2], prior};
+    for (int k = 0; k < 3; k++) {
+        struct plan_request q = request(names[k], &f);
+        make(&p, &r, &q);
+        for (int64_t n = 0; n < p.n_picks; n++) {
+            double s = want[k][p.pick[n]];
+            assert_true(fabs(s - (double)p.pick_score[n]) < 1e-5);
+            for (int64_t i = 0; i < N && !n; i++) /* the first is the best of all */
+                assert_true(want[k][i] <= s + 1e-9 || (k == 1 && f.len_y[i] < 8));
+            assert_true(k != 1 || f.len_y[p.pick[n]] >= 8);
+        }
+        assert_true((k == 1) == (r.n_left_out > 0)); /* the shortest have no gain to speak of */
+        done(&p, &r);
+    }
+    free_made(&f);
+}
+
+static void methods_say_what_they_lack(void **state)
+{
+    (void)state;
+    static struct target_columns t;
+    struct features f;
+    make_features(&f, N, 5);
+    struct plan_request near = request("near", &f), gain = request("gain", &f),
+                        prior = request("prior", &f);
+    refuses(
+        &near, ERR_MISMATCH,
+        "near: the features have no near (raise-embed --target, and raise-cluster after it)");
+    refuses(&gain, ERR_MISMATCH, "gain: the features have no gain_sum (raise-embed --target)");
+    add_target(&f, &t);
+    f.consistency = NULL;
+    refuses(&prior, ERR_MISMATCH, "prior: the features have no consistency (raise-cluster)");
+    free_made(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +556,8 @@ int main(void)
         cmocka_unit_test(strangers_are_refused),
         cmocka_unit_test(scores_come_from_the_dataset),
         cmocka_unit_test(a_list_keeps_its_order),
+        cmocka_unit_test(target_methods_are_their_definitions),
+        cmocka_unit_test(methods_say_what_they_lack),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

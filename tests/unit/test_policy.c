@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * policy/: state fusion against its equations in double, both learners' scores, files. */
 #include "base/file.h"
+#include "base/normal.h"
 #include "policy/linear.h"
 #include "pool.h"
 
@@ -402,6 +403,55 @@ static void ranks_makes_and_gaps(void **state)
     pool_free(&pool);
 }
 
+/* What a target and the neighbours add: ranks of four, a z-score, and only where they are. */
+static void target_and_consistency_are_columns(void **state)
+{
+    (void)state;
+    enum { N = 4, D = 2 };
+    const float near[N] = {0.9F, -0.5F, 0.1F, 0.2F}, gain[N] = {8, -1, 100, 6};
+    const float consistency[N] = {3, -1, 1, 1};
+    const double up[N] = {-1.150349380376, -0.318639363964, 0.318639363964, 1.150349380376};
+    /* ranks of near; gain; gain / sqrt(4, 1, 400, 1) = 4, -1, 5, 6; gain / (16, 1, 50, 10) */
+    const int rank[N][N] = {{3, 0, 1, 2}, {2, 0, 3, 1}, {1, 0, 2, 3}, {1, 0, 3, 2}};
+    struct pool pool;
+    struct state s;
+    struct err e = ERR_INIT;
+    pool_make(&pool, N, D, 1, 2);
+    for (int i = 0; i < N; i++) {
+        pool.len_y[i] = (int32_t[]){4, 1, 400, 1}[i];
+        pool.logp_yx[i] = (float[]){-16, -1, -50, -10}[i];
+    }
+    unsigned all = state_all_parts();
+    assert_int_equal(state_init(&s, state_columns(), &pool.f, all, 0, &e), 0);
+    assert_int_equal(s.parts, PART_PAPER);
+    state_free(&s);
+    assert_int_equal(state_init(&s, state_columns(), &pool.f, all, PART_TARGET, &e),
+                     ERR_MISMATCH);
+    state_free(&s);
+    pool.f.near = near;
+    pool.f.gain_sum = gain;
+    pool.f.consistency = consistency;
+    assert_int_equal(state_init(&s, state_columns(), &pool.f, all, all, &e), 0);
+    char *names = state_names(&s);
+    assert_string_equal(names, "len_x len_y logp_yx logp_y embedding[2] near gain_sum "
+                               "gain_length gain_loss consistency");
+    free(names);
+    assert_int_equal(s.n_static, 4 + D + 5);
+    for (int i = 0; i < N; i++) {
+        float row[4 + D + 5];
+        state_row(&s, &pool.f, i, row);
+        for (int k = 0; k < 4; k++)
+            assert_true(fabs((double)row[4 + D + k] - up[rank[k][i]]) < 1e-6);
+        assert_true(fabs((double)row[4 + D + 4] - ((double)consistency[i] - 1) / sqrt(2)) <
+                    1e-6);
+    }
+    state_free(&s);
+    assert_int_equal(state_init(&s, state_columns(), &pool.f, PART_PAPER, 0, &e), 0);
+    assert_int_equal(s.n_static, 4 + D); /* without them: the paper's */
+    state_free(&s);
+    pool_free(&pool);
+}
+
 static void normal_scores_are_quantiles(void **state)
 {
     (void)state;
@@ -410,12 +460,12 @@ static void normal_scores_are_quantiles(void **state)
     float *z = mem_alloc(N, sizeof *z);
     for (int i = 0; i < N; i++)
         x[i] = (double)((i * 7919LL) % N);
-    state_normal_scores(x, N, z);
+    normal_scores(x, N, z);
     for (int i = 0; i < N; i += 97) /* erfc is the definition */
         assert_true(fabs(0.5 * erfc(-(double)z[i] / sqrt(2)) - (x[i] + 0.5) / N) < 1e-7);
     for (int i = 0; i < N; i++)
         x[i] = 3;
-    state_normal_scores(x, N, z);
+    normal_scores(x, N, z);
     assert_true(z[0] == 0.0F && z[N - 1] == 0.0F);
     free(x);
     free(z);
@@ -552,7 +602,7 @@ static void bad_files_are_named(void **state)
     struct policy *p = make(&pool.f, "ppo", PART_PAPER, 5);
     assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
     refuse(NULL, NULL, 0, "raise.learner", "sarsa", ERR_UNSUPPORTED, "learner \"sarsa\"");
-    refuse(NULL, NULL, 0, "raise.parts", "16", ERR_RANGE, "raise.parts");
+    refuse(NULL, NULL, 0, "raise.parts", "4096", ERR_RANGE, "raise.parts");
     refuse(NULL, NULL, 0, "raise.parts", "3", ERR_MISMATCH, "\"W\"");
     refuse(NULL, NULL, 0, "raise.features", NULL, ERR_FORMAT, "raise.features");
     const char *const key = "raise.columns";
@@ -614,6 +664,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_scores),
         cmocka_unit_test(constant_columns_are_zero),
         cmocka_unit_test(ranks_makes_and_gaps),
+        cmocka_unit_test(target_and_consistency_are_columns),
         cmocka_unit_test(normal_scores_are_quantiles),
         cmocka_unit_test(files_come_back),
         cmocka_unit_test(files_without_names_are_read),
