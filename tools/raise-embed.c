@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/text.h"
 #include "features/embed_run.h"
 #include "session.h"
 
@@ -475,10 +476,10 @@ static void report(struct run *r)
 {
     char n[32], rate[32];
     report_lost(r);
-    double spent = log_seconds() - r->bar.start;
+    double spent = text_clock() - r->bar.start;
     log_summary("%" PRId64 " records, %s tokens, %s tokens/s", r->job.n_written,
-                log_count(n, r->n_scored),
-                log_count(rate, spent > 0 ? r->n_scored / spent : 0));
+                text_count(n, r->n_scored),
+                text_count(rate, spent > 0 ? r->n_scored / spent : 0));
 }
 
 static void check_places(const struct options *o, const char *path)

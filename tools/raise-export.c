@@ -335,8 +335,11 @@ static int write_records(const struct options *o, enum export_format f,
     for (int64_t i = 0; i < n; i++)
         source[i] = (double)d->records[rows[i]].source;
     for (int i = 0; i < n_extras; i++) {
-        bool is_integer = values[order[i]] != s->score && values[order[i]] != s->reward;
-        extras[i] = (struct export_extra){fields[order[i]], is_integer, values[order[i]]};
+        bool is_float = values[order[i]] == s->score, is_double = values[order[i]] == s->reward;
+        extras[i] = (struct export_extra){.name = fields[order[i]],
+                                          .is_integer = !is_float && !is_double,
+                                          .is_float = is_float,
+                                          .values = values[order[i]]};
     }
     struct outfile *out = outfile_open(o->common.out, e);
     int rc = out ? export_write(out, f, d, rows, n, extras, n_extras, e) : e->code;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/opt.h"
 #include "base/rng.h"
+#include "base/text.h"
 #include "learn/episode_inputs.h"
 #include "learn/episode_metrics.h"
 #include "session.h"
@@ -390,8 +391,8 @@ static void report(const struct run *r)
     if (r->o->test && isfinite(r->test_after))
         log_note("test loss %.4f -> %.4f", r->test_before, r->test_after);
     log_summary("%" PRId64 " steps, %s tokens, %s tokens/s", t->n_steps,
-                log_count(n, r->n_tokens),
-                log_count(rate, r->train_seconds > 0 ? r->n_tokens / r->train_seconds : 0));
+                text_count(n, r->n_tokens),
+                text_count(rate, r->train_seconds > 0 ? r->n_tokens / r->train_seconds : 0));
 }
 
 static void run_free(struct run *r)

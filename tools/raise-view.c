@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/place.h"
+#include "base/text.h"
 #include "stream/prov.h"
 #include "stream/st.h"
 #include "stream/st_cat.h"
@@ -68,7 +69,10 @@ struct summary {
 static void add_rows(struct summary *s, const struct st_msg *m)
 {
     for (int64_t i = 0; i < st_msg_n_tensors(s->m); i++) {
-        const struct st_tensor *x = st_msg_find(m, st_msg_at(s->m, i)->name);
+        const char *name = st_msg_at(s->m, i)->name;
+        const struct st_tensor *x = i < st_msg_n_tensors(m) ? st_msg_at(m, i) : NULL;
+        if (!x || strcmp(x->name, name) != 0) /* shards list theirs in the same order, mostly */
+            x = st_msg_find(m, name);
         if (s->n_shards && st_msg_is_whole(m, x->name))
             continue;
         s->rows[i] += x->n_dims ? x->shape[0] : 0;
@@ -110,6 +114,22 @@ static int summarize(struct summary *s, const char *path, struct err *e)
     return rc;
 }
 
+/* Whatever a file says is made printable before it gets here: names, kinds, histories. */
+static void put_text(struct buf *b, const char *before, const char *s)
+{
+    buf_puts(b, before);
+    text_printable(b, s, strlen(s));
+}
+
+static void put_padded(struct buf *b, const char *s, int width)
+{
+    size_t from = b->len;
+    put_text(b, "  ", s);
+    for (size_t len = b->len - from - 2; len < (size_t)width; len++)
+        buf_putc(b, ' ');
+    buf_puts(b, "  ");
+}
+
 static void put_plural(struct buf *b, int64_t n, const char *what)
 {
     buf_printf(b, "%" PRId64 " %s%s", n, what, n == 1 ? "" : "s");
@@ -121,18 +141,17 @@ static void put_head(struct buf *b, const struct summary *s, const char *path)
     const char *kind = st_msg_meta(s->m, "raise.kind"),
                *version = st_msg_meta(s->m, "raise.version"),
                *status = st_msg_meta(s->m, "raise.status");
-    buf_printf(b, "%s: ", file_name_in(path));
+    put_text(b, "", file_name_in(path));
+    put_text(b, ": ", kind ? kind : "safetensors, not made by RAISE");
     if (kind)
-        buf_printf(b, "%s, format version %s\n", kind, version ? version : "missing");
-    else
-        buf_puts(b, "safetensors, not made by RAISE\n");
+        put_text(b, ", format version ", version ? version : "missing");
     if (status && strcmp(status, "ok") != 0)
-        buf_printf(b, "  the episode %s\n", status);
-    buf_puts(b, s->is_compressed ? "  compressed, " : "  plain, ");
+        put_text(b, "\n  the episode ", status);
+    buf_puts(b, s->is_compressed ? "\n  compressed, " : "\n  plain, ");
     put_plural(b, s->n_shards, "shard");
-    buf_printf(b, ", %s of tensors", log_bytes(text, s->data_bytes));
+    buf_printf(b, ", %s of tensors", text_bytes(text, s->data_bytes));
     if (s->file_bytes >= 0)
-        buf_printf(b, " in %s", log_bytes(text, s->file_bytes));
+        buf_printf(b, " in %s", text_bytes(text, s->file_bytes));
     buf_printf(b, "\n  identity %s\n", prov_hex(hex, s->id));
 }
 
@@ -154,9 +173,9 @@ static void put_meta(struct buf *b, const struct st_msg *m)
             x++;
         if (*x)
             continue;
-        buf_printf(b, "%s  %-*s  ", title, width, key);
-        for (; *value; value++) /* one line a key, and nothing that moves a terminal's cursor */
-            buf_putc(b, (unsigned char)*value < 0x20 || *value == 0x7f ? ' ' : *value);
+        buf_puts(b, title);
+        put_padded(b, key, width);
+        put_text(b, "", value);
         buf_putc(b, '\n');
         title = "";
     }
@@ -173,7 +192,8 @@ static void put_tensors(struct buf *b, const struct summary *s)
     buf_puts(b, "tensors\n");
     for (int64_t i = 0; i < st_msg_n_tensors(s->m); i++) {
         const struct st_tensor *x = st_msg_at(s->m, i);
-        buf_printf(b, "  %-*s  %-4s  [", width, x->name, st_dtype_name(x->dtype));
+        put_padded(b, x->name, width);
+        buf_printf(b, "%-4s  [", st_dtype_name(x->dtype));
         for (int d = 0; d < x->n_dims; d++)
             buf_printf(b, "%s%" PRId64, d ? ", " : "", d ? x->shape[d] : s->rows[i]);
         buf_printf(b, "]%s\n", st_msg_is_whole(s->m, x->name) ? "  whole" : "");
@@ -193,7 +213,7 @@ static void put_seed(struct buf *b, const json_t *seed)
     if (json_is_integer(seed))
         buf_printf(b, ", seed %" JSON_INTEGER_FORMAT, json_integer_value(seed));
     else if (json_is_string(seed))
-        buf_printf(b, ", seed %s", json_string_value(seed));
+        put_text(b, ", seed ", json_string_value(seed));
 }
 
 /* One record: on one line, or (in the summary) its parts on lines of their own. */
@@ -202,16 +222,19 @@ static void put_record(struct buf *b, const json_t *record, bool is_line)
     const char *path = json_string_value(json_object_get(record, "path"));
     size_t i;
     json_t *input;
-    buf_printf(b, "%s %s", text_of(record, "program"), text_of(record, "version"));
+    put_text(b, "", text_of(record, "program"));
+    put_text(b, " ", text_of(record, "version"));
     put_seed(b, json_object_get(record, "seed"));
     if (path)
-        buf_printf(b, ", %s", path);
-    buf_printf(b, is_line ? ": %s" : "\n    %s\n", text_of(record, "args"));
+        put_text(b, ", ", path);
+    put_text(b, is_line ? ": " : "\n    ", text_of(record, "args"));
+    buf_puts(b, is_line ? "" : "\n");
     json_array_foreach(json_object_get(record, "inputs"), i, input)
     {
         const char *before = is_line ? (i ? ", " : " <- ") : "    input ";
-        buf_printf(b, "%s%s %s%s", before, text_of(input, "name"), text_of(input, "xxh64"),
-                   is_line ? "" : "\n");
+        put_text(b, before, text_of(input, "name"));
+        put_text(b, " ", text_of(input, "xxh64"));
+        buf_puts(b, is_line ? "" : "\n");
     }
     if (is_line)
         buf_putc(b, '\n');
@@ -258,8 +281,12 @@ static int view(const struct options *o, const char *const *paths, int n, struct
             rc = put_history(&b, s.m, paths[i], true, e);
         } else if (!rc && o->meta) {
             const char *value = st_msg_meta(s.m, o->meta);
+            if (value && file_is_std(o->common.out) && isatty(STDOUT_FILENO))
+                put_text(&b, "", value);
+            else if (value)
+                buf_puts(&b, value);
             if (value)
-                buf_printf(&b, "%s\n", value);
+                buf_putc(&b, '\n');
             else
                 rc = err_set(e, ERR_RANGE, "%s: no metadata \"%s\"", file_name_in(paths[i]),
                              o->meta);
@@ -322,9 +349,9 @@ static int cat(const struct options *o, const char *const *paths, int n, const c
         return rc;
     if (count.n_left_out)
         log_warn("%s records are in no shard (left out by the program that made them?)",
-                 log_count(left, (double)count.n_left_out));
+                 text_count(left, (double)count.n_left_out));
     log_detail("%d files, %" PRId64 " shards, %s rows", n, count.n_shards,
-               log_count(rows, (double)count.n_rows));
+               text_count(rows, (double)count.n_rows));
     return 0;
 }
 

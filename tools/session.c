@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "lm/batch.h"
 
 #include <inttypes.h>
@@ -126,9 +127,9 @@ static void say_memory(const struct lm_memory *p, const struct session_need *nee
     struct buf b = {0};
     buf_puts(&b, model);
     if (need->what)
-        buf_printf(&b, ", %s %s", need->what, log_bytes(own, need->bytes));
-    log_note("memory: %s: %s; %s available%s", buf_str(&b), log_bytes(sum, total),
-             log_bytes(left, p->available), p->is_gpu ? " on the GPU" : "");
+        buf_printf(&b, ", %s %s", need->what, text_bytes(own, need->bytes));
+    log_note("memory: %s: %s; %s available%s", buf_str(&b), text_bytes(sum, total),
+             text_bytes(left, p->available), p->is_gpu ? " on the GPU" : "");
     buf_free(&b);
     free(model);
     if (p->micro_tokens < p->wanted_tokens)
@@ -156,13 +157,13 @@ static int plan_memory(struct session *s, struct lm_options *lo,
         return err_set(e, ERR_MEMORY,
                        "needs %s of memory and %s are available: lower %s or --max-length "
                        "(longest record: %" PRId64 " tokens), %sor --force",
-                       log_bytes(a, total), log_bytes(b, p->available), need->option,
+                       text_bytes(a, total), text_bytes(b, p->available), need->option,
                        lo->longest,
                        lo->tuning == LM_TUNE_NONE || lo->recompute ? "" : "--recompute, ");
     if (p->is_gpu && host && p->host + need->bytes > host)
         return err_set(e, ERR_MEMORY,
                        "needs %s of the host's memory and %s are available (--force)",
-                       log_bytes(a, p->host + need->bytes), log_bytes(b, host));
+                       text_bytes(a, p->host + need->bytes), text_bytes(b, host));
     return 0;
 }
 

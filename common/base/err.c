@@ -2,9 +2,36 @@
  * err: error values; see err.h. */
 #include "base/err.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Marks text that fills its buffer as cut, between two characters. */
+static void cut(char *dst, size_t cap)
+{
+    char *end = dst + cap - 4;
+    while (end > dst && ((unsigned char)*end & 0xc0) == 0x80)
+        end--;
+    memcpy(end, "...", 4);
+}
+
+/* Names and texts from files go into messages: what could steer a terminal becomes visible. */
+static void make_printable(char *dst, size_t cap)
+{
+    struct buf b = {0};
+    for (char *p = dst; *p; p++)
+        if (*p == '\n' || *p == '\r')
+            *p = ' ';
+    text_printable(&b, dst, strlen(dst));
+    if (strcmp(buf_str(&b), dst) != 0) {
+        snprintf(dst, cap, "%s", b.data);
+        if (b.len >= cap)
+            cut(dst, cap);
+    }
+    buf_free(&b);
+}
 
 __attribute__((format(printf, 3, 0))) static void format(char *dst, size_t cap, const char *fmt,
                                                          va_list ap)
@@ -13,10 +40,7 @@ __attribute__((format(printf, 3, 0))) static void format(char *dst, size_t cap, 
     if (n < 0)
         snprintf(dst, cap, "(unprintable message)");
     else if ((size_t)n >= cap)
-        memcpy(dst + cap - 4, "...", 4);
-    for (char *p = dst; *p; p++)
-        if (*p == '\n' || *p == '\r')
-            *p = ' ';
+        cut(dst, cap);
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)
@@ -27,6 +51,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
         char tmp[sizeof e->msg]; /* an argument may be e->msg itself */
         format(tmp, sizeof tmp, fmt, ap);
         va_end(ap);
+        make_printable(tmp, sizeof tmp);
         memcpy(e->msg, tmp, sizeof tmp);
         e->code = code;
     }

@@ -2,14 +2,14 @@
  * log: what a program says on standard error; see log.h. */
 #include "base/log.h"
 
-#include "base/mem.h"
+#include "base/text.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 const char *log_program = "raise";
@@ -20,18 +20,33 @@ static double start_time; /* set before main by mark_start */
 
 __attribute__((constructor)) static void mark_start(void)
 {
-    start_time = log_seconds();
+    start_time = text_clock();
+}
+
+/* One line in one write(2), so that the lines of several programs do not mix. Nothing can be
+ * said about a standard error that fails. */
+static void put(struct buf *line)
+{
+    for (size_t at = 0; at < line->len;) {
+        ssize_t n = write(STDERR_FILENO, line->data + at, line->len - at);
+        if (n < 0 && errno != EINTR)
+            break;
+        at += n > 0 ? (size_t)n : 0;
+    }
+    buf_free(line);
 }
 
 __attribute__((format(printf, 2, 0))) static void say(const char *kind, const char *fmt,
                                                       va_list ap)
 {
-    if (bar_on_screen)
-        fputs("\r\033[K", stderr);
+    struct buf line = {0}, text = {0};
+    buf_vprintf(&text, fmt, ap);
+    buf_printf(&line, "%s%s: %s", bar_on_screen ? "\r\033[K" : "", log_program, kind);
+    text_printable(&line, text.data, text.len);
+    buf_putc(&line, '\n');
+    put(&line);
+    buf_free(&text);
     bar_on_screen = false;
-    fprintf(stderr, "%s: %s", log_program, kind);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
 }
 
 #define SAY(min_level, kind)                                                                   \
@@ -64,51 +79,6 @@ void log_detail(const char *fmt, ...)
     SAY(2, "");
 }
 
-double log_seconds(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
-
-char *log_bytes(char *dst, int64_t n)
-{
-    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double v = (double)n;
-    int u = 0;
-    while (v >= 1024 && u < 4) {
-        v /= 1024;
-        u++;
-    }
-    snprintf(dst, 32, u ? "%.1f %s" : "%.0f %s", v, unit[u]);
-    return dst;
-}
-
-char *log_count(char *dst, double n)
-{
-    static const char *const unit[] = {"", "k", "M", "G", "T"};
-    int u = 0;
-    while (n >= 10000 && u < 4) {
-        n /= 1000;
-        u++;
-    }
-    snprintf(dst, 32, u || n < 100 ? "%.4g%s" : "%.0f%s", n, unit[u]);
-    return dst;
-}
-
-char *log_duration(char *dst, double seconds)
-{
-    if (!(seconds >= 0 && seconds < 1e9))
-        snprintf(dst, 32, "?");
-    else if (seconds < 100)
-        snprintf(dst, 32, "%.1fs", seconds);
-    else if (seconds < 6000)
-        snprintf(dst, 32, "%dm%02ds", (int)seconds / 60, (int)seconds % 60);
-    else
-        snprintf(dst, 32, "%dh%02dm", (int)(seconds / 3600), (int)(seconds / 60) % 60);
-    return dst;
-}
-
 static bool bars_wanted(void)
 {
     return isatty(STDERR_FILENO) && !getenv("HF_HUB_DISABLE_PROGRESS_BARS");
@@ -119,14 +89,16 @@ static void draw(const struct log_bar *b, double now)
     char rate[32], left[32], done[32], total[32];
     double spent = now - b->start;
     double speed = spent > 0 ? b->done / spent : 0;
-    log_count(rate, speed);
-    log_duration(left, speed > 0 ? (b->total - b->done) / speed : -1);
-    log_count(done, b->done);
-    log_count(total, b->total);
+    text_count(rate, speed);
+    text_duration(left, speed > 0 ? (b->total - b->done) / speed : -1);
+    text_count(done, b->done);
+    text_count(total, b->total);
     double share = b->total > 0 ? b->done / b->total : 0;
+    struct buf line = {0};
     if (b->is_shown == 1) {
-        fprintf(stderr, "%s: %s: %3.0f%% %s of %s %s, %s/s, %s left\n", log_program, b->what,
-                100 * share, done, total, b->unit, rate, left);
+        buf_printf(&line, "%s: %s: %3.0f%% %s of %s %s, %s/s, %s left\n", log_program, b->what,
+                   100 * share, done, total, b->unit, rate, left);
+        put(&line);
         return;
     }
     char bar[31];
@@ -134,8 +106,9 @@ static void draw(const struct log_bar *b, double now)
     for (int i = 0; i < 30; i++)
         bar[i] = i < full ? '=' : ' ';
     bar[30] = '\0';
-    fprintf(stderr, "\r%s: %s [%s] %3.0f%% %s/%s %s %s/s %s left\033[K", log_program, b->what,
-            bar, 100 * share, done, total, b->unit, rate, left);
+    buf_printf(&line, "\r%s: %s [%s] %3.0f%% %s/%s %s %s/s %s left\033[K", log_program, b->what,
+               bar, 100 * share, done, total, b->unit, rate, left);
+    put(&line);
     bar_on_screen = true;
 }
 
@@ -145,7 +118,7 @@ void log_bar_start(struct log_bar *b, const char *what, const char *unit, double
     b->what = what;
     b->unit = unit;
     b->total = total;
-    b->start = b->last = log_seconds();
+    b->start = b->last = text_clock();
     b->is_shown = log_level >= 1 ? (bars_wanted() ? 2 : 1) : 0;
     if (b->is_shown == 2)
         draw(b, b->start);
@@ -156,7 +129,7 @@ void log_bar_set(struct log_bar *b, double done)
     b->done = done;
     if (!b->is_shown)
         return;
-    double now = log_seconds();
+    double now = text_clock();
     if (now - b->last < (b->is_shown == 2 ? 1.0 / 6 : 30.0))
         return;
     b->last = now;
@@ -166,8 +139,8 @@ void log_bar_set(struct log_bar *b, double done)
 void log_bar_end(struct log_bar *b)
 {
     if (b->is_shown == 2) {
-        draw(b, log_seconds());
-        fputc('\n', stderr);
+        draw(b, text_clock());
+        put(&(struct buf){.data = mem_strdup("\n"), .len = 1});
         bar_on_screen = false;
     }
     b->is_shown = 0;
@@ -187,6 +160,6 @@ void log_summary(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    log_note("%s, %s wall, %s CPU, %s peak", what, log_duration(w, log_seconds() - start_time),
-             log_duration(c, cpu), log_bytes(peak, mem_peak_bytes()));
+    log_note("%s, %s wall, %s CPU, %s peak", what, text_duration(w, text_clock() - start_time),
+             text_duration(c, cpu), text_bytes(peak, mem_peak_bytes()));
 }

@@ -22,8 +22,6 @@ void log_warn(const char *fmt, ...) RAISE_PRINTF(1, 2); /* "warning: ", shown un
 void log_note(const char *fmt, ...) RAISE_PRINTF(1, 2);
 void log_detail(const char *fmt, ...) RAISE_PRINTF(1, 2);
 
-double log_seconds(void); /* monotonic clock, seconds */
-
 struct log_bar {
     const char *what, *unit;
     double total, done, start, last;
@@ -37,10 +35,5 @@ void log_bar_end(struct log_bar *b);
 /* The closing line: "raise-embed: 52002 records, 7.1M tokens, 812 s wall, 1603 s CPU, 1.9 GiB
  * peak". `what` is the program's own part of it. */
 void log_summary(const char *what, ...) RAISE_PRINTF(1, 2);
-
-/* "1.5 GiB", "12.3M", "1h02m": into a caller's buffer of at least 32 bytes; returns it. */
-char *log_bytes(char *dst, int64_t n);
-char *log_count(char *dst, double n);
-char *log_duration(char *dst, double seconds);
 
 #endif

@@ -138,9 +138,14 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
+    buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}
+
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+{
     char *s = NULL;
     int n = vasprintf(&s, fmt, ap);
-    va_end(ap);
     if (n < 0)
         die(strlen(fmt), 1);
     buf_append(b, s, (size_t)n);

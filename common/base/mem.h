@@ -45,6 +45,7 @@ void buf_append(struct buf *b, const void *p, size_t len);
 void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) RAISE_PRINTF(2, 3);
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap) RAISE_PRINTF(2, 0);
 /* Appends a NUL that is not counted in len; returns data (never NULL). */
 char *buf_str(struct buf *b);
 void buf_free(struct buf *b); /* leaves an empty, usable buf */

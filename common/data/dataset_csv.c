@@ -31,7 +31,7 @@ static int keep_spaces(unsigned char c)
 
 static void check_field(struct csv_state *st, const char *s, size_t len)
 {
-    size_t bad = data_utf8_check(s, len);
+    size_t bad = utf8_check(s, len);
     if (st->why)
         return;
     if (bad < len)
@@ -49,7 +49,7 @@ static void on_field(void *field, size_t len, void *arg)
     check_field(st, s, len);
     if (!st->has_header) {
         struct buf name = {0};
-        data_json_quote(&name, s, len);
+        text_json_string(&name, s, len);
         MEM_GROW(st->names, st->cap, st->n_names + 1);
         st->names[st->n_names++] = mem_strndup(name.data, name.len);
         buf_free(&name);
@@ -57,7 +57,7 @@ static void on_field(void *field, size_t len, void *arg)
         buf_puts(b, st->n_fields ? ", " : "{");
         buf_puts(b, st->names[st->n_fields]);
         buf_puts(b, ": ");
-        data_json_quote(b, s, len);
+        text_json_string(b, s, len);
     }
     st->n_fields++;
 }

@@ -12,6 +12,7 @@
 #define RAISE_DATA_DATASET_IMPL_H
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "data/dataset.h"
 
 struct data_slice {
@@ -49,11 +50,6 @@ void data_arena_free(struct data_arena *a);
  * wrong, without a place, and *line the line it is in. */
 int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
                       struct data_arena *a, int64_t *line, struct err *e) RAISE_MUST_CHECK;
-
-/* Offset of the first byte that is not well-formed UTF-8; `len` when all is. */
-size_t data_utf8_check(const char *s, size_t len);
-/* Appends s as a JSON string with its quotes; what needs no escape stays as it is. */
-void data_json_quote(struct buf *b, const char *s, size_t len);
 
 /* A top-level member of a valid JSON object's text: key and value as they are written. */
 struct data_member {

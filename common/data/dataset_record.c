@@ -79,7 +79,7 @@ int data_record_parse(struct data_record *r, const struct data_split *s, int64_t
     *line = slice->line;
     if (slice->why)
         return err_set(e, ERR_FORMAT, "%s", slice->why);
-    size_t bad = data_utf8_check(r->raw, r->raw_len);
+    size_t bad = utf8_check(r->raw, r->raw_len);
     if (bad < r->raw_len) {
         for (size_t k = 0; k < bad; k++)
             *line += r->raw[k] == '\n';

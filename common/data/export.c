@@ -5,8 +5,6 @@
 #include "data/export_impl.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { INDENT = 4 };
@@ -88,20 +86,14 @@ bool export_is_extra(const struct data_member *m, const struct export_extra *ext
 bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
 {
     double v = x->values[row];
-    char text[40];
+    char text[TEXT_REAL];
     if (!isfinite(v))
         return false;
     if (x->is_integer) {
         buf_printf(b, "%.0f", v);
         return true;
     }
-    for (int digits = 6; digits <= 17; digits++) { /* the shortest that reads back equal */
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        double back = strtod(text, NULL);
-        if (!(back < v) && !(back > v))
-            break;
-    }
-    buf_puts(b, text);
+    buf_puts(b, text_real(text, v, x->is_float ? TEXT_FLOAT : TEXT_DOUBLE));
     return true;
 }
 
@@ -150,7 +142,7 @@ static void add_messages(struct writer *w, const struct data_record *r)
     for (int i = 0; i < r->n_turns; i++) {
         buf_printf(w->b, "%s{\"role\": \"%s\", \"content\": ", i ? ", " : "[",
                    names[r->turns[i].role]);
-        data_json_quote(w->b, r->turns[i].text, r->turns[i].len);
+        text_json_string(w->b, r->turns[i].text, r->turns[i].len);
         buf_putc(w->b, '}');
     }
     buf_putc(w->b, ']');
@@ -287,7 +279,7 @@ static void add_columns(struct buf *b, const struct dataset *d, const int64_t *r
 static void add_stem(struct buf *b, const char *base)
 {
     const char *dot = strchr(base, '.');
-    data_json_quote(b, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+    text_json_string(b, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 
 /* One entry describes all records: they must have the same fields. */
@@ -332,7 +324,7 @@ char *export_stanza(enum export_format f, const struct dataset *d, const int64_t
     buf_puts(&b, "{\n  ");
     add_stem(&b, base);
     buf_puts(&b, ": {\n    \"file_name\": ");
-    data_json_quote(&b, base, strlen(base));
+    text_json_string(&b, base, strlen(base));
     buf_printf(&b, ",\n    \"formatting\": \"%s\",\n    \"columns\": {",
                is_chat ? "sharegpt" : "alpaca");
     if (f == EXPORT_MESSAGES)

@@ -20,6 +20,7 @@ struct export_extra {
     const char *name;
     bool is_integer;
     const double *values; /* one a row written; not finite: null (CSV: empty) */
+    bool is_float;        /* the values were floats: 0.7f is written as 0.7 */
 };
 
 /* Writes `n_rows` records: rows[i] is an index into d->records.

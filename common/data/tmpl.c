@@ -391,7 +391,7 @@ struct tmpl *tmpl_parse(const char *name, const char *text, size_t len, struct e
     t->wants_bos = true;
     t->hash = XXH64(text, len, 0);
     int rc = 0;
-    size_t utf8 = data_utf8_check(text, len);
+    size_t utf8 = utf8_check(text, len);
     if (utf8 < len)
         rc = err_set(e, ERR_FORMAT, "%s: invalid UTF-8 at byte %zu", name, utf8 + 1);
     else if (memchr(text, '\0', len))

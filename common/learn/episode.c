@@ -2,8 +2,8 @@
  * episode: T steps of choosing, training and measuring; see episode.h. */
 #include "learn/episode.h"
 
-#include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -272,7 +272,7 @@ static void tell(const struct episode *k, const struct traj *h, int64_t t, doubl
     struct episode_step s = {.t = t,
                              .n_steps = k->n_steps,
                              .val_loss = -h->perf[t],
-                             .seconds = log_seconds() - start};
+                             .seconds = text_clock() - start};
     if (t) {
         s.train_loss = h->train_loss[t - 1];
         s.reward = h->perf[t] - h->perf[t - 1];
@@ -315,7 +315,7 @@ static void describe(const struct episode *k, struct traj *t, int64_t largest)
 
 static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct err *e)
 {
-    double start = log_seconds(), loss;
+    double start = text_clock(), loss;
     int rc = episode_set_loss(k->lm, k->validation, &loss, e);
     if (rc)
         return err_prefix(e, "validation before the first step");
@@ -323,7 +323,7 @@ static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct 
     tell(k, t, 0, start);
     for (int64_t i = 1; i <= k->n_steps; i++) {
         struct lm_step_stats s = {0};
-        start = log_seconds();
+        start = text_clock();
         rc = take_step(k, i, b, t, &s, e);
         if (rc < 0)
             return err_prefix(e, "step %" PRId64, i);

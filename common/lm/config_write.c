@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * config_write: a configuration as config.json; see config.h. */
-#include "base/mem.h"
+#include "base/text.h"
 #include "lm/config_check.h"
 
 #include <stdio.h>
@@ -10,12 +10,9 @@
 /* The shortest text that reads back as the same float: 1e-05, not 9.99999975e-06. */
 static void put_real(struct buf *b, const char *before, double v, const char *after)
 {
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v || (float)strtod(text, NULL) == (float)v)
-            break;
-    }
+    char text[TEXT_REAL];
+    /* GGUF has floats, config.json doubles */
+    text_real(text, v, (double)(float)v == v ? TEXT_FLOAT : TEXT_DOUBLE);
     bool is_integer = !strpbrk(text, ".en");
     buf_printf(b, "%s%s%s%s", before, text, is_integer ? ".0" : "", after);
 }

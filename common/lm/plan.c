@@ -3,8 +3,8 @@
  *
  * The model is laid out as lm_open would, tables and all, and what each part of it allocates is
  * summed: a part that is not here is one that the plan does not know of. */
-#include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "lm/model.h"
 
 #include <stdio.h>
@@ -133,6 +133,6 @@ char *lm_memory_text(const struct lm_memory *p)
     for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)
             buf_printf(&b, "%s%s %s", b.len ? ", " : "", part[i].name,
-                       log_bytes(text, part[i].bytes));
+                       text_bytes(text, part[i].bytes));
     return buf_str(&b);
 }

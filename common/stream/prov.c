@@ -2,6 +2,7 @@
  * prov: provenance; see prov.h. */
 #include "stream/prov.h"
 
+#include "base/text.h"
 #include "base/version.h"
 #include "stream/st_priv.h"
 
@@ -101,7 +102,7 @@ static void put_previous(struct buf *b, const char *previous)
         buf_putc(b, '[');
         if (previous) { /* keep what cannot be understood rather than lose it */
             buf_puts(b, "{\"unreadable\":");
-            st_put_json_string(b, previous);
+            text_json_string(b, previous, strlen(previous));
             buf_putc(b, '}');
         }
     }
@@ -120,21 +121,21 @@ static void put_record(struct buf *b, const struct prov *p)
 {
     char hex[17];
     buf_puts(b, "{\"program\":");
-    st_put_json_string(b, p->program);
+    text_json_string(b, p->program, strlen(p->program));
     buf_puts(b, ",\"version\":");
-    st_put_json_string(b, RAISE_VERSION);
+    text_json_string(b, RAISE_VERSION, strlen(RAISE_VERSION));
     buf_puts(b, ",\"args\":");
-    st_put_json_string(b, p->args);
+    text_json_string(b, p->args, strlen(p->args));
     if (p->has_seed)
         put_seed(b, p->seed);
     if (p->path) {
         buf_puts(b, ",\"path\":");
-        st_put_json_string(b, p->path);
+        text_json_string(b, p->path, strlen(p->path));
     }
     buf_puts(b, ",\"inputs\":[");
     for (size_t i = 0; i < p->n_inputs; i++) {
         buf_puts(b, i ? ",{\"name\":" : "{\"name\":");
-        st_put_json_string(b, p->input[i].name);
+        text_json_string(b, p->input[i].name, strlen(p->input[i].name));
         buf_printf(b, ",\"xxh64\":\"%s\"}", prov_hex(hex, p->input[i].hash));
     }
     buf_puts(b, "]}");

@@ -2,11 +2,10 @@
  * st_csv: tensors as a table; see st_csv.h. */
 #include "stream/st_csv.h"
 
-#include "base/mem.h"
+#include "base/text.h"
 #include "stream/st_priv.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,16 +103,15 @@ static int columns_by_name(struct st_csv *c, const struct st_msg *m, struct err 
 
 static void put_name(struct buf *b, const char *name, const char *index)
 {
-    if (!strpbrk(name, ",\"\r\n")) {
-        buf_puts(b, name);
-        buf_puts(b, index);
-        return;
-    }
-    buf_putc(b, '"');
-    for (; *name; name++)
-        buf_puts(b, *name == '"' ? "\"\"" : (char[]){*name, '\0'});
+    struct buf shown = {0};
+    text_printable(&shown, name, strlen(name));
+    bool is_quoted = strpbrk(buf_str(&shown), ",\"") != NULL;
+    buf_puts(b, is_quoted ? "\"" : "");
+    for (const char *s = shown.data; *s; s++)
+        buf_puts(b, *s == '"' ? "\"\"" : (char[]){*s, '\0'});
     buf_puts(b, index);
-    buf_putc(b, '"');
+    buf_puts(b, is_quoted ? "\"" : "");
+    buf_free(&shown);
 }
 
 /* Values in a row. -1: more than any table has; a tensor without rows may claim any shape. */
@@ -149,20 +147,10 @@ static void put_names(struct buf *b, const struct st_tensor *x)
     }
 }
 
-/* The fewest digits that give the value back. */
-static void put_real(struct buf *b, double v, int digits, bool is_float)
+static void put_real(struct buf *b, double v, enum text_type type)
 {
-    char s[40];
-    if (isnan(v)) {
-        buf_puts(b, "nan");
-        return;
-    }
-    for (;; digits++) {
-        snprintf(s, sizeof s, "%.*g", digits, v);
-        if (is_float ? strtof(s, NULL) == (float)v : strtod(s, NULL) == v || digits >= 17)
-            break;
-    }
-    buf_puts(b, s);
+    char s[TEXT_REAL];
+    buf_puts(b, text_real(s, v, type));
 }
 
 static void put_int(struct buf *b, int64_t v)
@@ -217,14 +205,14 @@ static void put_value(struct buf *b, const struct st_tensor *x, int64_t at)
     case ST_BF16: {
         float f = 0;
         (void)st_to_f32(&f, p, x->dtype, 1, NULL); /* both are floats: cannot fail */
-        put_real(b, (double)f, 3, true);
+        put_real(b, (double)f, TEXT_HALF);
         return;
     }
     case ST_F32:
-        put_real(b, (double)v.f32, 6, true);
+        put_real(b, (double)v.f32, TEXT_FLOAT);
         return;
     case ST_F64:
-        put_real(b, v.f64, 15, false);
+        put_real(b, v.f64, TEXT_DOUBLE);
         return;
     case ST_N_DTYPES:
         break;

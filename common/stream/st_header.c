@@ -7,6 +7,7 @@
  * Offsets count from the end of the header. Tensors must fill the data exactly: no gap, no
  * overlap, nothing after the last. */
 #include "base/sniff.h"
+#include "base/text.h"
 #include "stream/st_priv.h"
 
 #include <inttypes.h>
@@ -16,42 +17,6 @@
 #include <jansson.h>
 
 /* ---- writing ---- */
-
-/* Length of the UTF-8 sequence at s, or 0 when it is none (RFC 3629). */
-static size_t utf8_len(const unsigned char *s)
-{
-    if (s[0] < 0x80)
-        return 1;
-    size_t n = s[0] >= 0xC2 && s[0] <= 0xDF   ? 2
-               : (s[0] & 0xF0) == 0xE0        ? 3
-               : s[0] >= 0xF0 && s[0] <= 0xF4 ? 4
-                                              : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    bool is_bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-                  (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F);
-    return is_bad ? 0 : n;
-}
-
-void st_put_json_string(struct buf *b, const char *s)
-{
-    const unsigned char *p = (const unsigned char *)s;
-    buf_putc(b, '"');
-    while (*p) {
-        size_t n = utf8_len(p);
-        if (*p == '"' || *p == '\\')
-            buf_printf(b, "\\%c", *p);
-        else if (*p < 0x20)
-            buf_printf(b, "\\u%04x", *p);
-        else if (n)
-            buf_append(b, p, n);
-        else
-            buf_puts(b, "\xEF\xBF\xBD");
-        p += n ? n : 1;
-    }
-    buf_putc(b, '"');
-}
 
 size_t st_data_len(const struct st_msg *m)
 {
@@ -63,7 +28,7 @@ size_t st_data_len(const struct st_msg *m)
 
 static void put_tensor(struct buf *b, const struct st_tensor *x, size_t begin)
 {
-    st_put_json_string(b, x->name);
+    text_json_string(b, x->name, strlen(x->name));
     buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", st_dtype_name(x->dtype));
     for (int i = 0; i < x->n_dims; i++)
         buf_printf(b, "%s%" PRId64, i ? "," : "", x->shape[i]);
@@ -89,9 +54,9 @@ void st_put_header(struct buf *b, const struct st_msg *m, size_t **order)
         buf_puts(b, "\"__metadata__\":{");
         for (size_t i = 0; i < m->n_meta; i++) {
             buf_puts(b, i ? "," : "");
-            st_put_json_string(b, m->meta[i].key);
+            text_json_string(b, m->meta[i].key, strlen(m->meta[i].key));
             buf_putc(b, ':');
-            st_put_json_string(b, m->meta[i].value);
+            text_json_string(b, m->meta[i].value, strlen(m->meta[i].value));
         }
         buf_putc(b, '}');
         comma = ",";

@@ -65,9 +65,6 @@ uint64_t st_get_u64(const unsigned char *p);
 void st_put_digest(struct buf *b, uint64_t digest);
 void st_put_seek_table(struct buf *b, const struct st_entry *entry, size_t n);
 
-/* Appends a JSON string with its quotes; what is not UTF-8 becomes U+FFFD. */
-void st_put_json_string(struct buf *b, const char *s);
-
 /* Appends length and JSON header of a message. order[i]: the tensor that is laid out i-th;
  * owned by the caller. Elements are laid out by falling size, so that with the header padded to
  * 8 bytes every tensor is aligned; the header names them in the order added. */

@@ -59,50 +59,6 @@ static const struct {
 };
 enum { N_NEW_CHARS = sizeof NEW_CHARS / sizeof NEW_CHARS[0] };
 
-size_t utf8_char(const unsigned char *s, size_t len, size_t *n_bad)
-{
-    *n_bad = 1;
-    if (len == 0)
-        return 0;
-    unsigned char c = s[0];
-    if (c < 0x80)
-        return 1;
-    size_t n = c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
-    if (n == 0)
-        return 0;
-    /* The second byte's range excludes overlong forms, surrogates and what is past U+10FFFF. */
-    unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-    unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-    for (size_t i = 1; i < n; i++) {
-        *n_bad = i;
-        if (i >= len || s[i] < low || s[i] > high)
-            return 0;
-        low = 0x80, high = 0xbf;
-    }
-    return n;
-}
-
-size_t utf8_check(const char *s, size_t len)
-{
-    const unsigned char *p = (const unsigned char *)s;
-    size_t i = 0, n_bad;
-    while (i < len) {
-        if (i + 8 <= len) { /* eight bytes of ASCII at once */
-            uint64_t w;
-            memcpy(&w, p + i, 8);
-            if (!(w & UINT64_C(0x8080808080808080))) {
-                i += 8;
-                continue;
-            }
-        }
-        size_t n = utf8_char(p + i, len - i, &n_bad);
-        if (n == 0)
-            return i;
-        i += n;
-    }
-    return len;
-}
-
 size_t utf8_put(uint32_t c, char *dst)
 {
     return (size_t)utf8proc_encode_char((utf8proc_int32_t)c, (utf8proc_uint8_t *)dst);

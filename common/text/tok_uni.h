@@ -9,31 +9,11 @@
 #ifndef RAISE_TEXT_TOK_UNI_H
 #define RAISE_TEXT_TOK_UNI_H
 
+#include "base/text.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct buf;
-
-/* Decodes the character at p, which must be valid UTF-8; *len is its length in bytes. */
-static inline uint32_t utf8_at(const unsigned char *p, size_t *len)
-{
-    uint32_t c = p[0];
-    if (c < 0x80) {
-        *len = 1;
-        return c;
-    }
-    if (c < 0xe0) {
-        *len = 2;
-        return (c & 0x1f) << 6 | (p[1] & 0x3fu);
-    }
-    if (c < 0xf0) {
-        *len = 3;
-        return (c & 0xf) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
-    }
-    *len = 4;
-    return (c & 7) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
-}
 
 /* Start of the character that ends before p (p > the text's start, valid UTF-8). */
 static inline const unsigned char *utf8_before(const unsigned char *p)
@@ -44,11 +24,6 @@ static inline const unsigned char *utf8_before(const unsigned char *p)
     return p;
 }
 
-/* Offset of the first byte that is not part of valid UTF-8; `len` when all is well. */
-size_t utf8_check(const char *s, size_t len);
-/* Length of the valid UTF-8 character at s, or 0. *n_bad is then the number of bytes that one
- * replacement character stands for (the maximal prefix of a character, at least 1). */
-size_t utf8_char(const unsigned char *s, size_t len, size_t *n_bad);
 /* Writes c, a valid code point; returns the number of bytes, 1 to 4. */
 size_t utf8_put(uint32_t c, char *dst);
 

@@ -25,7 +25,7 @@
  */
 #include "base/cpu.h"
 #include "base/file.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "lm/batch.h"
@@ -374,13 +374,13 @@ static void open_work(struct bench *b, const char *dir, const char *work, int64_
     }
     lm_dev_close(d);
     o.micro_tokens = b->plan.micro_tokens;
-    double start = log_seconds();
+    double start = text_clock();
     b->m = lm_open(dir, &o, &e);
     if (!b->m)
         fail(dir, &e);
     make_batches(b, size, b->m->c.n_vocab);
     printf("%s, loaded in %.1f s, micro-batch %lld, %d batches\n", lm_arith_path(b->m),
-           log_seconds() - start, (long long)b->plan.micro_tokens, b->n_batches);
+           text_clock() - start, (long long)b->plan.micro_tokens, b->n_batches);
 }
 
 static double pairs(const struct lm_batch *batch)
@@ -425,10 +425,10 @@ static void one_step(struct bench *b, int k)
     int64_t before[2];
     const struct lm_batch batch = lm_pack_batch(&b->batches[k % b->n_batches]);
     read_counts(b, before);
-    double start = log_seconds();
+    double start = text_clock();
     struct lm_step_stats s = step(b->m, &batch, 1e-5);
     b->m->d->ops->sync(b->m->d);
-    double seconds = log_seconds() - start;
+    double seconds = text_clock() - start;
     read_counts(b, b->counts);
     for (int i = 0; i < 2; i++)
         b->counts[i] -= before[i];
@@ -477,14 +477,14 @@ static void peak(int64_t n)
     for (int i = -3; i < TIMES; i++) {
         if (!i) {
             d->ops->sync(d);
-            start = log_seconds();
+            start = text_clock();
         }
         d->ops->linear_fwd(d, y, n, x, n, m, n, false);
         if (n < 1024 && i >= 0)
             break;
     }
     d->ops->sync(d);
-    double seconds = (log_seconds() - start) / (n < 1024 ? 1 : TIMES);
+    double seconds = (text_clock() - start) / (n < 1024 ? 1 : TIMES);
     printf("%.2f\n", 2 * (double)n * (double)n * (double)n / seconds / 1e12);
     d->ops->matrix_free(d, m);
     d->ops->free(d, w);

@@ -9,7 +9,7 @@
  * classes: seconds (median of 5), their ratio (above 1: ours is faster) and both objectives.
  * -c: as CSV rows of work,ours,peer,ratio,unit. */
 #include "base/cpu.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "cluster/cluster.h"
@@ -98,10 +98,10 @@ static double median_seconds(struct bench *b, int (*run)(struct bench *))
 {
     double t[N_REPEATS];
     for (int i = 0; i < N_REPEATS; i++) {
-        double start = log_seconds();
+        double start = text_clock();
         if (run(b) < 0)
             exit(1);
-        t[i] = log_seconds() - start;
+        t[i] = text_clock() - start;
     }
     qsort(t, N_REPEATS, sizeof *t, by_value);
     return t[N_REPEATS / 2];

@@ -8,7 +8,7 @@
  * Batches are of 16. Prints rows of work,rows,seconds,cpu,MiB: medians of seven for a step;
  * cpu is the seconds of all threads (OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive on a busy
  * machine), MiB the peak of resident memory beyond the features. */
-#include "base/log.h"
+#include "base/text.h"
 #include "learn/learn.h"
 #include "unit/pool.h"
 
@@ -30,7 +30,7 @@ struct span {
 
 static struct span now(void)
 {
-    return (struct span){log_seconds(), (double)clock() / CLOCKS_PER_SEC};
+    return (struct span){text_clock(), (double)clock() / CLOCKS_PER_SEC};
 }
 
 static struct span since(struct span start)

@@ -17,7 +17,7 @@
  * of that pass, so the values are of the right size, and the gradients are cleared by the next.
  */
 #include "base/cpu.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "base/mem.h"
 #include "lm/batch.h"
 #include "lm/model.h"
@@ -179,11 +179,11 @@ static void call_again(struct lm_dev *d, const struct call *c)
 
 static double replay(struct lm *m)
 {
-    double start = log_seconds();
+    double start = text_clock();
     for (size_t i = 0; i < record.n; i++)
         call_again(m->d, &record.calls[i]);
     m->d->ops->sync(m->d);
-    return log_seconds() - start;
+    return text_clock() - start;
 }
 
 /* ---- the records and the steps ---- */
@@ -265,13 +265,13 @@ static double step(struct lm *m, const struct lm_batch *batch)
 static struct pass run(struct bench *b)
 {
     struct pass p = {0};
-    double start = log_seconds();
+    double start = text_clock();
     for (int k = 0; k < N_RECORDS / BATCH; k++) {
         const struct lm_batch batch = lm_pack_batch(&b->batches[k]);
         p.loss += (b->is_training ? step : forward)(b->m, &batch) / (N_RECORDS / BATCH);
         p.n_tokens += batch.n_tokens;
     }
-    p.seconds = log_seconds() - start;
+    p.seconds = text_clock() - start;
     return p;
 }
 

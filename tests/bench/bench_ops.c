@@ -9,7 +9,7 @@
  * instead of SmolLM2-135M. Prints one line an op: milliseconds, GB/s or GFLOP/s, and its share
  * of the layer's GEMM time in a LoRA step. */
 #include "base/cpu.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "lm/backend.h"
@@ -44,7 +44,7 @@ static int by_value(const void *a, const void *b)
 
 static double seconds(const struct bench *b)
 {
-    return b->is_cpu_time ? (double)clock() / CLOCKS_PER_SEC : log_seconds();
+    return b->is_cpu_time ? (double)clock() / CLOCKS_PER_SEC : text_clock();
 }
 
 static double median_ms(struct bench *b, void (*op)(struct bench *))

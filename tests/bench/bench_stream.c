@@ -9,7 +9,7 @@
  * Reading: st_reader over the file, against ZSTD_decompressDCtx of its frames from memory.
  * Prints rows of work,ours,peer,ratio,unit. */
 #include "base/file.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "stream/st.h"
@@ -175,15 +175,15 @@ int main(int argc, char **argv)
     write_ours(&b, b.path);
     double t[4][MAX_REPEATS];
     for (int i = 0; i < n; i++) {
-        double t0 = log_seconds();
+        double t0 = text_clock();
         write_ours(&b, "/dev/null");
-        double t1 = log_seconds();
+        double t1 = text_clock();
         write_zstd(&b);
-        double t2 = log_seconds();
+        double t2 = text_clock();
         read_ours(&b);
-        double t3 = log_seconds();
+        double t3 = text_clock();
         read_zstd(&b);
-        double t4 = log_seconds();
+        double t4 = text_clock();
         t[0][i] = t1 - t0;
         t[1][i] = t2 - t1;
         t[2][i] = t3 - t2;

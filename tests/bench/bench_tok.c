@@ -8,7 +8,7 @@
  * thread, each text encoded by itself, nothing added; answered by seconds, bytes and ids.
  */
 #include "base/file.h"
-#include "base/log.h"
+#include "base/text.h"
 #include "text/tok.h"
 
 #include <stdio.h>
@@ -25,7 +25,7 @@ static void pass(const struct tok *t, const char *text, size_t len, struct tok_i
 {
     struct err e = ERR_INIT;
     size_t n_bytes = 0, n_ids = 0;
-    double start = log_seconds();
+    double start = text_clock();
     for (size_t at = 0, n; at < len; at += n + 1) {
         n = strlen(text + at);
         out->n = 0;
@@ -34,7 +34,7 @@ static void pass(const struct tok *t, const char *text, size_t len, struct tok_i
         n_bytes += n;
         n_ids += out->n;
     }
-    printf("%.6f %zu %zu\n", log_seconds() - start, n_bytes, n_ids);
+    printf("%.6f %zu %zu\n", text_clock() - start, n_bytes, n_ids);
     fflush(stdout);
 }
 

@@ -103,7 +103,8 @@ static void extras_stand_last_and_replace(void **state)
     struct dataset d;
     int64_t rows[] = {0, 1};
     double step[] = {3, 4}, score[] = {0.1, (double)NAN};
-    struct export_extra extras[] = {{"raise_step", true, step}, {"raise_score", false, score}};
+    struct export_extra extras[] = {{"raise_step", true, step, false},
+                                    {"raise_score", false, score, false}};
     load(&d, "two.jsonl", two);
     expect(
         &d, EXPORT_JSONL, rows, 2, extras, 2,
