@@ -3,10 +3,11 @@
 #include "base/file.h"
 
 #include "base/mem.h"
+#include "base/temp.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +19,11 @@
 
 struct outfile {
     int fd;
-    char *path; /* NULL: standard output */
-    char *tmp;  /* NULL: written in place (standard output, a device, a pipe) */
+    char *path;        /* as the caller names it; NULL: standard output */
+    char *target;      /* where symbolic links lead */
+    struct temp *temp; /* NULL: written in place (standard output, a device, a pipe) */
     int64_t n_bytes;
-    struct outfile *next;
 };
-
-/* Open output files, for the signal handler. Changed only with signals blocked. */
-static struct outfile *open_files;
 
 bool file_is_std(const char *path)
 {
@@ -121,37 +119,50 @@ int file_refuse_tty(const char *path, struct err *e)
     return 0;
 }
 
-static void remove_all_and_reraise(int sig)
-{
-    for (struct outfile *o = open_files; o; o = o->next)
-        if (o->tmp)
-            unlink(o->tmp);
-    signal(sig, SIG_DFL);
-    raise(sig);
-}
+/* ---- output ---- */
 
-static void block_signals(sigset_t *old)
+/* Follows `path`, if it is a symbolic link, to where the bytes will be, there or not; owned by
+ * the caller. NULL with errno set. */
+static char *resolve(const char *path)
 {
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, old);
-}
-
-static void catch_signals(void)
-{
-    static const int sigs[] = {SIGINT, SIGTERM, SIGHUP};
-    static bool done;
-    if (done)
-        return;
-    done = true;
-    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
-        struct sigaction sa = {0}, was;
-        if (!sigaction(sigs[i], NULL, &was) && was.sa_handler == SIG_IGN)
-            continue; /* nohup stays nohup */
-        sa.sa_handler = remove_all_and_reraise;
-        sigemptyset(&sa.sa_mask);
-        sigaction(sigs[i], &sa, NULL);
+    enum { MAX_LINKS = 40 };
+    char *name = mem_strdup(path), link[PATH_MAX];
+    for (int i = 0; i < MAX_LINKS; i++) {
+        ssize_t n = readlink(name, link, sizeof link);
+        if (n < 0)
+            return name; /* no link, or not there: opening it tells what is wrong */
+        const char *slash = *link == '/' ? NULL : strrchr(name, '/');
+        char *next =
+            mem_printf("%.*s%.*s", slash ? (int)(slash - name) + 1 : 0, name, (int)n, link);
+        free(name);
+        name = next;
     }
+    free(name);
+    errno = ELOOP;
+    return NULL;
+}
+
+/* Devices and pipes are written in place: never rename over /dev/null. */
+static int open_output(struct outfile *o)
+{
+    struct stat st;
+    bool is_there = !stat(o->path, &st);
+    if (is_there && !S_ISREG(st.st_mode)) {
+        o->fd = open(o->path, O_WRONLY | O_CLOEXEC);
+        return o->fd < 0 ? -1 : 0;
+    }
+    o->target = resolve(o->path);
+    o->temp = o->target ? temp_open(o->target, is_there ? &st : NULL, &o->fd) : NULL;
+    return o->temp ? 0 : -1;
+}
+
+static void release(struct outfile *o)
+{
+    if (o->path && o->fd >= 0)
+        close(o->fd); /* of a temporary: after its rename, so that its lock outlives its name */
+    free(o->path);
+    free(o->target);
+    free(o);
 }
 
 struct outfile *outfile_open(const char *path, struct err *e)
@@ -160,27 +171,13 @@ struct outfile *outfile_open(const char *path, struct err *e)
     o->fd = STDOUT_FILENO;
     if (file_is_std(path))
         return o;
-    catch_signals();
-    sigset_t old;
-    block_signals(&old);
+    o->fd = -1;
     o->path = mem_strdup(path);
-    struct stat st;
-    bool is_special =
-        !stat(path, &st) && !S_ISREG(st.st_mode); /* never rename over /dev/null */
-    o->tmp = is_special ? NULL : mem_printf("%s.tmp%ld", path, (long)getpid());
-    o->fd = is_special ? open(path, O_WRONLY | O_CLOEXEC)
-                       : open(o->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (o->fd < 0) {
+    if (open_output(o) < 0) {
         err_set_errno(e, "%s", path);
-        free(o->tmp);
-        free(o->path);
-        free(o);
-        o = NULL;
-    } else {
-        o->next = open_files;
-        open_files = o;
+        release(o);
+        return NULL;
     }
-    sigprocmask(SIG_SETMASK, &old, NULL);
     return o;
 }
 
@@ -205,18 +202,6 @@ int64_t outfile_tell(const struct outfile *o)
     return o->n_bytes;
 }
 
-static void forget(struct outfile *o)
-{
-    for (struct outfile **p = &open_files; *p; p = &(*p)->next)
-        if (*p == o) {
-            *p = o->next;
-            break;
-        }
-    free(o->path);
-    free(o->tmp);
-    free(o);
-}
-
 static void sync_folder(const char *path)
 {
     char *dir = mem_strdup(path);
@@ -231,27 +216,24 @@ static void sync_folder(const char *path)
     free(dir);
 }
 
+/* What a file system did not tell at fsync, nobody can be told at close. */
 int outfile_commit(struct outfile *o, struct err *e)
 {
-    if (!o->path) {
-        free(o);
-        return 0; /* checked by file_close_stdout at the end of the program */
-    }
     int rc = 0;
-    sigset_t old;
-    block_signals(&old);
-    if (o->tmp && fsync(o->fd) < 0)
-        rc = err_set_errno(e, "%s", o->path);
-    if (close(o->fd) < 0 && !rc)
-        rc = err_set_errno(e, "%s", o->path);
-    if (!rc && o->tmp && rename(o->tmp, o->path) < 0)
-        rc = err_set_errno(e, "%s", o->path);
-    if (rc && o->tmp)
-        unlink(o->tmp);
-    else if (o->tmp)
-        sync_folder(o->path);
-    forget(o);
-    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (o->temp) {
+        if (fsync(o->fd) < 0) {
+            rc = err_set_errno(e, "%s", o->path);
+            temp_remove(o->temp);
+        } else if (temp_keep(o->temp, o->target) < 0) {
+            rc = err_set_errno(e, "%s", o->path);
+        } else {
+            sync_folder(o->target);
+        }
+    } else if (o->path) {
+        rc = close(o->fd) < 0 ? err_set_errno(e, "%s", o->path) : 0;
+        o->fd = -1;
+    } /* standard output is checked by file_close_stdout at the end of the program */
+    release(o);
     return rc;
 }
 
@@ -259,17 +241,9 @@ void outfile_abort(struct outfile *o)
 {
     if (!o)
         return;
-    if (!o->path) {
-        free(o);
-        return;
-    }
-    sigset_t old;
-    block_signals(&old);
-    close(o->fd);
-    if (o->tmp)
-        unlink(o->tmp);
-    forget(o);
-    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (o->temp)
+        temp_remove(o->temp);
+    release(o);
 }
 
 int file_write_all(const char *path, const void *p, size_t len, struct err *e)
@@ -302,6 +276,13 @@ int file_mkdirs(const char *path, struct err *e)
     }
     free(dir);
     return rc;
+}
+
+void file_open_std(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 int file_close_stdout(struct err *e)

@@ -4,9 +4,11 @@
  *
  * An output file is written under a temporary name beside its target, synced, and renamed when
  * outfile_commit() is called; until then the target is untouched. The temporary file is
- * removed on outfile_abort() and on SIGINT, SIGTERM and SIGHUP (which are then raised again).
- * NULL or "-" means standard output, which is written straight through, as are devices and
- * named pipes: -o /dev/null does what it says.
+ * removed on outfile_abort(), at exit() and on every signal that can be caught; what SIGKILL
+ * leaves, the next outfile_open() of the same target removes (temp.h). A target that exists
+ * keeps its mode and, for root, its owner; a symbolic link is followed, and stays one. NULL or
+ * "-" means standard output, which is written straight through, as are devices and named pipes:
+ * -o /dev/null does what it says.
  *
  *     struct outfile *o = outfile_open(path, &e);
  *     if (!o || outfile_write(o, p, n, &e) < 0) { outfile_abort(o); return e.code; }
@@ -56,6 +58,9 @@ int file_write_all(const char *path, const void *p, size_t len, struct err *e) R
 /* Makes a folder and its parents; an existing one is no error. */
 int file_mkdirs(const char *path, struct err *e) RAISE_MUST_CHECK;
 
+/* First act of a program (opt_parse does it): descriptors 0 to 2, where they are closed, are
+ * opened so that nothing else takes their numbers; to use one still fails with EBADF. */
+void file_open_std(void);
 /* Last act of a program: flushes standard output and reports a write that failed earlier. */
 int file_close_stdout(struct err *e) RAISE_MUST_CHECK;
 

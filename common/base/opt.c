@@ -66,7 +66,7 @@ int opt_parse_int(const char *s, int64_t min, int64_t max, int64_t *out, struct 
     long long v = strtoll(s, &end, 10);
     if (end == s || errno == ERANGE)
         return err_set(e, ERR_FORMAT, "'%s' is not a whole number", s);
-    int shift = 0;
+    int shift = 0; /* a letter is a power of 1024 */
     if (*end && !end[1])
         shift = *end == 'K' || *end == 'k' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : -1;
     int64_t scaled;
@@ -97,7 +97,7 @@ static int parse_uint64(const char *s, uint64_t *out, struct err *e)
 {
     char *end;
     errno = 0;
-    unsigned long long v = strtoull(s, &end, 0);
+    unsigned long long v = strtoull(s, &end, 10);
     if (!isdigit((unsigned char)*s) || *end || errno == ERANGE)
         return err_set(e, ERR_FORMAT, "'%s' is not a whole number", s);
     *out = v;
@@ -244,10 +244,11 @@ void opt_misuse(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    fprintf(stderr, "%s: ", log_program);
-    vfprintf(stderr, fmt, ap);
+    struct buf b = {0};
+    buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    fprintf(stderr, " (try -h)\n");
+    log_error("%s (try -h)", buf_str(&b));
+    buf_free(&b);
     exit(2);
 }
 
@@ -328,6 +329,7 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
     struct getopt_tables g = {0};
     struct err e = ERR_INIT;
     log_program = spec->program;
+    file_open_std();
     merge(&m, spec);
     build_tables(&g, &m);
     dashes_for_underscores(argc, argv);

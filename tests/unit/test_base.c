@@ -4,14 +4,24 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/rng.h"
+#include "base/text.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -113,6 +123,330 @@ static void devices_are_written_not_replaced(void **state)
     free(pipe);
 }
 
+/* ---- output, whatever ends the process ---- */
+
+struct folder {
+    char dir[32];
+    char *path; /* of a file in it */
+};
+
+static void folder_begin(struct folder *f)
+{
+    strcpy(f->dir, "/tmp/raise-test-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->path = mem_printf("%s/x", f->dir);
+}
+
+static int n_entries(const char *dir)
+{
+    int n = -2; /* . and .. */
+    DIR *d = opendir(dir);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void folder_end(struct folder *f)
+{
+    assert_int_equal(rmdir(f->dir), 0); /* nothing was left behind */
+    free(f->path);
+}
+
+static struct outfile *begin_file(const char *path)
+{
+    struct err e = ERR_INIT;
+    struct outfile *o = outfile_open(path, &e);
+    if (!o || outfile_write(o, "new", 3, &e) < 0)
+        _exit(99);
+    return o;
+}
+
+/* What a child ends with that runs `body` while it has an output open. */
+static int end_of(void (*body)(int), int arg, const char *path)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        begin_file(path);
+        body(arg);
+        _exit(98);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void raise_it(int sig)
+{
+    raise(sig);
+}
+
+static void signals_leave_nothing(void **state)
+{
+    static const int sigs[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE,
+                               SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM};
+    (void)state;
+    struct folder f;
+    folder_begin(&f);
+    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
+        int status = end_of(raise_it, sigs[i], f.path);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), sigs[i]);
+        assert_int_equal(n_entries(f.dir), 0);
+    }
+    folder_end(&f);
+}
+
+static void call_exit(int status)
+{
+    if (status == 1)
+        mem_alloc((size_t)-1, 2); /* dies */
+    exit(status);
+}
+
+static void exits_leave_nothing(void **state)
+{
+    (void)state;
+    struct folder f;
+    folder_begin(&f);
+    int quiet = open("/dev/null", O_WRONLY), err = dup(2);
+    dup2(quiet, 2);
+    assert_int_equal(WEXITSTATUS(end_of(call_exit, 1, f.path)), 1);
+    dup2(err, 2);
+    close(err);
+    close(quiet);
+    assert_int_equal(WEXITSTATUS(end_of(call_exit, 3, f.path)), 3);
+    assert_int_equal(n_entries(f.dir), 0);
+    folder_end(&f);
+}
+
+static void limit_size(int arg)
+{
+    struct rlimit few = {2, 2};
+    struct err e = ERR_INIT;
+    (void)arg;
+    setrlimit(RLIMIT_FSIZE, &few);
+    struct outfile *o = outfile_open("/tmp/raise-test-limit", &e);
+    int rc = o ? outfile_write(o, "new", 3, &e) : 0;
+    outfile_abort(o);
+    exit(rc == ERR_IO && !strcmp(e.msg, "/tmp/raise-test-limit: File too large") ? 7 : 8);
+}
+
+static void a_limit_on_sizes_is_an_error(void **state)
+{
+    (void)state;
+    struct folder f;
+    folder_begin(&f);
+    assert_int_equal(WEXITSTATUS(end_of(limit_size, 0, f.path)), 7);
+    folder_end(&f);
+}
+
+/* The same signals while other threads make files, and rename them: what is there afterwards is
+ * whole, and nothing else is. */
+static atomic_int n_made;
+
+static void *make_files(void *arg)
+{
+    const char *path = arg;
+    for (;;) {
+        struct err e = ERR_INIT;
+        char *name = mem_printf("%s%d", path, atomic_fetch_add(&n_made, 1) % 8);
+        if (outfile_commit(begin_file(name), &e) < 0)
+            _exit(97); /* its temporary was taken away in the middle */
+        free(name);
+    }
+    return NULL;
+}
+
+static void make_and_die(const char *path, unsigned us)
+{
+    pthread_t t[3];
+    for (size_t i = 0; i < 3; i++) {
+        char *name = mem_printf("%s.%zu.", path, i);
+        pthread_create(&t[i], NULL, make_files, name);
+    }
+    while (atomic_load(&n_made) < 3)
+        usleep(10);
+    usleep(us);
+    kill(getpid(), SIGTERM); /* any thread may take either */
+    kill(getpid(), SIGINT);
+    for (;;)
+        pause();
+}
+
+static void signals_tear_no_commit(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 60; i++) {
+        struct folder f;
+        folder_begin(&f);
+        pid_t child = fork();
+        if (child == 0)
+            make_and_die(f.path, 37 * i);
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        DIR *d = opendir(f.dir);
+        for (struct dirent *x; (x = readdir(d));) {
+            if (x->d_name[0] == '.')
+                continue;
+            assert_null(strstr(x->d_name, "tmp"));
+            struct stat st;
+            assert_int_equal(fstatat(dirfd(d), x->d_name, &st, 0), 0);
+            assert_int_equal(st.st_size, 3);
+            unlinkat(dirfd(d), x->d_name, 0);
+        }
+        closedir(d);
+        folder_end(&f);
+    }
+}
+
+static void the_next_call_removes_what_a_kill_left(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct err e = ERR_INIT;
+    folder_begin(&f);
+    char *other = mem_printf("%s.tmp-raise.12x", f.path),
+         *other2 = mem_printf("%s.tmp1", f.path);
+    assert_int_equal(file_write_all(other, "a", 1, &e), 0);
+    assert_int_equal(file_write_all(other2, "a", 1, &e), 0);
+    end_of(raise_it, SIGKILL, f.path);
+    assert_int_equal(n_entries(f.dir), 3);
+    struct outfile *living = outfile_open(f.path, &e), *second = outfile_open(f.path, &e);
+    assert_int_equal(n_entries(f.dir), 4); /* the dead one's is gone, both of ours are there */
+    assert_int_equal(outfile_commit(living, &e), 0);
+    assert_int_equal(outfile_commit(second, &e), 0);
+    assert_int_equal(n_entries(f.dir), 3);
+    unlink(f.path);
+    unlink(other);
+    unlink(other2);
+    free(other);
+    free(other2);
+    folder_end(&f);
+}
+
+static void what_is_replaced_keeps_mode_and_links(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct err e = ERR_INIT;
+    struct stat st;
+    folder_begin(&f);
+    char *link = mem_printf("%s.link", f.path), *dangling = mem_printf("%s.far", f.path);
+    char *trap = mem_printf("%s.tmp-raise.%ld", f.path, (long)getpid());
+    assert_int_equal(file_write_all(f.path, "old", 3, &e), 0);
+    assert_int_equal(chmod(f.path, 0640), 0);
+    assert_int_equal(symlink("x", link), 0);
+    assert_int_equal(symlink("x.link2", dangling), 0); /* to nothing yet */
+    assert_int_equal(symlink("x.link", trap), 0);      /* where the temporary would stand */
+    assert_int_equal(file_write_all(link, "new1", 4, &e), 0);
+    assert_int_equal(lstat(link, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(lstat(f.path, &st), 0);
+    assert_int_equal(st.st_mode, S_IFREG | 0640);
+    assert_int_equal(st.st_size, 4);
+    assert_int_equal(file_write_all(dangling, "new12", 5, &e), 0);
+    assert_int_equal(stat(dangling, &st), 0);
+    assert_int_equal(st.st_size, 5);
+    unlink(trap);
+    char *made = mem_printf("%s.link2", f.path);
+    assert_int_equal(unlink(made), 0);
+    assert_int_equal(symlink("x.link2", made), 0); /* around in a circle */
+    assert_int_equal(file_write_all(dangling, "a", 1, &e), ERR_IO);
+    char *want = mem_printf("%s: Too many levels of symbolic links", dangling);
+    assert_string_equal(e.msg, want);
+    unlink(made);
+    unlink(dangling);
+    unlink(link);
+    unlink(f.path);
+    free(want);
+    free(made);
+    free(trap);
+    free(dangling);
+    free(link);
+    folder_end(&f);
+}
+
+/* ---- text ---- */
+
+static const char *quoted(const char *s, size_t len)
+{
+    static struct buf b;
+    b.len = 0;
+    text_json_string(&b, s, len);
+    return buf_str(&b);
+}
+
+static const char *shown(const char *s)
+{
+    static struct buf b;
+    b.len = 0;
+    text_printable(&b, s, strlen(s));
+    return buf_str(&b);
+}
+
+static void text_is_quoted_and_made_printable(void **state)
+{
+    (void)state;
+    assert_string_equal(quoted("a\"\\\n\x01\xc3\xa9", 7), "\"a\\\"\\\\\\n\\u0001\xc3\xa9\"");
+    assert_string_equal(quoted("\xed\xa0\x80z\xff", 5),
+                        "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd\"");
+    assert_string_equal(quoted("a\0b", 3), "\"a\\u0000b\"");
+    assert_string_equal(shown("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x99\x82"),
+                        "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x99\x82");
+    assert_string_equal(shown("\x1b[2J\a\n\t\x7f"), "\\x1b[2J\\x07\\n\\t\\x7f");
+    assert_string_equal(shown("\xc2\x9b\xe2\x80\xae\xff"), "\\u009b\\u202e\\xff");
+    struct err e = ERR_INIT;
+    err_set(&e, ERR_FORMAT, "field \"%s\"", "\x1b[31mred\nx");
+    assert_string_equal(e.msg, "field \"\\x1b[31mred x\"");
+    char *steer = mem_zalloc(1500, 1);
+    memset(steer, '\x1b', 1400);
+    err_set(&e, ERR_FORMAT, "%s", steer);
+    assert_int_equal(strlen(e.msg), sizeof e.msg - 1);
+    assert_string_equal(e.msg + sizeof e.msg - 4, "...");
+    free(steer);
+}
+
+static void numbers_are_as_short_as_they_read_back(void **state)
+{
+    static const struct {
+        double v;
+        bool is_float;
+        const char *text;
+    } rows[] = {
+        {(double)0.7F, true, "0.7"},
+        {(double)0.7F, false, "0.699999988079071"},
+        {0.7, false, "0.7"},
+        {1e-5, false, "1e-05"},
+        {(double)1.401298464e-45F, true, "1.4013e-45"},
+        {4.9406564584124654e-324, false, "4.94065645841247e-324"},
+        {0.1 + 0.2, false, "0.30000000000000004"},
+        {(double)16777216.0F, true, "16777216"},
+        {-0.0, false, "-0"},
+    };
+    char s[TEXT_REAL];
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_string_equal(
+            text_real(s, rows[i].v, rows[i].is_float ? TEXT_FLOAT : TEXT_DOUBLE), rows[i].text);
+    struct rng r;
+    rng_init(&r, 7, 0);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t bits = rng_u64(&r);
+        double d;
+        float f;
+        memcpy(&d, &bits, 8);
+        memcpy(&f, &bits, 4);
+        if (isfinite(d))
+            assert_true(strtod(text_real(s, d, TEXT_DOUBLE), NULL) == d);
+        if (isfinite(f))
+            assert_true(strtof(text_real(s, (double)f, TEXT_FLOAT), NULL) == f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +454,14 @@ int main(void)
         cmocka_unit_test(random_numbers_have_their_moments),
         cmocka_unit_test(output_appears_whole_or_not_at_all),
         cmocka_unit_test(devices_are_written_not_replaced),
+        cmocka_unit_test(signals_leave_nothing),
+        cmocka_unit_test(exits_leave_nothing),
+        cmocka_unit_test(a_limit_on_sizes_is_an_error),
+        cmocka_unit_test(signals_tear_no_commit),
+        cmocka_unit_test(the_next_call_removes_what_a_kill_left),
+        cmocka_unit_test(what_is_replaced_keeps_mode_and_links),
+        cmocka_unit_test(text_is_quoted_and_made_printable),
+        cmocka_unit_test(numbers_are_as_short_as_they_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
