@@ -258,9 +258,9 @@ static int measure_target(struct run *r, struct err *e)
         "target: %" PRId64 " records; %" PRId64 " steps of %" PRId64
         " (about %s tokens, forward and backward), then %s tokens to score, responses twice",
         g->n_records, g->n_steps, batch,
-        log_count(steps,
+        text_count(steps,
                   (double)(g->n_steps * batch) * (double)g->n_tokens / (double)g->n_records),
-        log_count(all, (double)r->job.cost.n_tokens));
+        text_count(all, (double)r->job.cost.n_tokens));
     return 0;
 }
 
