@@ -6,8 +6,7 @@
  * stderr and exit with status 1. This is the one place in common/ that prints and exits.
  * Sizes read from a file must be checked against the bytes present before they come here.
  *
- * `struct buf` is a growing byte array, `struct arena` one block handed out in pieces:
- * everything with the same lifetime is freed at once.
+ * `struct buf` is a growing byte array; for many small pieces with one lifetime, arena.h.
  */
 #ifndef RAISE_BASE_MEM_H
 #define RAISE_BASE_MEM_H

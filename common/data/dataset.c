@@ -2,6 +2,7 @@
  * dataset: reading, and choosing which records; see dataset.h. Comparing: dataset_join.c. */
 #include "data/dataset.h"
 
+#include "base/arena.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "data/dataset_impl.h"
@@ -13,7 +14,6 @@
 
 #include <jansson.h>
 enum {
-    CHUNK_BYTES = 1 << 18,
     MAX_SHARDS = 1 << 20, /* the product with a number of records fits 64 bits */
     BLOCK_RECORDS = 4096, /* parsed at a time when only the first few are wanted */
     SAMPLE_STREAM = 0x5a  /* of the random numbers, so that no other use shares them */
@@ -21,41 +21,10 @@ enum {
 
 /* ---- memory ---- */
 
-struct data_chunk {
-    struct data_chunk *before;
-    size_t size;
-    _Alignas(16) char bytes[];
-};
-
-void *data_arena_take(struct data_arena *a, size_t n)
-{
-    n = (n + 7) & ~(size_t)7;
-    if (!a->last || a->used + n > a->last->size) {
-        size_t size = n > CHUNK_BYTES ? n : CHUNK_BYTES;
-        struct data_chunk *c = mem_alloc(1, sizeof *c + size);
-        c->before = a->last;
-        c->size = size;
-        a->last = c;
-        a->used = 0;
-    }
-    void *p = a->last->bytes + a->used;
-    a->used += n;
-    return p;
-}
-
-void data_arena_free(struct data_arena *a)
-{
-    while (a->last) {
-        struct data_chunk *before = a->last->before;
-        free(a->last);
-        a->last = before;
-    }
-}
-
 struct data_priv {
     char *text;              /* the file */
     struct data_split split; /* slices and, for CSV, the objects that raw points into */
-    struct data_arena *arenas;
+    struct arena *arenas;
     int n_arenas;
 };
 
@@ -68,7 +37,7 @@ void dataset_free(struct dataset *d)
         free(d->problems[i].why);
     if (p) {
         for (int i = 0; i < p->n_arenas; i++)
-            data_arena_free(&p->arenas[i]);
+            arena_free(&p->arenas[i]);
         free(p->arenas);
         data_split_free(&p->split);
         free(p->text);
@@ -91,7 +60,7 @@ static void parse_block(struct dataset *d, int64_t from, int64_t to)
 #pragma omp parallel for schedule(dynamic, 32)
     for (int64_t i = from; i < to; i++) {
         struct err e = ERR_INIT;
-        struct data_arena *a = &p->arenas[omp_get_thread_num() % p->n_arenas];
+        struct arena *a = &p->arenas[omp_get_thread_num() % p->n_arenas];
         struct data_problem *b = &bad[i - from];
         if (data_record_parse(&good[i - from], &p->split, i, a, &b->line, &e) < 0)
             b->why = mem_strdup(e.msg);

@@ -3,14 +3,16 @@
  * dataset_impl: what the parts of dataset share; not for other modules.
  *
  * Reading has two halves. A splitter cuts the decompressed file into slices, one a record, each
- * the text of one JSON value, without looking inside (dataset_split.c; CSV rows are written as
- * JSON objects first, dataset_csv.c). Then every slice is parsed on its own, in any order and
- * by any thread (dataset_record.c). Damage that hides where records begin is an error of
- * the file; damage inside a slice is a problem of that record alone.
+ * the text of one JSON value, without looking inside (dataset_split.c finds the format,
+ * dataset_scan.c the values; CSV rows are written as JSON objects first, dataset_csv.c). Then
+ * every slice is parsed on its own, in any order and by any thread (dataset_record.c). Damage
+ * that hides where records begin is an error of the file; damage inside a slice is a problem of
+ * that record alone.
  */
 #ifndef RAISE_DATA_DATASET_IMPL_H
 #define RAISE_DATA_DATASET_IMPL_H
 
+#include "base/arena.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "data/dataset.h"
@@ -32,24 +34,28 @@ struct data_split {
     int64_t n_slices;
     size_t cap;
 };
+static inline void data_split_add(struct data_split *s, size_t offset, size_t len, int64_t line,
+                                  char *why)
+{
+    MEM_GROW(s->slices, s->cap, s->n_slices + 1);
+    s->slices[s->n_slices++] = (struct data_slice){offset, len, line, why};
+}
+
 /* Finds the format where it is DATA_AUTO, and the slices. `text` must have a NUL after it. */
 int data_split(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
-int data_split_csv(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
-void data_split_add(struct data_split *s, size_t offset, size_t len, int64_t line, char *why);
 void data_split_free(struct data_split *s);
-
-/* Memory of a dataset's texts: taken piece by piece, freed at once. One a thread. */
-struct data_arena {
-    struct data_chunk *last;
-    size_t used;
-};
-void *data_arena_take(struct data_arena *a, size_t n); /* 8-byte aligned */
-void data_arena_free(struct data_arena *a);
+/* The slices of one format, from byte `at`, which is in line `line`: an array from its '[';
+ * objects one a line, or one after another; rows, from the start of the file. */
+int data_split_array(struct data_split *s, size_t at, int64_t line,
+                     struct err *e) RAISE_MUST_CHECK;
+int data_split_lines(struct data_split *s, size_t at, int64_t line,
+                     struct err *e) RAISE_MUST_CHECK;
+int data_split_csv(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
 
 /* Parses slice `i` into *r (all fields but `source`). On failure the error holds only what is
  * wrong, without a place, and *line the line it is in. */
 int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
-                      struct data_arena *a, int64_t *line, struct err *e) RAISE_MUST_CHECK;
+                      struct arena *a, int64_t *line, struct err *e) RAISE_MUST_CHECK;
 
 /* A top-level member of a valid JSON object's text: key and value as they are written. */
 struct data_member {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * JSON as text: UTF-8, quoting, and the members of an object that is known to be valid. */
-#include "data/dataset_impl.h"
+#include "data/dataset_json.h"
 
 #include <string.h>
 
@@ -58,4 +58,26 @@ bool data_member_next(const char *raw, size_t raw_len, size_t *at, struct data_m
     m->value = raw + i;
     m->value_len = end - i;
     return true;
+}
+
+const char *data_type_name(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        return "object";
+    case JSON_ARRAY:
+        return "array";
+    case JSON_STRING:
+        return "string";
+    case JSON_INTEGER:
+        return "integer";
+    case JSON_REAL:
+        return "number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "boolean";
+    case JSON_NULL:
+        break;
+    }
+    return "null";
 }

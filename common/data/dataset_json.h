@@ -10,7 +10,7 @@
 /* "string", "integer", ... for messages. */
 const char *data_type_name(const json_t *v);
 /* Layout, fields and turns of an object's record; texts go to the arena. */
-int data_record_build(struct data_record *r, json_t *o, struct data_arena *a,
+int data_record_build(struct data_record *r, json_t *o, struct arena *a,
                       struct err *e) RAISE_MUST_CHECK;
 
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct builder {
-    struct data_arena *arena;
+    struct arena *arena;
     struct data_turn *turns;
     size_t n, cap;
     struct err *e;
@@ -19,14 +19,6 @@ static int wrong_type(struct builder *b, const char *path, const json_t *v, cons
 {
     return err_set(b->e, ERR_FORMAT, "field \"%s\" is %s, expected %s", path, data_type_name(v),
                    want);
-}
-
-static const char *keep_text(struct builder *b, const char *s, size_t len)
-{
-    char *copy = data_arena_take(b->arena, len + 1);
-    memcpy(copy, s, len);
-    copy[len] = '\0';
-    return copy;
 }
 
 static void add_turn(struct builder *b, enum data_role role, const char *text, size_t len)
@@ -68,7 +60,7 @@ static int is_empty(struct builder *b, const char *path)
 static void add_json_turn(struct builder *b, enum data_role role, const json_t *s)
 {
     size_t len = json_string_length(s);
-    add_turn(b, role, keep_text(b, json_string_value(s), len), len);
+    add_turn(b, role, arena_strndup(b->arena, json_string_value(s), len), len);
 }
 
 static int add_field(struct builder *b, const json_t *o, const char *key, enum data_role role)
@@ -142,13 +134,13 @@ static int get_content(struct builder *b, const json_t *v, const char *path, con
     if (json_is_array(v)) {
         rc = join_parts(b, v, path, &joined);
         *len = joined.len;
-        *text = keep_text(b, buf_str(&joined), joined.len);
+        *text = arena_strndup(b->arena, buf_str(&joined), joined.len);
     } else {
         const json_t *s = NULL;
         rc = get_string(b, v, path, &s);
         if (rc == 0) {
             *len = json_string_length(s);
-            *text = keep_text(b, json_string_value(s), *len);
+            *text = arena_strndup(b->arena, json_string_value(s), *len);
         }
     }
     buf_free(&joined);
@@ -299,10 +291,10 @@ static int add_alpaca_user(struct builder *b, const json_t *o, struct data_recor
     size_t n = json_string_length(instruction), m = input ? json_string_length(input) : 0;
     if (n + m == 0)
         return is_empty(b, key);
-    r->instruction = keep_text(b, json_string_value(instruction), n);
-    r->input = keep_text(b, input ? json_string_value(input) : "", m);
+    r->instruction = arena_strndup(b->arena, json_string_value(instruction), n);
+    r->input = arena_strndup(b->arena, input ? json_string_value(input) : "", m);
     size_t len = n + m + (n && m);
-    char *text = data_arena_take(b->arena, len + 1);
+    char *text = arena_take(b->arena, len + 1);
     memcpy(text, r->instruction, n);
     if (n && m)
         text[n] = '\n';
@@ -411,7 +403,7 @@ static int unknown_layout(json_t *o, struct err *e)
     return e ? e->code : ERR_FORMAT;
 }
 
-int data_record_build(struct data_record *r, json_t *o, struct data_arena *a, struct err *e)
+int data_record_build(struct data_record *r, json_t *o, struct arena *a, struct err *e)
 {
     struct builder b = {.arena = a, .e = e};
     const struct layout *l = find_layout(o);
@@ -427,7 +419,7 @@ int data_record_build(struct data_record *r, json_t *o, struct data_arena *a, st
         if (n_system && b.turns[1].role == DATA_SYSTEM) /* the list's own stands for it */
             memmove(b.turns, b.turns + 1, --b.n * sizeof *b.turns);
         r->n_turns = (int)b.n;
-        r->turns = data_arena_take(a, b.n * sizeof *b.turns);
+        r->turns = arena_take(a, b.n * sizeof *b.turns);
         memcpy(r->turns, b.turns, b.n * sizeof *b.turns);
     }
     free(b.turns);

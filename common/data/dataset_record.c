@@ -8,28 +8,6 @@
 
 #include <xxhash.h>
 
-const char *data_type_name(const json_t *v)
-{
-    switch (json_typeof(v)) {
-    case JSON_OBJECT:
-        return "object";
-    case JSON_ARRAY:
-        return "array";
-    case JSON_STRING:
-        return "string";
-    case JSON_INTEGER:
-        return "integer";
-    case JSON_REAL:
-        return "number";
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return "boolean";
-    case JSON_NULL:
-        break;
-    }
-    return "null";
-}
-
 static int syntax_error(const json_error_t *why, int64_t *line, struct err *e)
 {
     char text[JSON_ERROR_TEXT_LENGTH + 1];
@@ -71,7 +49,7 @@ static uint64_t content_hash(const struct data_record *r)
 }
 
 int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
-                      struct data_arena *a, int64_t *line, struct err *e)
+                      struct arena *a, int64_t *line, struct err *e)
 {
     const struct data_slice *slice = &s->slices[i];
     *r = (struct data_record){.line = slice->line, .raw = s->text + slice->offset};

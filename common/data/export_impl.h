@@ -20,6 +20,12 @@ bool export_number(struct buf *b, const struct export_extra *x, int64_t row);
 /* Does this record's layout read this top-level field? */
 bool export_is_read(const struct data_record *r, const struct data_member *m);
 
+int export_write_json(struct outfile *o, const struct dataset *d, const int64_t *rows,
+                      int64_t n_rows, const struct export_extra *extras, int n_extras,
+                      struct err *e) RAISE_MUST_CHECK;
+int export_write_lines(struct outfile *o, enum export_format f, const struct dataset *d,
+                       const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
+                       int n_extras, struct err *e) RAISE_MUST_CHECK;
 int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *rows,
                      int64_t n_rows, const struct export_extra *extras, int n_extras,
                      struct err *e) RAISE_MUST_CHECK;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * base/: numbers, random numbers, files that appear complete or not at all. */
+#include "base/arena.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/opt.h"
@@ -447,10 +448,36 @@ static void numbers_are_as_short_as_they_read_back(void **state)
     }
 }
 
+/* Pieces are aligned, do not overlap (also those larger than a chunk), and keep their bytes. */
+static void an_arena_hands_out_pieces(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 0, 13, 300000, 8, 262144, 5};
+    enum { N = sizeof sizes / sizeof *sizes, ROUNDS = 50 };
+    struct arena a = {0};
+    unsigned char *p[ROUNDS][N];
+    for (int r = 0; r < ROUNDS; r++)
+        for (int i = 0; i < N; i++) {
+            p[r][i] = arena_take(&a, sizes[i]);
+            assert_int_equal((uintptr_t)p[r][i] % 8, 0);
+            memset(p[r][i], r * N + i, sizes[i]);
+        }
+    for (int r = 0; r < ROUNDS; r++)
+        for (int i = 0; i < N; i++)
+            for (size_t k = 0; k < sizes[i]; k += 7)
+                assert_int_equal(p[r][i][k], (unsigned char)(r * N + i));
+    assert_string_equal(arena_strndup(&a, "chunks", 5), "chunk");
+    arena_free(&a);
+    assert_null(a.last);
+    assert_string_equal(arena_strndup(&a, "again", 5), "again");
+    arena_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_strict),
+        cmocka_unit_test(an_arena_hands_out_pieces),
         cmocka_unit_test(random_numbers_have_their_moments),
         cmocka_unit_test(output_appears_whole_or_not_at_all),
         cmocka_unit_test(devices_are_written_not_replaced),
