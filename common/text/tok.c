@@ -2,8 +2,6 @@
  * tok: tokenizers; see tok.h for use and tok_priv.h for how they work inside. */
 #include "text/tok.h"
 
-#include "base/file.h"
-#include "stream/model_path.h"
 #include "text/tok_priv.h"
 #include "text/tok_uni.h"
 
@@ -207,61 +205,13 @@ int tok_finish(struct tok *t, struct err *e)
     return 0;
 }
 
-/* ---- scratch memory, one piece for each thread at work ---- */
-
-struct tok_scratch *tok_scratch_take(const struct tok *t)
-{
-    struct tok *m = (struct tok *)(uintptr_t)t; /* the pool is the one part that changes */
-    pthread_mutex_lock(&m->lock);
-    struct tok_scratch *x = m->pool;
-    if (x)
-        m->pool = x->next;
-    pthread_mutex_unlock(&m->lock);
-    if (x)
-        return x;
-    x = mem_zalloc(1, sizeof *x);
-    x->regex = tok_regex_state_new();
-    x->cache = mem_aligned(sizeof *x->cache << TOK_CACHE_BITS);
-    memset(x->cache, 0, sizeof *x->cache << TOK_CACHE_BITS);
-    return x;
-}
-
-void tok_scratch_give(const struct tok *t, struct tok_scratch *x)
-{
-    struct tok *m = (struct tok *)(uintptr_t)t;
-    pthread_mutex_lock(&m->lock);
-    x->next = m->pool;
-    m->pool = x;
-    pthread_mutex_unlock(&m->lock);
-}
-
-static void scratch_free(struct tok_scratch *x)
-{
-    for (int i = 0; i < 2; i++) {
-        buf_free(&x->norm[i]);
-        buf_free(&x->pre[i]);
-        free(x->spans[i].at);
-    }
-    free(x->is_match);
-    free(x->chars);
-    free(x->sym.id);
-    free(x->sym.prev);
-    free(x->sym.next);
-    free(x->sym.merged);
-    free(x->sym.rank);
-    free(x->sym.heap);
-    tok_regex_state_free(x->regex);
-    free(x->cache);
-    free(x);
-}
-
 void tok_free(struct tok *t)
 {
     if (!t)
         return;
     for (struct tok_scratch *x = t->pool, *next; x; x = next) {
         next = x->next;
-        scratch_free(x);
+        tok_scratch_free(x);
     }
     for (size_t i = 0; i < t->n_pres; i++) {
         tok_regex_free(t->pres[i].regex);
@@ -285,43 +235,6 @@ void tok_free(struct tok *t)
     buf_free(&t->rules);
     pthread_mutex_destroy(&t->lock);
     free(t);
-}
-
-/* ---- loading from a model ---- */
-
-static struct tok *load_gguf_file(const char *path, struct err *e)
-{
-    struct gguf *g = gguf_open(path, e);
-    struct tok *t = g ? tok_load_gguf(g, path, e) : NULL;
-    gguf_close(g);
-    return t;
-}
-
-struct tok *tok_load(const char *model_path, struct err *e)
-{
-    struct err why = ERR_INIT;
-    int kind = model_path_kind(model_path, &why);
-    if (kind == MODEL_GGUF)
-        return load_gguf_file(model_path, e);
-    if (kind == ERR_IO) {
-        err_set(e, kind, "%s", why.msg);
-        return NULL;
-    }
-    if (kind != MODEL_FOLDER)
-        return tok_load_json(model_path, e); /* or so it should be */
-    static const char *const NAMES[] = {"tokenizer.json", "tokenizer.json.zst"};
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        char *path = mem_printf("%s/%s", model_path, NAMES[i]);
-        struct tok *t = NULL;
-        bool is_there = file_exists(path);
-        if (is_there)
-            t = tok_load_json(path, e);
-        free(path);
-        if (is_there)
-            return t;
-    }
-    err_set(e, ERR_IO, "%s: has no tokenizer.json", model_path);
-    return NULL;
 }
 
 /* ---- what it is ---- */

@@ -199,8 +199,6 @@ struct tok {
 struct tok *tok_new(void);
 /* Builds what is derived; the tokenizer is read-only afterwards. */
 int tok_finish(struct tok *t, struct err *e) RAISE_MUST_CHECK;
-struct tok_scratch *tok_scratch_take(const struct tok *t);
-void tok_scratch_give(const struct tok *t, struct tok_scratch *x);
 
 /* Each rule is put after those that are there. */
 void tok_add_norm(struct tok *t, enum tok_norm_kind kind, const char *from, size_t from_len,
@@ -217,6 +215,13 @@ void tok_add_decode_replace(struct tok *t, const char *from, size_t from_len, co
                             size_t to_len);
 /* Puts the token into `names` as well, unless it is there. */
 int tok_add_token(struct tok *t, const struct tok_added *a, struct err *e) RAISE_MUST_CHECK;
+
+/* ---- tok_scratch.c ---- */
+
+/* A piece of scratch memory, and back to the tokenizer that frees it. Safe from any thread. */
+struct tok_scratch *tok_scratch_take(const struct tok *t);
+void tok_scratch_give(const struct tok *t, struct tok_scratch *x);
+void tok_scratch_free(struct tok_scratch *x);
 
 /* ---- tok_scan.c ---- */
 
