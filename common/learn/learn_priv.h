@@ -5,7 +5,7 @@
 #define RAISE_LEARN_LEARN_PRIV_H
 
 #include "learn/learn.h"
-#include "policy/policy_priv.h"
+#include "policy/policy_body.h"
 
 /* Terms of a step that explain its reward whatever the batch: 1, u2, u2^2, u1, r_{t-1},
  * r_{t-2}. */

@@ -3,7 +3,7 @@
 #include "policy/policy.h"
 
 #include "base/mem.h"
-#include "policy/policy_priv.h"
+#include "policy/policy_body.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * policy_priv: what a policy is made of; for policy*.c, learners and their tests. */
-#ifndef RAISE_POLICY_POLICY_PRIV_H
-#define RAISE_POLICY_POLICY_PRIV_H
+ * policy_body: what a policy is made of: for its own files, learners and their tests, none
+ * else. */
+#ifndef RAISE_POLICY_POLICY_BODY_H
+#define RAISE_POLICY_POLICY_BODY_H
 
 #include "policy/policy.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * policy_file: policies as files; see policy.h. */
 #include "base/mem.h"
-#include "policy/policy_priv.h"
+#include "policy/policy_body.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "learn/learn_ppo.h"
 #include "learn/learn_reward.h"
 #include "learn/traj.h"
-#include "policy/policy_priv.h"
+#include "policy/policy_body.h"
 #include "policy/select.h"
 
 #include <stdlib.h>
