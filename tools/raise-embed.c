@@ -27,8 +27,9 @@ struct options {
     struct session_options session;
     struct session_records records;
     const char *shard, *target;
-    int64_t dim, target_limit, target_steps;
-    double target_lr;
+    int64_t dim, target_limit, target_steps, influence_epochs;
+    double target_lr, influence_lr;
+    bool has_influence;
     int reduce;
     bool is_resumed;
     int64_t shard_i, shard_n; /* from `shard` */
@@ -59,6 +60,12 @@ static const struct opt table[] = {
     {0, "target-steps", OPT_INT, O(target_steps), "N", "steps of 32 on them", 1, 1e6, NULL},
     {0, "target-lr", OPT_REAL, O(target_lr), "X", "learning rate of these steps", 0, 1e30,
      NULL},
+    {0, "influence", OPT_FLAG, O(has_influence), NULL,
+     "with --target: LESS, by a gradient of every record and epoch", 0, 0, NULL},
+    {0, "influence-epochs", OPT_INT, O(influence_epochs), "N",
+     "epochs of its warm-up on a twentieth of the records", 1, 1000, NULL},
+    {0, "influence-lr", OPT_REAL, O(influence_lr), "X", "learning rate of its warm-up", 0, 1e30,
+     NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Common", 0, 0, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
@@ -80,6 +87,8 @@ struct run {
     struct session s;
     struct embed_run job;
     struct gain gain;
+    struct influence influence;
+    char *warmup;    /* file of the influence's states beside the part; NULL: none */
     char *probe_dir; /* where the probe's adapter lies; NULL: none */
     struct prov *prov;
     char *reading; /* how the dataset was read */
@@ -184,6 +193,12 @@ static void on_progress(void *arg, int64_t n_tokens)
 static void describe_job(struct run *r)
 {
     const struct options *o = r->o;
+    r->influence = (struct influence){.pool = &r->data,
+                                      .target = &r->target,
+                                      .how = &r->job.how,
+                                      .n_epochs = o->influence_epochs,
+                                      .lr = o->influence_lr,
+                                      .seed = o->common.seed};
     bool is_pca = o->reduce == REDUCE_PCA;
     r->job.out = o->common.out;
     r->job.is_uncompressed = o->common.is_uncompressed;
@@ -195,6 +210,7 @@ static void describe_job(struct run *r)
                                         .overlong = (enum example_overlong)o->session.overlong,
                                         .dim = is_pca ? r->s.config.d_model : o->dim,
                                         .has_gain = o->target != NULL,
+                                        .influence = o->has_influence ? &r->influence : NULL,
                                         .progress = on_progress,
                                         .progress_arg = r};
 }
@@ -215,6 +231,10 @@ static int open_for_probe(struct run *r, struct lm_options *lo, struct session_n
     rc = lm_plan(r->o->session.model, lo, &p, e);
     need->what = "rows and the adapter's other state";
     need->bytes += p.is_gpu ? 0 : 2 * p.adapter;
+    if (r->o->has_influence) { /* four blocks an epoch, and three of the model as it was */
+        need->what = "rows, the adapter's other state and its warm-up";
+        need->bytes += (4 * r->o->influence_epochs + 3) * p.adapter;
+    }
     return rc;
 }
 
@@ -316,6 +336,35 @@ static void note_probe(struct run *r)
     r->reading = reading;
 }
 
+/* The warm-up is kept as the probe is, and as the probe's its hash is the part's. */
+static int warm_up(struct run *r, bool may_be_made, struct err *e)
+{
+    const struct options *o = r->o;
+    struct influence *f = &r->influence;
+    char hash[17];
+    if (!o->has_influence)
+        return 0;
+    if (embed_run_has_part(&r->job))
+        r->warmup = mem_printf("%s.warmup", r->job.out);
+    bool is_made = may_be_made && r->warmup && file_exists(r->warmup);
+    log_note("influence: %" PRId64 " epochs of warm-up on a twentieth of %" PRId64
+             " records%s, then a gradient of every record for each",
+             f->n_epochs, r->data.n_records, is_made ? " (made before)" : "");
+    int rc = influence_prepare(f, r->s.lm, r->warmup, is_made, e);
+    if (rc == ERR_NONFINITE) {
+        struct err why = *e;
+        return err_set(e, rc, "%s (--influence-lr)", why.msg);
+    }
+    if (rc)
+        return rc;
+    char *reading =
+        mem_printf("%sinfluence-epochs=%" PRId64 "\ninfluence-lr=%.15g\nwarmup=%s\n",
+                   r->reading, f->n_epochs, f->lr, prov_hex(hash, f->hash));
+    free(r->reading);
+    r->reading = reading;
+    return 0;
+}
+
 static int probe(struct run *r, struct err *e)
 {
     struct gain *g = &r->gain;
@@ -344,7 +393,7 @@ static int probe(struct run *r, struct err *e)
             r->target.name, g->loss, g->loss_tuned, g->n_steps, g->lr);
     note_probe(r);
     r->job.gain = g;
-    return 0;
+    return warm_up(r, is_made, e);
 }
 
 /* ---- rows ---- */
@@ -361,6 +410,8 @@ static void add_provenance(struct run *r, const char *path, int argc, char **arg
     if (r->o->target) {
         prov_add_input(r->prov, r->o->target, r->target.hash);
         prov_add_input(r->prov, "probe", r->gain.probe);
+        if (r->o->has_influence)
+            prov_add_input(r->prov, "warm-up", r->influence.hash);
     }
     free(args);
 }
@@ -462,9 +513,13 @@ static void run_free(struct run *r)
         embed_run_old_part(&where); /* this run's, or another's that it would not touch */
     if (r->probe_dir && !part)
         remove_probe(r->probe_dir);
+    if (r->warmup && !part)
+        unlink(r->warmup);
     free(part);
+    free(r->warmup);
     free(r->probe_dir);
     gain_free(&r->gain);
+    influence_free(&r->influence);
     prov_free(r->prov);
     free(r->reading);
     session_close(&r->s);
@@ -499,7 +554,9 @@ int main(int argc, char **argv)
                         .session = SESSION_DEFAULTS,
                         .dim = 32,
                         .target_steps = 3,
-                        .target_lr = 3e-4};
+                        .target_lr = 3e-4,
+                        .influence_epochs = 4,
+                        .influence_lr = 3e-4};
     int first = opt_parse(&spec, &o, argc, argv);
     const char *path = first < argc ? argv[first] : NULL;
     session_check(&o.session);
@@ -507,6 +564,8 @@ int main(int argc, char **argv)
         opt_misuse("--shard: '%s' is not I/N with 0 <= I < N", o.shard);
     if (o.shard && o.reduce == REDUCE_PCA)
         opt_misuse("--shard does not go with --reduce pca, which needs all records");
+    if (o.has_influence && !o.target)
+        opt_misuse("--influence needs a --target");
     if (o.target && file_is_std(o.target))
         opt_misuse("--target: a file, as it is read beside the dataset");
     if (file_is_std(path) && isatty(STDIN_FILENO))

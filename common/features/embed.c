@@ -13,7 +13,8 @@ const char *embed_why_text(int64_t why)
 {
     static const char *const text[EMBED_N_WHYS] = {
         "longer than --max-length", "no token of its response can be scored",
-        "its log-probability is not finite", "its embedding is not finite"};
+        "its log-probability is not finite", "its embedding is not finite",
+        "its gradient is not finite"};
     return why >= 0 && why < EMBED_N_WHYS ? text[why] : "unknown";
 }
 
@@ -38,6 +39,8 @@ void embed_rows_start(struct embed_rows *r, const struct embed_options *o)
     *r = (struct embed_rows){.dim = o->dim};
     if (o->has_gain)
         r->gain_sum = mem_alloc(1, sizeof *r->gain_sum);
+    if (o->influence)
+        r->influence = mem_alloc(1, sizeof *r->influence);
 }
 
 void embed_rows_clear(struct embed_rows *r)
@@ -102,6 +105,7 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
                   int64_t n, struct embed_cost *cost, struct embed_drops *drops, struct err *e)
 {
     struct example_set s = {0};
+    int64_t n_passes = (o->has_gain ? 2 : 1) + (o->influence ? o->influence->n_epochs : 0);
     int rc = make_examples(o, d, from, n, &s, e);
     if (rc)
         return rc;
@@ -114,7 +118,7 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
         }
         cost->n_rows++;
         cost->n_cut += x->is_cut;
-        cost->n_tokens += (o->has_gain ? 2 : 1) * (int64_t)x->n + 1 + x->n_response;
+        cost->n_tokens += n_passes * (int64_t)x->n + 1 + x->n_response;
         if (x->n > cost->longest)
             cost->longest = x->n;
     }
@@ -139,6 +143,7 @@ struct window {
     int64_t n_seqs;
     double *logp_yx, *logp_y; /* [n] */
     double *tuned_yx;         /* [n] logp_yx under the adapter's other state */
+    double *influence;        /* [n] */
     float *embedding;         /* [n, dim] */
     int32_t *ids;             /* scratch for s y */
     uint8_t *is_loss;
@@ -160,6 +165,7 @@ static void window_start(struct window *w, int64_t dim)
     w->seq = mem_alloc((size_t)w->n * 2, sizeof *w->seq);
     w->logp_yx = mem_zalloc((size_t)w->n, sizeof *w->logp_yx);
     w->logp_y = mem_zalloc((size_t)w->n, sizeof *w->logp_y);
+    w->influence = mem_zalloc((size_t)w->n, sizeof *w->influence);
     w->tuned_yx = mem_zalloc((size_t)w->n, sizeof *w->tuned_yx);
     w->embedding = mem_zalloc((size_t)(w->n * dim), sizeof *w->embedding);
     for (int64_t i = 0; i < w->n; i++) {
@@ -183,6 +189,7 @@ static void window_free(struct window *w)
     free(w->logp_yx);
     free(w->logp_y);
     free(w->tuned_yx);
+    free(w->influence);
     free(w->embedding);
     free(w->ids);
     free(w->is_loss);
@@ -309,6 +316,10 @@ static void collect(const struct window *w, const struct data_record *records,
             embed_drops_add(drops, &records[i], EMBED_EMBEDDING);
             continue;
         }
+        if (!isfinite(w->influence[i])) {
+            embed_drops_add(drops, &records[i], EMBED_GRADIENT);
+            continue;
+        }
         int64_t k = r->n++;
         r->len_x[k] = x->n_prompt;
         r->len_y[k] = x->n_response;
@@ -316,6 +327,8 @@ static void collect(const struct window *w, const struct data_record *records,
         r->logp_y[k] = (float)w->logp_y[i];
         if (r->gain_sum)
             r->gain_sum[k] = (float)(w->tuned_yx[i] - w->logp_yx[i]);
+        if (r->influence)
+            r->influence[k] = (float)w->influence[i];
         memcpy(r->embedding + k * r->dim, embedding, (size_t)r->dim * sizeof *embedding);
         r->hash[k] = records[i].hash;
         r->source[k] = records[i].source;
@@ -334,6 +347,8 @@ int embed_window(struct lm *m, const struct embed_options *o, const struct datas
     rc = score_all(m, o, &w, e);
     if (!rc && o->has_gain)
         rc = score_tuned(m, o, &w, e);
+    if (!rc && o->influence)
+        rc = influence_of(o->influence, m, w.examples.examples, n, w.influence, e);
     if (!rc)
         collect(&w, d->records + from, rows, drops);
     window_free(&w);

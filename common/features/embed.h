@@ -19,6 +19,7 @@
 #define RAISE_FEATURES_EMBED_H
 
 #include "features/features.h"
+#include "features/influence.h"
 #include "lm/lm.h"
 #include "text/example.h"
 
@@ -30,6 +31,7 @@ struct embed_options {
     int64_t batch_tokens; /* a batch is closed before it would pass this */
     int64_t dim;          /* width of the rows: d_model, or less: pooled */
     bool has_gain;        /* score responses under the adapter's other state as well */
+    const struct influence *influence; /* prepared, for that column; NULL: without */
     void (*progress)(void *arg, int64_t n_tokens); /* after each batch; may be NULL */
     void *progress_arg;
 };
@@ -54,7 +56,14 @@ int embed_rows_append(struct embed_rows *r, const struct st_msg *m,
 struct embed_rows embed_rows_slice(const struct embed_rows *r, int64_t from, int64_t n);
 
 /* A record that gives no row, and why. */
-enum embed_why { EMBED_OVERLONG, EMBED_UNSCORED, EMBED_LOGP, EMBED_EMBEDDING, EMBED_N_WHYS };
+enum embed_why {
+    EMBED_OVERLONG,
+    EMBED_UNSCORED,
+    EMBED_LOGP,
+    EMBED_EMBEDDING,
+    EMBED_GRADIENT,
+    EMBED_N_WHYS
+};
 struct embed_drop {
     int64_t source, line;
     int64_t why; /* enum embed_why */
@@ -78,8 +87,8 @@ int32_t embed_start_token(const struct tok *t);
 
 /* What a window will cost, by tokenising it. Dropped records are added to *drops. */
 struct embed_cost {
-    int64_t n_rows, n_cut, n_tokens,
-        longest; /* tokens of x y (twice for the gain) and of s y */
+    int64_t n_rows, n_cut, n_tokens, longest; /* tokens of x y (again for the gain, and for each
+                                                 epoch of influence) and of s y */
 };
 int embed_measure(const struct embed_options *o, const struct dataset *d, int64_t from,
                   int64_t n, struct embed_cost *cost, struct embed_drops *drops,

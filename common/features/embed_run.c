@@ -83,6 +83,7 @@ static void set_meta(const struct embed_run *r, int64_t dim, struct st_msg *m)
     if (g) {
         head.target = g->target->hash;
         head.probe = g->probe;
+        head.warmup = r->how.influence ? r->how.influence->hash : 0;
         head.target_loss[0] = g->loss;
         head.target_loss[1] = g->loss_tuned;
         head.n_targets = g->rows.n;

@@ -21,6 +21,7 @@ static const struct st_key keys[] = {
     {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
     {"raise.target", ST_KEY_HASH, AT(target), 0, 0, 0, ST_OPTIONAL},
     {"raise.probe", ST_KEY_HASH, AT(probe), 0, 0, 0, ST_OPTIONAL},
+    {"raise.warmup", ST_KEY_HASH, AT(warmup), 0, 0, 0, ST_OPTIONAL},
     {"raise.target_loss", ST_KEY_REAL, AT(target_loss[0]), 0, 0, 0, ST_OPTIONAL},
     {"raise.target_loss_tuned", ST_KEY_REAL, AT(target_loss[1]), 0, 0, 0, ST_OPTIONAL},
     {"raise.template", ST_KEY_TEXT, AT(template), 0, 0, CAP(template), ST_OPTIONAL},

@@ -30,7 +30,8 @@
     X(embedding, float, ST_F32, "[N, D]", 0)                                                   \
     X(hash, uint64_t, ST_U64, "[N]", 0)                                                        \
     X(source, int64_t, ST_I64, "[N]", 0)                                                       \
-    X(gain_sum, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)
+    X(gain_sum, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)                                 \
+    X(influence, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)
 
 #define FEATURES_FIELD(name, type, dtype, shape, flags) const type *name;
 struct features {
@@ -48,6 +49,7 @@ struct features {
     /* Metadata; 0, "" and -1 when absent. */
     uint64_t dataset, model, adapter; /* identities; adapter 0: none */
     uint64_t target, probe;           /* of gain_sum: the target's file, the tuned adapter */
+    uint64_t warmup;                  /* of influence: the states and directions used */
     double target_loss[2];            /* nats a token, before and after the probe's steps */
     char template[256], reduce[16];
     int64_t max_length;

@@ -15,7 +15,7 @@ enum { STREAM_ORDER = 0x6761 }; /* of random numbers: a pass over the records ea
 int gain_measure(struct gain *g, struct err *e)
 {
     struct embed_cost cost = {0};
-    const struct embed_options *o = g->how;
+    const struct embed_options *o = g->how; /* its costs are the pool's: only rows count here */
     const struct dataset *d = g->target;
     int rc = embed_measure(o, d, 0, d->n_records, &cost, &g->drops, e);
     if (!rc)
@@ -75,6 +75,7 @@ static int embed_target(struct gain *g, struct lm *m, struct err *e)
     struct embed_options how = *g->how;
     struct embed_drops drops = {0}; /* named by gain_measure, or below */
     how.has_gain = false;
+    how.influence = NULL;
     how.progress = NULL;
     embed_rows_start(&g->rows, &how);
     int rc = embed_window(m, &how, g->target, 0, g->target->n_records, &g->rows, &drops, e);

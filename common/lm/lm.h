@@ -161,6 +161,27 @@ int lm_gradient(struct lm *m, const struct lm_batch *b, struct lm_step_stats *s,
                 struct err *e) RAISE_MUST_CHECK;
 void lm_param_grad(struct lm *m, int64_t i, float *dst);
 
+/* ---- training's state, and gradients beside a direction ---- */
+
+/* What lm_step changes: trainable values, AdamW's moments and the number of steps; host copies
+ * in the order of one block, lm_n_values floats each. Start from zeros: get allocates. */
+struct lm_state {
+    float *values, *moment1, *moment2; /* owned; lm_state_free */
+    int64_t n_steps;
+};
+int64_t lm_n_values(const struct lm *m); /* 0: opened without tuning */
+void lm_state_get(struct lm *m, struct lm_state *s);
+void lm_state_set(struct lm *m, const struct lm_state *s); /* of the same model and options */
+void lm_state_free(struct lm_state *s);
+/* The gradient that lm_gradient left, dst [lm_n_values]. */
+void lm_gradient_get(struct lm *m, float *dst);
+/* The same gradient as AdamW would apply it in the next step after the state s, which the model
+ * is in: x = m' / (sqrt(v') + eps), moments with the gradient in them, corrected for their
+ * start, neither clipped nor decayed. dot: sum of x direction [lm_n_values]; norm: of x. The
+ * same for any number of threads. ERR_NONFINITE without a word. */
+int lm_adam_along(struct lm *m, const struct lm_state *s, const float *direction, double *dot,
+                  double *norm) RAISE_MUST_CHECK;
+
 /* PEFT layout: adapter_model.safetensors and adapter_config.json in `dir` (created). */
 int lm_save_adapter(struct lm *m, const char *dir, const char *base_name,
                     struct err *e) RAISE_MUST_CHECK;

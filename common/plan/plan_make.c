@@ -74,6 +74,7 @@ static const struct plan_method methods[] = {
     {"length", "longest response first", 0, false, rank_length},
     {"near", "embedding nearest to one of the target's", 0, false, plan_rank_near},
     {"gain", "most gained by steps on the target, for its length", 0, false, plan_rank_gain},
+    {"less", "gradient most like the target's (LESS)", 0, false, plan_rank_less},
     {"prior", "near, gains and consistency together", 0, false, plan_rank_prior},
     {"scores", "highest number in a field of the dataset first", PLAN_NEEDS_FIELD, false,
      plan_rank_field},

@@ -19,6 +19,7 @@
  *     near     largest cosine to the target's records (features/relate.h)
  *     gain     gain_sum / sqrt(len(y)) (features/gain.h); responses of less than 8 tokens are
  *              left out
+ *     less     influence (features/influence.h; Xia et al. 2024, LESS)
  *     prior    normal scores of near, gain_sum, gain_sum / sqrt(len(y)), gain_sum / loss and
  *              consistency, summed
  *     scores   a number in a field of the user's records

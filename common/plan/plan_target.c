@@ -54,6 +54,15 @@ int plan_rank_gain(struct plan_work *w, struct err *e)
     return rc ? rc : plan_rank_by_score(w, e);
 }
 
+int plan_rank_less(struct plan_work *w, struct err *e)
+{
+    const struct features *f = w->q->f;
+    int rc = f->influence ? 0 : lacks(w, "influence", "raise-embed --target --influence", e);
+    for (int64_t i = 0; !rc && i < f->n; i++)
+        w->score[i] = (double)f->influence[i];
+    return rc ? rc : plan_rank_by_score(w, e);
+}
+
 static double near_of(const struct features *f, int64_t i)
 {
     return (double)f->near[i];

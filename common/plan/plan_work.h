@@ -24,6 +24,7 @@ int plan_rank_by_score(struct plan_work *w, struct err *e);
 int plan_rank_rds(struct plan_work *w, struct err *e);
 int plan_rank_near(struct plan_work *w, struct err *e);
 int plan_rank_gain(struct plan_work *w, struct err *e);
+int plan_rank_less(struct plan_work *w, struct err *e);
 int plan_rank_prior(struct plan_work *w, struct err *e);
 int plan_rank_field(struct plan_work *w, struct err *e);
 int plan_rank_list(struct plan_work *w, struct err *e);

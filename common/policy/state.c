@@ -17,13 +17,10 @@ enum { R = STATE_ROWS };
 /* ---- the tables ---- */
 
 static const struct state_part parts[] = {
-    {"stage", PART_STAGE},
-    {"difficulty", PART_DIFFICULTY},
-    {"semantic", PART_SEMANTIC},
-    {"availability", PART_COUNT},
-    {"target", PART_TARGET},
-    {"consistency", PART_CONSISTENCY},
-    {NULL, 0},
+    {"stage", PART_STAGE},         {"difficulty", PART_DIFFICULTY},
+    {"semantic", PART_SEMANTIC},   {"availability", PART_COUNT},
+    {"target", PART_TARGET},       {"consistency", PART_CONSISTENCY},
+    {"influence", PART_INFLUENCE}, {NULL, 0},
 };
 
 /* A state_raw whose value of row i is an expression in f and i. */
@@ -46,6 +43,7 @@ RAW(raw_gain_sum, (double)f->gain_sum[i])
 RAW(raw_gain_length, features_gain_length(f, i))
 RAW(raw_gain_loss, features_gain_loss(f, i))
 RAW(raw_consistency, (double)f->consistency[i])
+RAW(raw_influence, (double)f->influence[i])
 
 static int64_t has_near(const struct features *f)
 {
@@ -60,6 +58,11 @@ static int64_t has_gain(const struct features *f)
 static int64_t has_consistency(const struct features *f)
 {
     return f->consistency != NULL;
+}
+
+static int64_t has_influence(const struct features *f)
+{
+    return f->influence != NULL;
 }
 
 static int64_t embedding_width(const struct features *f)
@@ -84,6 +87,7 @@ static const struct state_column columns[] = {
     {"gain_loss", PART_TARGET, NORM_RANK, .width = has_gain, .raw = raw_gain_loss},
     {"consistency", PART_CONSISTENCY, NORM_ZSCORE, .width = has_consistency,
      .raw = raw_consistency},
+    {"influence", PART_INFLUENCE, NORM_RANK, .width = has_influence, .raw = raw_influence},
     {.name = NULL},
 };
 

@@ -37,7 +37,8 @@ enum {
     PART_COUNT = 8,
     PART_PAPER = 15, /* all of the above: what the paper's policy sees */
     PART_TARGET = 16,
-    PART_CONSISTENCY = 32
+    PART_CONSISTENCY = 32,
+    PART_INFLUENCE = 64
 };
 
 struct state_part {

@@ -94,6 +94,38 @@ assert max(abs(a - b) for a, b in zip(p["embedding"], p["target_embedding"])) < 
 assert max(p["embedding"]) > 0.01
 PY
 
+# influence: the same bytes whole, in shards and after a kill, and nothing else changes
+records 0 1100 >some.jsonl
+less() { raise-embed "$@" --target target.jsonl --target-limit 6 --influence --influence-epochs 2 some.jsonl; }
+less "$@" -o l.st.zst
+raise-embed "$@" --target target.jsonl --target-limit 6 -o n.st.zst some.jsonl
+[ "$(raise-view --table logp_yx,gain_sum l.st.zst | cksum)" = "$(raise-view --table logp_yx,gain_sum n.st.zst | cksum)" ]
+for i in 0 1; do less "$@" --shard $i/2 -o "l$i.st.zst"; done
+raise-view --cat --no-provenance l0.st.zst l1.st.zst >l.joined
+[ "$(identity l.joined)" = "$(identity l.st.zst)" ]
+raise-embed "$@" --target target.jsonl --target-limit 6 --influence --influence-epochs 2 --resume \
+    -o lk.st.zst some.jsonl &
+pid=$!
+for _ in $(seq 1200); do
+    [ "$(stat -c %s lk.st.zst.part 2>/dev/null || echo 0)" -gt 30000 ] && break
+    [ -e lk.st.zst ] && break
+    sleep 0.02
+done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+if [ -e lk.st.zst.part ]; then
+    [ -e lk.st.zst.warmup ]
+    less "${@/-q/-v}" --resume -o lk.st.zst 2>err
+    grep -q '^raise-embed: influence: 2 epochs of warm-up on a twentieth of 1100 records (made before), ' err
+fi
+cmp lk.st.zst l.st.zst
+[ ! -e lk.st.zst.warmup ]
+raise-cluster -q -k 2 -o lc.st.zst l.st.zst
+raise-plan -q -f lc.st.zst --steps 4 --batch 5 --order score -o less.st.zst less
+raise-plan -q -f lc.st.zst --steps 4 --batch 5 -o prior.st.zst prior
+best=$(raise-view --table influence l.st.zst | tail -n +2 | sort -gr | head -n 1)
+[ "$(raise-view --table pick_score less.st.zst | sed -n 2p)" = "$best" ]
+
 # a probe that does harm is of no use
 mkdir empty && cd empty
 if raise-embed "$@" --target ../target.jsonl --target-lr 30 -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi

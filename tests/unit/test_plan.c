@@ -473,6 +473,7 @@ static void add_target(struct features *f, struct target_columns *t)
     f->near = t->near;
     f->gain_sum = t->gain;
     f->consistency = t->consistency;
+    f->influence = t->near;
 }
 
 /* The normal score of x[i]: by counting, erfc inverted by bisection. */
@@ -508,9 +509,9 @@ static void target_methods_are_their_definitions(void **state)
     for (int64_t i = 0; i < N; i++)
         for (int k = 0; k < 5; k++)
             prior[i] += normal_score(x[k], i);
-    static const char *const names[] = {"near", "gain", "prior"};
-    const double *want[] = {x[0], x[2], prior};
-    for (int k = 0; k < 3; k++) {
+    static const char *const names[] = {"near", "gain", "prior", "less"};
+    const double *want[] = {x[0], x[2], prior, x[0]};
+    for (int k = 0; k < 4; k++) {
         struct plan_request q = request(names[k], &f);
         make(&p, &r, &q);
         for (int64_t n = 0; n < p.n_picks; n++) {
@@ -533,7 +534,9 @@ static void methods_say_what_they_lack(void **state)
     struct features f;
     make_features(&f, N, 5);
     struct plan_request near = request("near", &f), gain = request("gain", &f),
-                        prior = request("prior", &f);
+                        prior = request("prior", &f), less = request("less", &f);
+    refuses(&less, ERR_MISMATCH,
+            "less: the features have no influence (raise-embed --target --influence)");
     refuses(
         &near, ERR_MISMATCH,
         "near: the features have no near (raise-embed --target, and raise-cluster after it)");

@@ -431,19 +431,21 @@ static void target_and_consistency_are_columns(void **state)
     pool.f.near = near;
     pool.f.gain_sum = gain;
     pool.f.consistency = consistency;
+    pool.f.influence = near;
     assert_int_equal(state_init(&s, state_columns(), &pool.f, all, all, &e), 0);
     char *names = state_names(&s);
     assert_string_equal(names, "len_x len_y logp_yx logp_y embedding[2] near gain_sum "
-                               "gain_length gain_loss consistency");
+                               "gain_length gain_loss consistency influence");
     free(names);
-    assert_int_equal(s.n_static, 4 + D + 5);
+    assert_int_equal(s.n_static, 4 + D + 6);
     for (int i = 0; i < N; i++) {
-        float row[4 + D + 5];
+        float row[4 + D + 6];
         state_row(&s, &pool.f, i, row);
         for (int k = 0; k < 4; k++)
             assert_true(fabs((double)row[4 + D + k] - up[rank[k][i]]) < 1e-6);
         assert_true(fabs((double)row[4 + D + 4] - ((double)consistency[i] - 1) / sqrt(2)) <
                     1e-6);
+        assert_true(row[4 + D + 5] == row[4 + D]);
     }
     state_free(&s);
     assert_int_equal(state_init(&s, state_columns(), &pool.f, PART_PAPER, 0, &e), 0);
