@@ -209,6 +209,7 @@ static struct lm_options model_options(const struct run *r)
     lo.seed = o->common.seed;
     lo.weight_decay = o->weight_decay;
     lo.clip = o->clip;
+    lo.is_saved = o->model_dir != NULL;
     return lo;
 }
 

@@ -68,6 +68,8 @@ RAISE_SIM_MEMORY=60000000 go -o 5.st.zst 2>err
 grep -q 'micro-batch of 16384 tokens does not fit: [0-9]* instead' err
 RAISE_SIM_MEMORY=60000000 embed -o 5.f.st.zst 2>err
 grep -q 'micro-batch of 16384 tokens does not fit: [0-9]* instead' err
+RAISE_SIM_MEMORY=60000000 RAISE_SIM_TAKEN=26100000 embed -o 5.f.st.zst 2>err # taken since
+[ "$(grep -c 'warning: out of memory: micro-batches of [0-9]* tokens from here on$' err)" = 1 ]
 RAISE_SIM_MEMORY=33600000 fails 1 'needs [0-9.]* MiB of memory and [0-9.]* MiB are available' go
 
 # devices

@@ -102,6 +102,16 @@ grep -q 'long.jsonl: 1 records cut to 303 tokens$' err
 if raise-embed -m "$model" -d 8 --template none --max-length 303 --overlong fail -o x.st.zst long.jsonl 2>err; then exit 1; fi
 grep -q 'raise-embed: long.jsonl:22: record 21: ' err
 
+# what seems too much is refused, and --force tries it: the estimate is of a whole micro-batch
+if (ulimit -v 1500000 && raise-embed -h) >/dev/null 2>&1; then
+    huge() { (ulimit -v 1500000 && raise-embed "$@" --batch-tokens 2000000 data.jsonl); }
+    if huge "$@" -o huge.st.zst 2>err; then exit 1; fi
+    grep -q '^raise-embed: needs [0-9.]* GiB of memory and [0-9.]* [GM]iB are available: lower --batch-tokens' err
+    [ ! -e huge.st.zst ]
+    huge "$@" --force -o huge.st.zst
+    [ "$(raise-view --meta raise.n_total huge.st.zst)" = 2300 ]
+fi
+
 # failure leaves nothing behind
 mkdir empty && cd empty
 if raise-embed -q -m "$model" -d 8 --template none -o x.st.zst ../few.jsonl 2>/dev/null; then exit 1; fi

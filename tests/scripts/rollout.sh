@@ -64,6 +64,10 @@ go -p p1.st.zst --steps 3 --deploy --test test.jsonl --metrics m.csv --save-adap
     --save-model model -o final.st.zst
 [ "$(head -n 1 m.csv)" = step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss ]
 [ "$(wc -l <m.csv)" = 5 ]
+loud -p p1.st.zst --steps 1 --save-model again -o x.st.zst 2>err # what saving takes is planned
+grep -q '^raise-rollout: memory: .*, saving [0-9.]* KiB' err
+loud -p p1.st.zst --steps 1 -o x.st.zst 2>err
+if grep -q 'saving' err; then exit 1; fi
 after=$(meta final.st.zst raise.test_loss)
 same "$after" "$(tail -n 1 m.csv | cut -d, -f9)"
 same "$(raise-view --table perf final.st.zst | tail -n 1 | tr -d -)" "$(tail -n 1 m.csv | cut -d, -f3)"

@@ -45,18 +45,28 @@ void cuda_note(struct cuda_state *s, cudaError_t code, const char *what)
 /* ---- memory: the driver's calls, or the host's ---- */
 
 #ifdef RAISE_CUDA_HOST
+static size_t sim_bytes(const char *name, size_t otherwise)
+{
+    const char *set = getenv(name);
+    return set && *set ? (size_t)strtoull(set, NULL, 10) : otherwise;
+}
 /* RAISE_SIM_MEMORY: bytes that the simulated device has. */
 static size_t sim_total(void)
 {
-    const char *set = getenv("RAISE_SIM_MEMORY");
-    return set && *set ? (size_t)strtoull(set, NULL, 10) : (size_t)64 << 30;
+    return sim_bytes("RAISE_SIM_MEMORY", (size_t)64 << 30);
+}
+/* RAISE_SIM_TAKEN: bytes that seem free, and are another program's when they are asked for. */
+static size_t sim_taken(void)
+{
+    return sim_bytes("RAISE_SIM_TAKEN", 0);
 }
 static size_t sim_used;
 
 static cudaError_t mem_get(struct cuda_state *, void **p, size_t n)
 {
-    size_t *block =
-        n + sim_used <= sim_total() ? (size_t *)aligned_alloc(64, n / 64 * 64 + 128) : NULL;
+    size_t *block = n + sim_used + sim_taken() <= sim_total()
+                        ? (size_t *)aligned_alloc(64, n / 64 * 64 + 128)
+                        : NULL;
     if (!block)
         return 1;
     *block = n;
