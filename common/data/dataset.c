@@ -212,9 +212,9 @@ static bool string_number(const char *s, double *v)
 bool data_record_number(const struct data_record *r, const char *field, double *v)
 {
     struct data_member m;
-    size_t at = 0, n = strlen(field);
+    size_t at = 0;
     while (data_member_next(r->raw, r->raw_len, &at, &m)) {
-        if (m.key_len != n || memcmp(m.key, field, n) != 0)
+        if (!data_member_is(&m, field))
             continue;
         json_t *j =
             json_loadb(m.value, m.value_len, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);

@@ -14,17 +14,20 @@
  * prompt, query or question with response; problem, solution. Every layout but text takes an
  * optional `system` or `system_prompt`.
  * The layout is found per record from the field names, the first above whose fields are all
- * there (messages and sharegpt before the rest). What a layout reads must be a string, or "" or
- * null where it is optional; other fields may be anything and are kept: the record's own JSON
- * text (`raw`) travels along for export, untouched. The user's turn of an Alpaca record is
- * "instruction\ninput". A `system` field becomes the first turn, unless the list opens with
- * one. Lists may use either layout's keys, and may be JSON text in a string (a CSV cell);
- * OpenAI's lists of text parts are joined.
+ * there (messages and sharegpt before the rest). What a layout reads is text; raise-data(5) has
+ * the table of what becomes of other values. In short: null is absent, and so is NaN, and so is
+ * an empty cell of CSV when another layout has all of its fields; a number is the text that it
+ * is written as. Other fields may be anything and are kept: the record's own JSON text (`raw`)
+ * travels along for export, untouched. Names are compared decoded. The user's turn of an Alpaca
+ * record is "instruction\ninput". A `system` field becomes the first turn, unless the list
+ * opens with one. Lists may use either layout's keys, and may be JSON text in a string (a CSV
+ * cell); OpenAI's lists of text parts are joined.
  *
  * JSON is parsed strictly, each record on its own and in parallel: no duplicate keys, no NUL
- * characters, only well-formed UTF-8 (a byte order mark before the first record is skipped).
- * JSONL may also hold objects that span lines, as `jq .` prints them. CSV: RFC 4180, the first
- * line names the columns; `raw` is then a JSON object of strings in column order.
+ * characters, only well-formed UTF-8 (a byte order mark before the first record is skipped);
+ * but NaN and Infinity, which Python writes, are read. JSONL may also hold objects that span
+ * lines, as `jq .` prints them. CSV: RFC 4180, the first line names the columns; `raw` is then
+ * a JSON object of strings in column order.
  *
  * A bad record gives "file:line: record 1234: what is wrong". Line numbers are of the
  * (decompressed) file, from 1; record numbers from 0 as in the file, skipped ones counted.

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <csv.h>
+#include <jansson.h>
 
 struct csv_state {
     struct data_split *split;
@@ -64,12 +65,17 @@ static void on_field(void *field, size_t len, void *arg)
 
 static void on_header(struct csv_state *st)
 {
+    json_t *seen = json_object(); /* name: its column, from 1 */
     st->has_header = true;
-    for (size_t i = 0; !st->why && i < st->n_names; i++)
-        for (size_t j = 0; !st->why && j < i; j++)
-            if (strcmp(st->names[i], st->names[j]) == 0)
-                st->why = mem_printf("columns %zu and %zu have the same name %s", j + 1, i + 1,
-                                     st->names[i]);
+    for (size_t i = 0; !st->why && i < st->n_names; i++) {
+        const json_t *before = json_object_get(seen, st->names[i]);
+        if (before)
+            st->why = mem_printf("columns %lld and %zu have the same name %s",
+                                 (long long)json_integer_value(before), i + 1, st->names[i]);
+        else
+            json_object_set_new_nocheck(seen, st->names[i], json_integer((json_int_t)i + 1));
+    }
+    json_decref(seen);
     if (st->why && !st->e->code)
         err_set(st->e, ERR_FORMAT, "%s:%lld: %s", st->split->name, (long long)st->row_line,
                 st->why);

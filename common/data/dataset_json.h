@@ -9,8 +9,20 @@
 
 /* "string", "integer", ... for messages. */
 const char *data_type_name(const json_t *v);
+
+/* JSON as Python's json module writes it, by jansson's flags: NaN is read as null, Infinity as
+ * some number. With numbers_are_text each number is a string instead, as it is written. Numbers
+ * that fit no type are, too: only what nothing reads can hold them. NULL: *why tells. */
+json_t *data_json_load(const char *s, size_t len, size_t flags, bool numbers_are_text,
+                       json_error_t *why) RAISE_MUST_CHECK;
+
+struct data_reading {
+    bool is_csv;
+    bool numbers_are_text; /* of the object that is read */
+    bool met_number;       /* set where a text is a number: read again, with those as text */
+};
 /* Layout, fields and turns of an object's record; texts go to the arena. */
 int data_record_build(struct data_record *r, json_t *o, struct arena *a,
-                      struct err *e) RAISE_MUST_CHECK;
+                      struct data_reading *how, struct err *e) RAISE_MUST_CHECK;
 
 #endif

@@ -2,216 +2,38 @@
  * From a JSON object to a record's turns, whatever the layout.
  *
  * Fields that the layout reads must have their type; others may be anything. */
-#include "data/dataset_json.h"
+#include "data/dataset_build.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct builder {
-    struct arena *arena;
-    struct data_turn *turns;
-    size_t n, cap;
-    struct err *e;
-};
-
-static int wrong_type(struct builder *b, const char *path, const json_t *v, const char *want)
-{
-    return err_set(b->e, ERR_FORMAT, "field \"%s\" is %s, expected %s", path, data_type_name(v),
-                   want);
-}
-
-static void add_turn(struct builder *b, enum data_role role, const char *text, size_t len)
-{
-    MEM_GROW(b->turns, b->cap, b->n + 1);
-    b->turns[b->n++] = (struct data_turn){role, text, len};
-}
 
 /* May be absent, null or "": then *s is NULL. */
 static int get_optional(struct builder *b, const json_t *o, const char *key, const json_t **s)
 {
-    const json_t *v = json_object_get(o, key);
+    const json_t *v = build_get(o, key);
     *s = NULL;
-    if (!v || json_is_null(v))
-        return 0;
-    if (!json_is_string(v))
-        return wrong_type(b, key, v, "string");
-    if (json_string_length(v))
-        *s = v;
-    return 0;
-}
-
-/* Must be there, and a string; `path` is what messages call it. */
-static int get_string(struct builder *b, const json_t *v, const char *path, const json_t **s)
-{
-    if (!v)
-        return err_set(b->e, ERR_FORMAT, "\"%s\" is missing", path);
-    if (!json_is_string(v))
-        return wrong_type(b, path, v, "string");
-    *s = v;
-    return 0;
-}
-
-static int is_empty(struct builder *b, const char *path)
-{
-    return err_set(b->e, ERR_FORMAT, "\"%s\" is empty", path);
-}
-
-static void add_json_turn(struct builder *b, enum data_role role, const json_t *s)
-{
-    size_t len = json_string_length(s);
-    add_turn(b, role, arena_strndup(b->arena, json_string_value(s), len), len);
+    int rc = v ? build_string(b, v, key, s) : 0;
+    if (rc == 0 && json_string_length(*s) == 0)
+        *s = NULL;
+    return rc;
 }
 
 static int add_field(struct builder *b, const json_t *o, const char *key, enum data_role role)
 {
     const json_t *s = NULL;
-    int rc = get_string(b, json_object_get(o, key), key, &s);
+    int rc = build_string(b, build_get(o, key), key, &s);
     if (rc < 0)
         return rc;
     if (json_string_length(s) == 0)
-        return is_empty(b, key);
-    add_json_turn(b, role, s);
+        return build_is_empty(b, key);
+    build_json_turn(b, role, s);
     return 0;
 }
 
-/* ---- lists of messages ---- */
-
-static const struct {
-    const char *name;
-    enum data_role role;
-} role_names[] = {
-    {"user", DATA_USER},         {"human", DATA_USER},      {"assistant", DATA_ASSISTANT},
-    {"gpt", DATA_ASSISTANT},     {"model", DATA_ASSISTANT}, {"function_call", DATA_ASSISTANT},
-    {"chatgpt", DATA_ASSISTANT}, {"system", DATA_SYSTEM},   {"developer", DATA_SYSTEM},
-    {"tool", DATA_TOOL},         {"function", DATA_TOOL},   {"observation", DATA_TOOL},
-};
-
-static int find_role(struct builder *b, const json_t *name, const char *path,
-                     enum data_role *role)
+/* Among the turns from the i-th on. */
+static bool has_assistant(const struct builder *b, size_t i)
 {
-    const char *s = json_string_value(name);
-    for (size_t i = 0; i < sizeof role_names / sizeof *role_names; i++)
-        if (strcmp(s, role_names[i].name) == 0) {
-            *role = role_names[i].role;
-            return 0;
-        }
-    return err_set(b->e, ERR_FORMAT,
-                   "\"%s\" is \"%.40s\", expected system, user, assistant or tool "
-                   "(or human, gpt, observation, function_call)",
-                   path, s);
-}
-
-/* Content as OpenAI's list of parts: only parts of text can be used. */
-static int join_parts(struct builder *b, const json_t *list, const char *path, struct buf *text)
-{
-    size_t i;
-    const json_t *part;
-    json_array_foreach(list, i, part)
-    {
-        const json_t *type = json_object_get(part, "type"), *s = json_object_get(part, "text");
-        if (!json_is_object(part))
-            return err_set(b->e, ERR_FORMAT, "field \"%s[%zu]\" is %s, expected object", path,
-                           i, data_type_name(part));
-        if (json_is_string(type) && strcmp(json_string_value(type), "text") != 0)
-            return err_set(b->e, ERR_UNSUPPORTED,
-                           "\"%s[%zu]\" is of type \"%.40s\": only text can be used", path, i,
-                           json_string_value(type));
-        if (!json_is_string(s))
-            return err_set(b->e, ERR_FORMAT, "\"%s[%zu].text\" is missing or no string", path,
-                           i);
-        buf_append(text, json_string_value(s), json_string_length(s));
-    }
-    return 0;
-}
-
-/* The content of one message, kept in the arena. */
-static int get_content(struct builder *b, const json_t *v, const char *path, const char **text,
-                       size_t *len)
-{
-    struct buf joined = {0};
-    int rc = 0;
-    if (json_is_array(v)) {
-        rc = join_parts(b, v, path, &joined);
-        *len = joined.len;
-        *text = arena_strndup(b->arena, buf_str(&joined), joined.len);
-    } else {
-        const json_t *s = NULL;
-        rc = get_string(b, v, path, &s);
-        if (rc == 0) {
-            *len = json_string_length(s);
-            *text = arena_strndup(b->arena, json_string_value(s), *len);
-        }
-    }
-    buf_free(&joined);
-    return rc;
-}
-
-static int add_message(struct builder *b, const json_t *m, const char *list, size_t i)
-{
-    char path[96];
-    snprintf(path, sizeof path, "%s[%zu]", list, i);
-    if (!json_is_object(m))
-        return wrong_type(b, path, m, "object");
-    bool is_sharegpt = json_object_get(m, "from") || json_object_get(m, "value");
-    const json_t *name = NULL;
-    enum data_role role = DATA_USER;
-    snprintf(path, sizeof path, "%s[%zu].%s", list, i, is_sharegpt ? "from" : "role");
-    int rc = get_string(b, json_object_get(m, is_sharegpt ? "from" : "role"), path, &name);
-    if (rc == 0)
-        rc = find_role(b, name, path, &role);
-    if (rc < 0)
-        return rc;
-    const char *text = NULL;
-    size_t len = 0;
-    snprintf(path, sizeof path, "%s[%zu].%s", list, i, is_sharegpt ? "value" : "content");
-    rc = get_content(b, json_object_get(m, is_sharegpt ? "value" : "content"), path, &text,
-                     &len);
-    if (rc < 0)
-        return rc;
-    if (len == 0 && (role == DATA_USER || role == DATA_ASSISTANT))
-        return is_empty(b, path);
-    if (len > 0 || role == DATA_TOOL)
-        add_turn(b, role, text, len);
-    return 0;
-}
-
-/* A list, or the JSON text of one, which is how a CSV cell or a data frame holds it. The caller
- * releases what it gets (json_decref); NULL: neither. */
-static json_t *get_list(json_t *v)
-{
-    json_t *list = NULL;
-    if (json_is_array(v))
-        return json_incref(v);
-    if (json_is_string(v) && json_string_value(v)[0] == '[')
-        list = json_loadb(json_string_value(v), json_string_length(v), JSON_REJECT_DUPLICATES,
-                          NULL);
-    return list;
-}
-
-static int add_messages(struct builder *b, json_t *value, const char *key)
-{
-    size_t i;
-    const json_t *m;
-    int rc = 0;
-    if (!value)
-        return err_set(b->e, ERR_FORMAT, "\"%s\" is missing", key);
-    json_t *list = get_list(value);
-    if (!list)
-        return wrong_type(b, key, value, "array");
-    json_array_foreach(list, i, m)
-    {
-        rc = add_message(b, m, key, i);
-        if (rc < 0)
-            break;
-    }
-    json_decref(list);
-    return rc;
-}
-
-static bool has_assistant(const struct builder *b)
-{
-    for (size_t i = 0; i < b->n; i++)
+    for (; i < b->n; i++)
         if (b->turns[i].role == DATA_ASSISTANT)
             return true;
     return false;
@@ -219,16 +41,30 @@ static bool has_assistant(const struct builder *b)
 
 /* ---- layouts ---- */
 
-/* The system text of a record's own field comes first, whatever the layout but text. */
+/* The system text of a record's own field comes first, whatever the layout but text: of
+ * `system`, or, where that says nothing, of `system_prompt`. */
 static int add_system(struct builder *b, const json_t *o, struct data_record *r)
 {
-    const char *key = json_object_get(o, "system") ? "system" : "system_prompt";
+    static const char *const keys[] = {"system", "system_prompt"};
     const json_t *s = NULL;
-    int rc = get_optional(b, o, key, &s);
-    if (json_object_get(o, key))
-        r->fields[DATA_FIELD_SYSTEM] = key;
+    int rc = 0;
+    for (int i = 0; i < 2 && rc == 0 && !s; i++) {
+        rc = get_optional(b, o, keys[i], &s);
+        if (s || (json_object_get(o, keys[i]) && !r->fields[DATA_FIELD_SYSTEM]))
+            r->fields[DATA_FIELD_SYSTEM] = keys[i];
+    }
     if (rc == 0 && s)
-        add_json_turn(b, DATA_SYSTEM, s);
+        build_json_turn(b, DATA_SYSTEM, s);
+    return rc;
+}
+
+static int add_messages(struct builder *b, json_t *value, const char *key)
+{
+    if (!value)
+        return build_is_missing(b, key);
+    json_t *list = build_list_of(b, value);
+    int rc = list ? build_messages(b, list, key) : build_wrong_type(b, key, value, "array");
+    json_decref(list);
     return rc;
 }
 
@@ -236,10 +72,10 @@ static int add_system(struct builder *b, const json_t *o, struct data_record *r)
 static int build_list(struct builder *b, const json_t *o, struct data_record *r)
 {
     const char *key = r->fields[DATA_FIELD_PROMPT];
-    int rc = add_messages(b, json_object_get(o, key), key);
+    int rc = add_messages(b, build_get(o, key), key);
     if (rc < 0)
         return rc;
-    if (!has_assistant(b))
+    if (!has_assistant(b, 0))
         return err_set(b->e, ERR_FORMAT, "\"%s\" has no assistant turn", key);
     return 0;
 }
@@ -248,11 +84,13 @@ static int add_pair(struct builder *b, const json_t *pair, size_t i)
 {
     for (size_t k = 0; k < 2; k++) {
         const json_t *s = json_array_get(pair, k);
+        if (json_is_number(s))
+            b->how->met_number = true;
         if (json_array_size(pair) != 2 || !json_is_string(s))
             return err_set(b->e, ERR_FORMAT, "\"history[%zu]\" is not a pair of strings", i);
         if (json_string_length(s) == 0)
             return err_set(b->e, ERR_FORMAT, "\"history[%zu][%zu]\" is empty", i, k);
-        add_json_turn(b, k ? DATA_ASSISTANT : DATA_USER, s);
+        build_json_turn(b, k ? DATA_ASSISTANT : DATA_USER, s);
     }
     return 0;
 }
@@ -262,15 +100,14 @@ static int add_history(struct builder *b, json_t *value)
     size_t i;
     const json_t *pair;
     int rc = 0;
-    if (!value || json_is_null(value) ||
-        (json_is_string(value) && json_string_length(value) == 0))
+    if (!value || (json_is_string(value) && json_string_length(value) == 0))
         return 0;
-    json_t *list = get_list(value);
+    json_t *list = build_list_of(b, value);
     if (!list)
-        return wrong_type(b, "history", value, "array");
+        return build_wrong_type(b, "history", value, "array");
     json_array_foreach(list, i, pair)
     {
-        rc = add_pair(b, pair, i);
+        rc = json_is_null(pair) ? 0 : add_pair(b, pair, i);
         if (rc < 0)
             break;
     }
@@ -283,14 +120,14 @@ static int add_alpaca_user(struct builder *b, const json_t *o, struct data_recor
 {
     const json_t *instruction = NULL, *input = NULL;
     const char *key = r->fields[DATA_FIELD_PROMPT];
-    int rc = get_string(b, json_object_get(o, key), key, &instruction);
+    int rc = build_string(b, build_get(o, key), key, &instruction);
     if (rc == 0)
         rc = get_optional(b, o, r->fields[DATA_FIELD_INPUT], &input);
     if (rc < 0)
         return rc;
     size_t n = json_string_length(instruction), m = input ? json_string_length(input) : 0;
     if (n + m == 0)
-        return is_empty(b, key);
+        return build_is_empty(b, key);
     r->instruction = arena_strndup(b->arena, json_string_value(instruction), n);
     r->input = arena_strndup(b->arena, input ? json_string_value(input) : "", m);
     size_t len = n + m + (n && m);
@@ -299,13 +136,13 @@ static int add_alpaca_user(struct builder *b, const json_t *o, struct data_recor
     if (n && m)
         text[n] = '\n';
     memcpy(text + len - m, r->input, m + 1);
-    add_turn(b, DATA_USER, text, len);
+    build_turn(b, DATA_USER, text, len);
     return 0;
 }
 
 static int build_alpaca(struct builder *b, const json_t *o, struct data_record *r)
 {
-    int rc = add_history(b, json_object_get(o, "history"));
+    int rc = add_history(b, build_get(o, "history"));
     if (rc == 0)
         rc = add_alpaca_user(b, o, r);
     return rc < 0 ? rc : add_field(b, o, r->fields[DATA_FIELD_RESPONSE], DATA_ASSISTANT);
@@ -318,24 +155,41 @@ static int build_pair(struct builder *b, const json_t *o, struct data_record *r)
     return rc < 0 ? rc : add_field(b, o, r->fields[DATA_FIELD_RESPONSE], DATA_ASSISTANT);
 }
 
-/* Strings, or lists of messages as TRL takes them. */
+/* Is this a list of messages, and nothing that one could also say? */
+static bool is_chat(const json_t *list)
+{
+    size_t i;
+    const json_t *m;
+    json_array_foreach(list, i, m)
+    {
+        if (!build_get(m, "role") && !build_get(m, "from"))
+            return false;
+    }
+    return json_array_size(list) > 0;
+}
+
+/* A string, or a list of messages as TRL takes them; in CSV that is text, too. */
+static int add_side(struct builder *b, const json_t *o, const char *key, enum data_role role)
+{
+    json_t *value = build_get(o, key), *list = NULL;
+    if (json_is_array(value) || b->how->is_csv)
+        list = build_list_of(b, value);
+    int rc = json_is_array(value) || is_chat(list) ? build_messages(b, list, key)
+                                                   : add_field(b, o, key, role);
+    json_decref(list);
+    return rc;
+}
+
 static int build_completion(struct builder *b, const json_t *o, struct data_record *r)
 {
-    json_t *prompt = json_object_get(o, "prompt");
-    json_t *completion = json_object_get(o, "completion");
     (void)r;
-    int rc = json_is_array(prompt) ? add_messages(b, prompt, "prompt")
-                                   : add_field(b, o, "prompt", DATA_USER);
-    if (rc < 0)
-        return rc;
-    if (!json_is_array(completion))
-        return add_field(b, o, "completion", DATA_ASSISTANT);
+    int rc = add_side(b, o, "prompt", DATA_USER);
     size_t before = b->n;
-    rc = add_messages(b, completion, "completion");
-    for (size_t i = before; rc == 0 && i < b->n; i++)
-        if (b->turns[i].role == DATA_ASSISTANT)
-            return 0;
-    return rc < 0 ? rc : err_set(b->e, ERR_FORMAT, "\"completion\" has no assistant turn");
+    if (rc == 0)
+        rc = add_side(b, o, "completion", DATA_ASSISTANT);
+    if (rc == 0 && !has_assistant(b, before))
+        return err_set(b->e, ERR_FORMAT, "\"completion\" has no assistant turn");
+    return rc;
 }
 
 static int build_text(struct builder *b, const json_t *o, struct data_record *r)
@@ -364,22 +218,52 @@ static const struct layout {
 };
 enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
 
-/* The first whose fields are all there, else the first with one of them, which can then say
- * what is missing. Text alone is the last choice: a record with "prompt" and "text" lacks its
- * completion. */
-static const struct layout *find_layout(const json_t *o)
+enum presence { ABSENT, IS_NULL, EMPTY, FULL };
+
+/* An empty cell of CSV says that the record has no such field, where another layout has all of
+ * its own; but an Alpaca instruction may be empty when there is an input. */
+static enum presence find_field(const json_t *o, const char *const *fields, int i, bool is_csv)
 {
-    const struct layout *half = NULL;
-    for (int i = 0; i < N_LAYOUTS; i++) {
-        const char *const *f = layouts[i].fields;
-        int n_wanted = (f[0] != NULL) + (f[1] != NULL);
-        int n_found = (f[0] && json_object_get(o, f[0])) + (f[1] && json_object_get(o, f[1]));
-        if (n_found == n_wanted && (layouts[i].layout != DATA_TEXT || !half))
-            return &layouts[i];
-        if (n_found > 0 && !half)
-            half = &layouts[i];
+    const json_t *v = build_get(o, fields[i]);
+    if (!v)
+        return json_object_get(o, fields[i]) ? IS_NULL : ABSENT;
+    bool is_empty = is_csv && json_is_string(v) && json_string_length(v) == 0;
+    if (is_empty && i == 0 && fields[2] && json_string_length(build_get(o, fields[2])))
+        return FULL;
+    return is_empty ? EMPTY : FULL;
+}
+
+/* How well a layout fits: 4 when it has all, 3 with some of them empty, 2 with one of them, 1
+ * with nothing but empty or null ones, 0 with none. */
+static int fit(const struct layout *l, const json_t *o, bool is_csv)
+{
+    enum presence least = FULL, most = ABSENT;
+    for (int i = 0; i < 2; i++) {
+        if (!l->fields[i])
+            continue;
+        enum presence p = find_field(o, l->fields, i, is_csv);
+        least = p < least ? p : least;
+        most = p > most ? p : most;
     }
-    return half;
+    if (most == FULL)
+        return least == FULL ? 4 : least == EMPTY ? 3 : 2;
+    return most != ABSENT;
+}
+
+/* The first that fits best; one with only a part of its fields can then say what is missing.
+ * Text alone is the last choice: a record with "prompt" and "text" lacks its completion. */
+static const struct layout *find_layout(const json_t *o, bool is_csv)
+{
+    const struct layout *found = NULL;
+    int best = 0;
+    for (int i = 0; i < N_LAYOUTS; i++) {
+        int now = fit(&layouts[i], o, is_csv);
+        if (now > best && (layouts[i].layout != DATA_TEXT || best < 2)) {
+            best = now;
+            found = &layouts[i];
+        }
+    }
+    return found;
 }
 
 static int unknown_layout(json_t *o, struct err *e)
@@ -403,10 +287,11 @@ static int unknown_layout(json_t *o, struct err *e)
     return e ? e->code : ERR_FORMAT;
 }
 
-int data_record_build(struct data_record *r, json_t *o, struct arena *a, struct err *e)
+int data_record_build(struct data_record *r, json_t *o, struct arena *a,
+                      struct data_reading *how, struct err *e)
 {
-    struct builder b = {.arena = a, .e = e};
-    const struct layout *l = find_layout(o);
+    struct builder b = {.arena = a, .how = how, .e = e};
+    const struct layout *l = find_layout(o, how->is_csv);
     if (!l)
         return unknown_layout(o, e);
     r->layout = l->layout;

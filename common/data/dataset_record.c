@@ -23,16 +23,6 @@ static int syntax_error(const json_error_t *why, int64_t *line, struct err *e)
     return err_set(e, ERR_FORMAT, "not valid JSON: %s", text);
 }
 
-/* Integers that do not fit are read as reals: they can only be in fields that nothing reads. */
-static json_t *load(const char *s, size_t len, json_error_t *why)
-{
-    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
-    json_t *v = json_loadb(s, len, flags, why);
-    if (!v && json_error_code(why) == json_error_numeric_overflow)
-        v = json_loadb(s, len, flags | JSON_DECODE_INT_AS_REAL, why);
-    return v;
-}
-
 /* Each turn as its role (a byte), its length (8 bytes, little-endian) and its text. */
 static uint64_t content_hash(const struct data_record *r)
 {
@@ -46,6 +36,21 @@ static uint64_t content_hash(const struct data_record *r)
         XXH64_update(&state, r->turns[i].text, r->turns[i].len);
     }
     return XXH64_digest(&state);
+}
+
+static int parse(struct data_record *r, struct arena *a, struct data_reading *how,
+                 int64_t *line, struct err *e)
+{
+    json_error_t why;
+    json_t *o = data_json_load(r->raw, r->raw_len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
+                               how->numbers_are_text, &why);
+    if (!o)
+        return syntax_error(&why, line, e);
+    int rc = json_is_object(o) ? data_record_build(r, o, a, how, e)
+                               : err_set(e, ERR_FORMAT, "the record is %s, expected object",
+                                         data_type_name(o));
+    json_decref(o);
+    return rc;
 }
 
 int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
@@ -64,15 +69,13 @@ int data_record_parse(struct data_record *r, const struct data_split *s, int64_t
         return err_set(e, ERR_FORMAT, "invalid UTF-8 at byte %zu of the file",
                        slice->offset + bad + 1);
     }
-    json_error_t why;
-    json_t *o = load(r->raw, r->raw_len, &why);
-    if (!o)
-        return syntax_error(&why, line, e);
-    int rc = json_is_object(o) ? data_record_build(r, o, a, e)
-                               : err_set(e, ERR_FORMAT, "the record is %s, expected object",
-                                         data_type_name(o));
+    struct data_reading how = {.is_csv = s->format == DATA_CSV};
+    int rc = parse(r, a, &how, line, e);
+    if (rc < 0 && how.met_number) {
+        how.numbers_are_text = true;
+        rc = parse(r, a, &how, line, e);
+    }
     if (rc == 0)
         r->hash = content_hash(r);
-    json_decref(o);
     return rc;
 }

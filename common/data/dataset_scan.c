@@ -3,11 +3,9 @@
  *
  * The scanner follows strings and nesting and counts lines; whether a slice is valid JSON is
  * decided when it is parsed. It keeps to one pass and looks at each byte once. */
-#include "data/dataset_impl.h"
+#include "data/dataset_json.h"
 
 #include <string.h>
-
-#include <jansson.h>
 
 struct scanner {
     const char *s;
@@ -75,7 +73,8 @@ static int report_cut(const struct data_split *s, size_t from, int64_t line, int
                       struct err *e)
 {
     json_error_t why;
-    json_t *v = json_loadb(s->text + from, s->len - from, JSON_DISABLE_EOF_CHECK, &why);
+    json_t *v =
+        data_json_load(s->text + from, s->len - from, JSON_DISABLE_EOF_CHECK, false, &why);
     json_decref(v);
     enum json_error_code code = json_error_code(&why);
     if (v || code == json_error_premature_end_of_input || (size_t)why.position >= s->len - from)
@@ -116,7 +115,8 @@ static int report_array(const struct data_split *s, const struct scanner *c, int
     const struct data_slice *last = s->n_slices ? &s->slices[s->n_slices - 1] : NULL;
     if (last) {
         json_error_t why;
-        json_t *v = json_loadb(s->text + last->offset, last->len, JSON_DECODE_ANY, &why);
+        json_t *v =
+            data_json_load(s->text + last->offset, last->len, JSON_DECODE_ANY, false, &why);
         json_decref(v);
         if (!v && json_error_code(&why) == json_error_invalid_syntax)
             return err_set(e, ERR_FORMAT, "%s:%lld: record %lld: not valid JSON: %s", s->name,

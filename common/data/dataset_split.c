@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What format a file has; its records are found by dataset_scan.c or dataset_csv.c. */
+#include "base/sniff.h"
 #include "data/dataset_impl.h"
 
 #include <stdlib.h>
@@ -52,6 +53,9 @@ int data_split(struct data_split *s, struct err *e)
         line += s->text[at] == '\n';
     if (at >= s->len)
         return err_set(e, ERR_EMPTY, "%s: the file is empty: no records", s->name);
+    const char *what = s->format == DATA_AUTO ? sniff(s->text + at, s->len - at) : NULL;
+    if (what)
+        return err_set(e, ERR_FORMAT, "%s: looks like %s", s->name, what);
     if (s->format == DATA_AUTO)
         s->format = find_format(s, at);
     switch (s->format) {

@@ -34,7 +34,7 @@ static bool any_has(const struct dataset *d, const int64_t *rows, int64_t n_rows
     for (int64_t i = 0; i < n_rows; i++) {
         const struct data_record *r = &d->records[rows[i]];
         for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);)
-            if (export_is_named(&m, field))
+            if (data_member_is(&m, field))
                 return true;
     }
     return false;

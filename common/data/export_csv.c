@@ -12,17 +12,28 @@
 struct columns {
     struct data_member *names; /* key and key_len only; borrowed from the records */
     size_t n, cap;
+    json_t *index; /* name: its column */
+    struct buf name;
 };
 
-static size_t find_column(const struct columns *c, const struct data_member *m, size_t hint)
+/* c->n: there is none yet, and c->name is its name. Fields mostly come in the same order and
+ * spelling, so the hint is mostly right. */
+static size_t find_column(struct columns *c, const struct data_member *m, size_t hint)
 {
-    for (size_t k = 0; k < c->n; k++) {
-        size_t i = hint + k < c->n ? hint + k : hint + k - c->n;
-        if (c->names[i].key_len == m->key_len &&
-            memcmp(c->names[i].key, m->key, m->key_len) == 0)
-            return i;
-    }
-    return c->n;
+    if (hint < c->n && c->names[hint].key_len == m->key_len &&
+        memcmp(c->names[hint].key, m->key, m->key_len) == 0)
+        return hint;
+    c->name.len = 0;
+    data_member_name(m, &c->name);
+    const json_t *at = json_object_get(c->index, buf_str(&c->name));
+    return at ? (size_t)json_integer_value(at) : c->n;
+}
+
+static void add_column(struct columns *c, const struct data_member *m)
+{
+    json_object_set_new_nocheck(c->index, c->name.data, json_integer((json_int_t)c->n));
+    MEM_GROW(c->names, c->cap, c->n + 1);
+    c->names[c->n++] = *m;
 }
 
 static void collect_columns(struct columns *c, const struct dataset *d, const int64_t *rows,
@@ -38,10 +49,8 @@ static void collect_columns(struct columns *c, const struct dataset *d, const in
             if (hint >= c->n)
                 hint = 0;
             size_t k = find_column(c, &m, hint);
-            if (k == c->n) {
-                MEM_GROW(c->names, c->cap, c->n + 1);
-                c->names[c->n++] = m;
-            }
+            if (k == c->n)
+                add_column(c, &m);
             hint = k;
         }
     }
@@ -63,7 +72,7 @@ static void add_value(struct buf *b, struct buf *scratch, const char *s, size_t 
         json_t *v = json_loadb(s, len, JSON_DECODE_ANY, NULL);
         add_field(b, scratch, json_string_value(v), json_string_length(v));
         json_decref(v);
-    } else if (len > 0 && s[0] != 'n') {
+    } else if (len > 0 && s[0] != 'n' && s[0] != 'N') { /* null, and Python's NaN */
         export_format_json(&text, s, len, 0, 0);
         add_field(b, scratch, text.data, text.len);
     } else {
@@ -87,7 +96,7 @@ static void add_header(struct buf *b, struct buf *scratch, const struct columns 
     buf_putc(b, '\n');
 }
 
-static void add_row(struct buf *b, struct buf *scratch, const struct columns *c,
+static void add_row(struct buf *b, struct buf *scratch, struct columns *c,
                     struct data_member *values, const struct data_record *r,
                     const struct export_extra *extras, int n_extras, int64_t row)
 {
@@ -119,7 +128,7 @@ int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *
                      int64_t n_rows, const struct export_extra *extras, int n_extras,
                      struct err *e)
 {
-    struct columns c = {0};
+    struct columns c = {.index = json_object()};
     struct buf b = {0}, scratch = {0};
     collect_columns(&c, d, rows, n_rows, extras, n_extras);
     struct data_member *values = mem_alloc(c.n, sizeof *values);
@@ -132,6 +141,8 @@ int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *
     }
     free(values);
     free(c.names);
+    json_decref(c.index);
+    buf_free(&c.name);
     buf_free(&b);
     buf_free(&scratch);
     return rc;

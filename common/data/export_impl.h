@@ -10,8 +10,6 @@
 /* Valid JSON text with the white space of Python's json.dumps: on one line (indent 0), or
  * indented, `level` deep. */
 void export_format_json(struct buf *b, const char *s, size_t len, int indent, int level);
-/* Has this member that name (NULL: no)? */
-bool export_is_named(const struct data_member *m, const char *name);
 /* Is this key the name of an extra? */
 bool export_is_extra(const struct data_member *m, const struct export_extra *extras,
                      int n_extras);

@@ -67,16 +67,11 @@ void export_format_json(struct buf *b, const char *s, size_t len, int indent, in
     }
 }
 
-bool export_is_named(const struct data_member *m, const char *name)
-{
-    return name && strlen(name) == m->key_len && memcmp(name, m->key, m->key_len) == 0;
-}
-
 bool export_is_extra(const struct data_member *m, const struct export_extra *extras,
                      int n_extras)
 {
     for (int i = 0; i < n_extras; i++)
-        if (export_is_named(m, extras[i].name))
+        if (data_member_is(m, extras[i].name))
             return true;
     return false;
 }
@@ -98,9 +93,9 @@ bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
 bool export_is_read(const struct data_record *r, const struct data_member *m)
 {
     for (int i = 0; i < DATA_N_FIELDS; i++)
-        if (export_is_named(m, r->fields[i]))
+        if (r->fields[i] && data_member_is(m, r->fields[i]))
             return true;
-    return r->layout == DATA_ALPACA && export_is_named(m, "history");
+    return r->layout == DATA_ALPACA && data_member_is(m, "history");
 }
 
 /* ---- one record as JSON ---- */

@@ -231,12 +231,12 @@ static const struct {
      "e.jsonl:1: record 0: \"output\" is empty"},
     {"e.jsonl", "{\"instruction\":\"\",\"input\":\"\",\"output\":\"a\"}\n",
      "e.jsonl:1: record 0: \"instruction\" is empty"},
-    {"e.jsonl", "{\"instruction\":\"a\",\"output\":3}\n",
-     "e.jsonl:1: record 0: field \"output\" is integer, expected string"},
+    {"e.jsonl", "{\"instruction\":\"a\",\"output\":[3]}\n",
+     "e.jsonl:1: record 0: field \"output\" is array, expected string"},
     {"e.jsonl", "{\"instruction\":\"a\",\"output\":null}\n",
-     "e.jsonl:1: record 0: field \"output\" is null, expected string"},
-    {"e.jsonl", "{\"instruction\":\"a\",\"output\":\"b\",\"input\":1.5}\n",
-     "e.jsonl:1: record 0: field \"input\" is number, expected string"},
+     "e.jsonl:1: record 0: \"output\" is missing"},
+    {"e.jsonl", "{\"instruction\":\"a\",\"output\":\"b\",\"input\":{}}\n",
+     "e.jsonl:1: record 0: field \"input\" is object, expected string"},
     {"e.jsonl", "{\"instruction\":\"a\",\"output\":\"b\",\"system\":true}\n",
      "e.jsonl:1: record 0: field \"system\" is boolean, expected string"},
     {"e.jsonl", "{\"instruction\":\"a\",\"output\":\"b\",\"history\":{}}\n",
@@ -252,8 +252,8 @@ static const struct {
      "e.jsonl:1: record 0: \"prompt\" is empty"},
     {"e.jsonl", "{\"prompt\":\"a\",\"completion\":[]}\n",
      "e.jsonl:1: record 0: \"completion\" has no assistant turn"},
-    {"e.jsonl", "{\"question\":\"a\",\"answer\":3}\n",
-     "e.jsonl:1: record 0: field \"answer\" is integer, expected string"},
+    {"e.jsonl", "{\"question\":\"a\",\"answer\":false}\n",
+     "e.jsonl:1: record 0: field \"answer\" is boolean, expected string"},
     {"e.jsonl", "{\"query\":\"a\"}\n", "e.jsonl:1: record 0: \"response\" is missing"},
     {"e.jsonl", "{\"text\":[]}\n",
      "e.jsonl:1: record 0: field \"text\" is array, expected string"},
@@ -284,7 +284,7 @@ static const struct {
     {"e.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}\n",
      "e.jsonl:1: record 0: \"messages[0].content[0].text\" is missing or no string"},
     {"e.jsonl", "{\"conversations\":[{\"from\":\"gpt\",\"value\":null}]}\n",
-     "e.jsonl:1: record 0: field \"conversations[0].value\" is null, expected string"},
+     "e.jsonl:1: record 0: \"conversations[0].value\" is missing"},
     {"e.csv", "instruction,output\n", "e.csv: no records"},
     {"e.csv", "a,a\n1,2\n", "e.csv:1: columns 1 and 2 have the same name \"a\""},
     {"e.csv", "question,answer\nx,y\nx\n",
@@ -299,6 +299,19 @@ static const struct {
     {"e.csv", "question,answer\nx,y\xff\n",
      "e.csv:2: record 0: column 2: invalid UTF-8 at byte 2 of the field"},
     {"e.dat", "hello\n", "e.dat:1: not a JSON array, JSON lines or CSV"},
+    {"e.json", "\n<!DOCTYPE html><html>, not found</html>", "e.json: looks like an HTML page"},
+    {"e.csv", "<html><body>gone</body></html>\n", "e.csv: looks like an HTML page"},
+    {"e.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:0,\n",
+     "e.jsonl: looks like a git-lfs pointer, not the file: git lfs pull"},
+    {"e.json.gz", "\x1f\x8b\x08,", "e.json.gz: looks like a gzip file"},
+    {"e.parquet", "PAR1\x15,", "e.parquet: looks like a Parquet file"},
+    {"e.json", "[{\"score\":NaN,\"text\":\"a\"},\n{\"n\":-Infinity,\"te",
+     "e.json:2: record 1: the file ends inside this record"},
+    {"e.jsonl", "{\"text\":NaN}\n", "e.jsonl:1: record 0: \"text\" is missing"},
+    {"e.jsonl", "{\"text\":nan}\n",
+     "e.jsonl:1: record 0: not valid JSON: invalid token near 'nan'"},
+    {"e.jsonl", "{\"text\":01}\n",
+     "e.jsonl:1: record 0: not valid JSON: invalid token near '0'"},
 };
 
 static void every_error_says_what_and_where(void **state)
@@ -325,7 +338,7 @@ static void bad_records_can_be_skipped(void **state)
     struct dataset d;
     struct err e = ERR_INIT;
     struct data_options opt = {.on_error = DATA_SKIP};
-    const char *s = "{\"text\":\"a\"}\n{\"text\":3}\n\n{oops\n{\"text\":\"b\"}\n";
+    const char *s = "{\"text\":\"a\"}\n{\"text\":true}\n\n{oops\n{\"text\":\"b\"}\n";
     assert_int_equal(read_text(&d, "s.jsonl", s, strlen(s), &opt, &e), 0);
     assert_int_equal(d.n_records, 2);
     assert_int_equal(d.records[1].source, 3);
@@ -333,14 +346,14 @@ static void bad_records_can_be_skipped(void **state)
     assert_int_equal(d.n_problems, 2);
     assert_int_equal(d.problems[0].source, 1);
     assert_int_equal(d.problems[0].line, 2);
-    assert_string_equal(d.problems[0].why, "field \"text\" is integer, expected string");
+    assert_string_equal(d.problems[0].why, "field \"text\" is boolean, expected string");
     assert_int_equal(d.problems[1].source, 2);
     assert_int_equal(d.problems[1].line, 4);
     dataset_free(&d);
-    s = "{\"text\":3}\n{\"text\":4}\n";
+    s = "{\"text\":true}\n{\"text\":false}\n";
     assert_int_equal(read_text(&d, "s.jsonl", s, strlen(s), &opt, &e), ERR_EMPTY);
     assert_string_equal(e.msg, "s.jsonl: no usable record among 2; the first: line 1: field "
-                               "\"text\" is integer, expected string");
+                               "\"text\" is boolean, expected string");
 }
 
 static void formats_agree(void **state)
@@ -449,7 +462,7 @@ static void limits_samples_and_shards(void **state)
 static void a_limit_counts_good_records(void **state)
 {
     (void)state;
-    const char *s = "{\"text\":3}\n{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":4}\n";
+    const char *s = "{\"text\":[]}\n{\"text\":\"a\"}\n{\"text\":\"b\"}\n{\"text\":[]}\n";
     struct dataset d;
     struct err e = ERR_INIT;
     struct data_options opt = {.limit = 1, .on_error = DATA_SKIP};
@@ -464,7 +477,7 @@ static void each_problem_belongs_to_one_shard(void **state)
 {
     (void)state;
     const char *s =
-        "{\"text\":1}\n{\"text\":\"a\"}\n{\"text\":2}\n{\"text\":\"b\"}\n{\"text\":3}\n";
+        "{\"text\":[]}\n{\"text\":\"a\"}\n{\"text\":[]}\n{\"text\":\"b\"}\n{\"text\":[]}\n";
     struct dataset d;
     struct err e = ERR_INIT;
     int64_t n_problems = 0;
