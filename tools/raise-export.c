@@ -11,6 +11,7 @@
 #include "base/opt.h"
 #include "base/place.h"
 #include "data/export.h"
+#include "features/features.h"
 #include "learn/traj.h"
 #include "plan/plan.h"
 
@@ -27,7 +28,7 @@ struct options {
     int format; /* FORMAT_AUTO, or an export_format + 1 */
     int match;
     bool is_best, is_unique;
-    const char *with, *stanza;
+    const char *with, *features, *stanza;
     int64_t limit; /* the rest up to `apart`: of a draw */
     bool is_sampled;
     int on_error;
@@ -46,7 +47,11 @@ static const struct opt table[] = {
     {'f', "format", OPT_CHOICE, offsetof(struct options, format), "FORMAT",
      "auto: by the output's name, else as the dataset", 0, 0, formats},
     {'w', "with", OPT_STRING, offsetof(struct options, with), "LIST",
-     "fields to put beside each record: step,class,score,source,reward", 0, 0, NULL},
+     "fields to put beside each record: step,class,score,source,reward, and of --features "
+     "near,gain,consistency,influence",
+     0, 0, NULL},
+    {0, "features", OPT_STRING, offsetof(struct options, features), "FILE",
+     "the features that the records were chosen by", 0, 0, NULL},
     {0, "unique", OPT_FLAG, offsetof(struct options, is_unique), NULL,
      "write a record that was trained on again only where it came first", 0, 0, NULL},
     {0, "best", OPT_FLAG, offsetof(struct options, is_best), NULL,
@@ -85,13 +90,18 @@ static const struct opt_spec spec = {
 
 /* ---- what was chosen ---- */
 
+enum { N_FEATURES = 4 }; /* columns of the features that can stand beside a record */
+
 struct selection {
     const char *name;
     int64_t n, n_steps;
     int64_t *source;
     uint64_t *record_hash;
     uint64_t dataset;                      /* 0: not told */
+    uint64_t features;                     /* that `row` counts in; 0: not told */
+    int64_t *row;                          /* of the features, one a pick */
     double *step, *class, *score, *reward; /* one a pick; NaN where there is none */
+    double *feature[N_FEATURES];           /* the same; NULL: not asked for */
     double loss;                           /* final validation loss; NaN for a plan */
     bool is_plan;
 };
@@ -104,6 +114,9 @@ static void selection_free(struct selection *s)
     free(s->class);
     free(s->score);
     free(s->reward);
+    free(s->row);
+    for (int k = 0; k < N_FEATURES; k++)
+        free(s->feature[k]);
     *s = (struct selection){0};
 }
 
@@ -116,10 +129,12 @@ static double *nans(int64_t n)
 }
 
 /* Copies what trajectories and plans have in common. */
-static void selection_init(struct selection *s, int64_t n, const int64_t *source,
-                           const uint64_t *record_hash, const float *score)
+static void selection_init(struct selection *s, int64_t n, const int64_t *row,
+                           const int64_t *source, const uint64_t *record_hash,
+                           const float *score)
 {
     s->n = n;
+    s->row = mem_dup(row, (size_t)n * sizeof *row);
     s->source = mem_dup(source, (size_t)n * sizeof *source);
     s->record_hash = mem_dup(record_hash, (size_t)n * sizeof *record_hash);
     s->step = nans(n);
@@ -136,9 +151,10 @@ static int load_plan(struct selection *s, const struct st_msg *m, struct err *e)
     int rc = plan_from_msg(&p, m, e);
     if (rc < 0)
         return rc;
-    selection_init(s, p.n_picks, p.source, p.record_hash, p.pick_score);
+    selection_init(s, p.n_picks, p.pick, p.source, p.record_hash, p.pick_score);
     s->n_steps = p.n_steps;
     s->dataset = p.dataset;
+    s->features = p.features;
     s->loss = (double)NAN;
     s->is_plan = true;
     for (int64_t t = 0; t < p.n_steps; t++)
@@ -154,9 +170,10 @@ static int load_trajectory(struct selection *s, const struct st_msg *m, struct e
     int rc = traj_from_msg(&t, m, e);
     if (rc < 0)
         return rc;
-    selection_init(s, t.n_picks, t.source, t.record_hash, t.pick_score);
+    selection_init(s, t.n_picks, t.pick, t.source, t.record_hash, t.pick_score);
     s->n_steps = t.n_steps;
     s->dataset = t.dataset;
+    s->features = t.features;
     bool is_ok = strcmp(t.status, "ok") == 0;
     s->loss = is_ok ? -t.perf[t.n_steps] : (double)NAN;
     for (int64_t list = 0; list < t.n_steps * t.n_classes; list++)
@@ -220,6 +237,41 @@ static int choose(struct selection *best, const struct options *o, struct err *e
     return rc;
 }
 
+/* ---- what its features say ---- */
+
+/* In the order of `fields`. */
+static void list_features(const struct features *f, const float *column[N_FEATURES])
+{
+    column[0] = f->near;
+    column[1] = f->gain_sum;
+    column[2] = f->consistency;
+    column[3] = f->influence;
+}
+
+static int take_features(struct selection *s, const char *path, struct err *e)
+{
+    const float *column[N_FEATURES];
+    struct features f;
+    int rc = features_read(&f, path, e);
+    if (rc < 0)
+        return rc;
+    list_features(&f, column);
+    if (s->features != f.id)
+        rc = err_set(e, ERR_MISMATCH, "%s: was chosen by other features than %s", s->name,
+                     file_name_in(path));
+    for (int64_t i = 0; rc == 0 && i < s->n; i++)
+        if (s->row[i] >= f.n)
+            rc = err_set(e, ERR_RANGE, "%s: row %" PRId64 " of %" PRId64, s->name, s->row[i],
+                         f.n);
+    for (int k = 0; rc == 0 && k < N_FEATURES; k++) {
+        s->feature[k] = nans(s->n);
+        for (int64_t i = 0; column[k] && i < s->n; i++)
+            s->feature[k][i] = (double)column[k][s->row[i]];
+    }
+    features_free(&f);
+    return rc;
+}
+
 /* ---- its records ---- */
 
 static int wrong_file(const struct selection *s, const struct dataset *d, struct err *e)
@@ -245,7 +297,8 @@ static int find_records(int64_t *rows, const struct options *o, const struct sel
 static int64_t drop_repeats(int64_t *rows, struct selection *s, int64_t n_records)
 {
     bool *is_seen = mem_zalloc((size_t)n_records, sizeof *is_seen);
-    double *columns[] = {s->step, s->class, s->score, s->reward};
+    double *columns[] = {s->step,       s->class,      s->score,      s->reward,
+                         s->feature[0], s->feature[1], s->feature[2], s->feature[3]};
     int64_t n = 0;
     for (int64_t i = 0; i < s->n; i++) {
         if (is_seen[rows[i]])
@@ -253,7 +306,8 @@ static int64_t drop_repeats(int64_t *rows, struct selection *s, int64_t n_record
         is_seen[rows[i]] = true;
         rows[n] = rows[i];
         for (size_t k = 0; k < sizeof columns / sizeof *columns; k++)
-            columns[k][n] = columns[k][i];
+            if (columns[k])
+                columns[k][n] = columns[k][i];
         n++;
     }
     free(is_seen);
@@ -274,9 +328,10 @@ static int64_t count_repeats(const int64_t *rows, int64_t n, int64_t n_records)
 
 /* ---- output ---- */
 
-enum { N_FIELDS = 5 };
-static const char *const fields[N_FIELDS] = {"raise_step", "raise_class", "raise_score",
-                                             "raise_source", "raise_reward"};
+enum { OF_FEATURES = 5, N_FIELDS = OF_FEATURES + N_FEATURES };
+static const char *const fields[N_FIELDS] = {
+    "raise_step", "raise_class", "raise_score",       "raise_source",   "raise_reward",
+    "raise_near", "raise_gain",  "raise_consistency", "raise_influence"};
 
 /* One bit a field of `list`, in its order; misuse ends the program. */
 static int parse_with(const char *list, int order[N_FIELDS])
@@ -289,9 +344,9 @@ static int parse_with(const char *list, int order[N_FIELDS])
                (strlen(fields[k]) - 6 != len || memcmp(fields[k] + 6, p, len) != 0))
             k++;
         if (k == N_FIELDS)
-            opt_misuse(
-                "--with: unknown field \"%.*s\"; known: step, class, score, source, reward",
-                (int)len, p);
+            opt_misuse("--with: unknown field \"%.*s\"; known: step, class, score, source, "
+                       "reward, near, gain, consistency, influence",
+                       (int)len, p);
         for (int i = 0; i < n; i++)
             if (order[i] == k)
                 opt_misuse("--with: \"%.*s\" twice", (int)len, p);
@@ -330,12 +385,15 @@ static int write_records(const struct options *o, enum export_format f,
 {
     int order[N_FIELDS], n_extras = o->with ? parse_with(o->with, order) : 0;
     double *source = mem_alloc((size_t)n, sizeof *source);
-    const double *values[N_FIELDS] = {s->step, s->class, s->score, source, s->reward};
+    const double *values[N_FIELDS] = {s->step,       s->class,      s->score,
+                                      source,        s->reward,     s->feature[0],
+                                      s->feature[1], s->feature[2], s->feature[3]};
     struct export_extra extras[N_FIELDS];
     for (int64_t i = 0; i < n; i++)
         source[i] = (double)d->records[rows[i]].source;
     for (int i = 0; i < n_extras; i++) {
-        bool is_float = values[order[i]] == s->score, is_double = values[order[i]] == s->reward;
+        bool is_float = values[order[i]] == s->score || order[i] >= OF_FEATURES;
+        bool is_double = values[order[i]] == s->reward;
         extras[i] = (struct export_extra){.name = fields[order[i]],
                                           .is_integer = !is_float && !is_double,
                                           .is_float = is_float,
@@ -487,6 +545,8 @@ static int run(const struct options *o, struct err *e)
     int rc = choose(&s, o, e);
     if (rc == 0 && s.n == 0)
         rc = err_set(e, ERR_EMPTY, "%s: no record was chosen", s.name);
+    if (rc == 0 && o->features)
+        rc = take_features(&s, o->features, e);
     if (rc == 0)
         rc = dataset_read(&d, o->dataset, &how, e);
     if (rc == 0)
@@ -522,8 +582,15 @@ static void check_options(const struct options *o)
                    o->n_choices);
     if (o->with && o->format == EXPORT_INDICES + 1)
         opt_misuse("--with: indices have no room for other fields");
-    if (o->with)
-        parse_with(o->with, order);
+    int n = o->with ? parse_with(o->with, order) : 0;
+    bool is_needed = false;
+    for (int i = 0; i < n; i++) {
+        is_needed |= order[i] >= OF_FEATURES;
+        if (order[i] >= OF_FEATURES && !o->features)
+            opt_misuse("--with: %s needs --features", fields[order[i]] + 6);
+    }
+    if (o->features && !is_needed)
+        opt_misuse("--features is for --with near, gain, consistency or influence");
 }
 
 static void check_places(const struct options *o)
@@ -532,6 +599,7 @@ static void check_places(const struct options *o)
     for (int i = 0; i < o->n_choices; i++)
         places_add(&p, PLACE_INPUT, "a trajectory", o->choices[i]);
     places_add(&p, PLACE_INPUT, "the dataset", o->dataset);
+    places_add(&p, PLACE_INPUT, "--features", o->features);
     places_add(&p, PLACE_INPUT, "--without", o->without);
     places_add(&p, PLACE_INPUT, "--apart", o->apart);
     places_add(&p, PLACE_FILE, "--stanza", o->stanza);

@@ -126,6 +126,27 @@ raise-plan -q -f lc.st.zst --steps 4 --batch 5 -o prior.st.zst prior
 best=$(raise-view --table influence l.st.zst | tail -n +2 | sort -gr | head -n 1)
 [ "$(raise-view --table pick_score less.st.zst | sed -n 2p)" = "$best" ]
 
+# what is known of a record stands beside it
+raise-export -q --with gain,near,consistency,influence,source --features lc.st.zst -o l.jsonl prior.st.zst some.jsonl
+python3 - <(raise-view --table source,gain_sum,near,consistency,influence lc.st.zst) l.jsonl <<'PY'
+import csv, json, sys
+rows = {int(r["source"]): r for r in csv.DictReader(open(sys.argv[1]))}
+n = 0
+for line in open(sys.argv[2]):
+    r = json.loads(line)
+    want = rows[r["raise_source"]]
+    for ours, column in ("gain", "gain_sum"), ("near",) * 2, ("consistency",) * 2, ("influence",) * 2:
+        assert abs(r["raise_" + ours] - float(want[column])) <= 1e-6 * abs(float(want[column])), (ours, r, want)
+    n += 1
+assert n == 20
+PY
+if raise-export -q --with near --features n.st.zst -o x.jsonl prior.st.zst some.jsonl 2>err; then exit 1; fi
+grep -q '^raise-export: prior.st.zst: was chosen by other features than n.st.zst$' err
+if raise-export -q --with near -o x.jsonl prior.st.zst some.jsonl 2>err; then exit 1; fi
+grep -q -e '--with: near needs --features' err
+if raise-plan -q -f l.st.zst --steps 2 --batch 2 -o x.st.zst prior 2>err; then exit 1; fi
+grep -q '^raise-plan: prior: the features have no near (raise-embed --target, and raise-cluster after it)$' err
+
 # a probe that does harm is of no use
 mkdir empty && cd empty
 if raise-embed "$@" --target ../target.jsonl --target-lr 30 -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi
