@@ -24,6 +24,7 @@ EPISODES ?= 8
 LR = 3e-3
 LORA_RANK = 8
 VAL_LIMIT = 48
+TARGET_LIMIT = 0
 THREADS = 1
 SEEDS ?= 1 2 3
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2)

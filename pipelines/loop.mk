@@ -23,6 +23,10 @@ steps-file = $(if $(strip $(STEPS)),,$(OUT)/steps)
 DRAW = $(BIN)raise-export -f jsonl -t $(THREADS) --apart $(POOL) $(DRAW_OPTS)
 has-limit = $(filter-out 0,$($(1)_LIMIT))
 sample = -s $(2) -n $($(1)_LIMIT) $(if $(call has-limit,$(1)),--sample)
+# TARGET_LIMIT, but no more than half of VAL: the other half is for the rewards.
+half = $(BIN)raise-export -q -f indices $(DRAW_OPTS) $< | \
+  awk -v n="$$(numfmt --from=iec $(call upper,$(TARGET_LIMIT)))" 'END { h = int(NR / 2); print (n < h || !h ? n : h) }'
+upper = $(subst g,G,$(subst m,M,$(subst k,K,$(1))))
 target-file = $(if $(call has-limit,TARGET),$(OUT)/target.jsonl)
 
 $(OUT)/test.jsonl: $(TEST) $(POOL)
@@ -31,7 +35,7 @@ $(OUT)/test.jsonl: $(TEST) $(POOL)
 	$(made)
 $(OUT)/target.jsonl: $(VAL) $(POOL) $(OUT)/test.jsonl
 	$(fresh)
-	$(DRAW) $(call sample,TARGET,1) -o $@ $<
+	$(DRAW) -s 1 --sample -n $$($(half)) -o $@ $<
 	$(made)
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $@ >/dev/null
 define drawn
@@ -57,7 +61,7 @@ $(OUT)/checked: $(target-file) $(foreach s,$(SEEDS),$(OUT)/s$s/val.jsonl)
 # ---- features ----
 $(OUT)/pool.st.zst: $(POOL) $(target-file) | $(OUT)/checked
 	$(fresh)
-	$(EMBED) $(POOL_OPTS) -o $@ $<
+	$(EMBED) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $@ $<
 	$(made)
 $(FEATURES): $(OUT)/pool.st.zst
 	$(fresh)

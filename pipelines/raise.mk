@@ -33,7 +33,7 @@ OUT ?= build/run
 ## what to learn with: reward-model, ppo
 LEARNERS ?= reward-model ppo
 ## fixed choices to compare with: methods of raise-plan
-BASELINES ?= random ifd rds
+BASELINES ?= random ifd rds $(if $(filter-out 0,$(TARGET_LIMIT)),prior)
 ## a run of everything for each
 SEEDS ?= 1 2 3
 ## training episodes of a learner
@@ -56,8 +56,8 @@ CLASSES ?= 4
 VAL_LIMIT ?= 32
 ## records of TEST, the first; 0: all
 TEST_LIMIT ?= 0
-## records of VAL set aside in OUT/target.jsonl, in no sample of VAL_LIMIT; 0: none
-TARGET_LIMIT ?= 0
+## records of VAL for raise-embed --target, in no sample of VAL_LIMIT; 0: features without a target
+TARGET_LIMIT ?= 64
 ## learning rate
 LR ?= 3e-4
 ## rank of the adapters
@@ -74,6 +74,8 @@ THREADS ?= 0
 RUN ?=
 ## more options of raise-embed
 EMBED_OPTS ?=
+## more options of raise-embed where it has a target; its rate is LR unless they say another
+TARGET_OPTS ?=
 ## more options of raise-rollout
 ROLLOUT_OPTS ?=
 ## more options of raise-ppo where it makes policy 0

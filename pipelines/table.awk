@@ -21,7 +21,7 @@ END {
         exit 1
     label["none"] = "no training"; label["ppo"] = "RAISE (PPO)"
     label["reward-model"] = "RAISE (reward model)"; label["rds"] = "RDS"; label["ifd"] = "IFD"
-    label["target"] = "target only (ceiling)"
+    label["prior"] = "prior (no episode)"; label["target"] = "target only (ceiling)"
     printf "%-24s %5s %5s  %9s  %8s\n", "method", "steps", "seeds", "test loss", "sd"
     for (m in n) {
         mean = sum[m] / n[m]

@@ -23,7 +23,7 @@ go() { # out variables...
     shift
     : >log
     make -s -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT="$out" DATA=pool.jsonl MODEL="$model" \
-        VAL=val.jsonl TEST=test.jsonl TEMPLATE=plain DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model \
+        VAL=val.jsonl TEST=test.jsonl TEMPLATE=plain TARGET_LIMIT=0 DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model \
         BASELINES=random THREADS=1 PRECISION=fp32 MAX_LENGTH=256 "$@" >>log 2>&1
 }
 fail() { echo "$*"; tail -n 20 log; exit 1; }

@@ -15,7 +15,7 @@ chmod +x wait.sh
 begin() { # a run that stands still at its first heavy command; $first is its make
     rm -f started go-on
     make -s -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT=a DATA=pool.jsonl MODEL="$model" VAL=val.jsonl \
-        TEST=test.jsonl TEMPLATE=plain DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model BASELINES=random \
+        TEST=test.jsonl TEMPLATE=plain TARGET_LIMIT=0 DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model BASELINES=random \
         THREADS=1 PRECISION=fp32 MAX_LENGTH=256 RUN=./wait.sh >first.log 2>&1 &
     first=$!
     for ((i = 0; i < 500; i++)); do

@@ -32,10 +32,15 @@ go many many/steps DATA=many.jsonl STEPS= || fail "steps"
 rm many/steps
 go many many/steps DATA=many.jsonl STEPS= PERCENT=2.2 || fail "steps"
 [ "$(cat many/steps)" = 16 ]
-# Two disjoint samples.
-go t t/s1/val.jsonl TARGET_LIMIT=5 VAL_LIMIT=3 || fail "a target beside"
-[ "$(wc -l <t/target.jsonl)" = 5 ]
+# Two disjoint samples: at most half of VAL for the features, the others for the rewards.
+go t t/s1/val.jsonl TARGET_LIMIT=3 VAL_LIMIT=5 || fail "a target beside"
+[ "$(wc -l <t/target.jsonl)" = 3 ]
 [ "$(sort -u t/target.jsonl t/s1/val.jsonl | wc -l)" = 8 ]
+go half half/s1/val.jsonl TARGET_LIMIT=1k || fail "half of VAL"
+[ "$(wc -l <half/target.jsonl)" = 4 ] && [ "$(sort -u half/target.jsonl half/s1/val.jsonl | wc -l)" = 8 ]
+go half half/prior/s1/plan.st.zst TARGET_LIMIT=1k LR=1e-2 BASELINES=prior || fail "features with a target"
+raise-view half/features.st.zst | grep -q ' gain_sum ' || fail "no gain"
+raise-view half/features.st.zst | grep -q ' near ' || fail "no near"
 
 # Programs that fail: every one that a table is made with.
 cp -r a kept
