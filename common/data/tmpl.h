@@ -31,11 +31,12 @@
  * end the section after an end marker ("<|im_end|>\n") are prompt of the turn to come: nobody
  * has to learn to write them.
  *
- * Defaults: bos = yes; eos = yes where only blanks follow {assistant}, else no (there is a
- * marker); trim = no (yes: white space around each turn's text is removed). A default_system,
- * even an empty one, is used where the record has no system turn. Turns after the last
- * assistant's are left out. A record that is text alone (DATA_TEXT) is that text between BOS
- * and EOS, whatever the template.
+ * With eos = yes the tokenizer's EOS follows every assistant's turn, so a model learns where to
+ * stop in each, and two turns of one role stay two. Defaults: bos = yes; eos = yes where only
+ * blanks follow {assistant}, else no (there is a marker); trim = no (yes: white space around
+ * each turn's text is removed). A default_system, even an empty one, is used where the record
+ * has no system turn. Turns after the last assistant's are left out. A record that is text
+ * alone (DATA_TEXT) is that text between BOS and EOS, whatever the template.
  *
  * Markers such as <|im_start|> are written as text and become special tokens when encoded with
  * TOK_SPECIAL: segments that come from the template may hold special tokens (is_markup), text
@@ -51,14 +52,13 @@ struct tmpl_segment {
     size_t len;       /* > 0 */
     bool is_response; /* counts in the loss */
     bool is_markup;   /* from the template: special tokens are parsed */
+    bool wants_eos;   /* EOS behind it, counted in the loss, unless it ends so: a turn ends */
 };
 
 struct tmpl_text {
     struct tmpl_segment *segments;
     int n_segments;
-    bool
-        wants_bos; /* the tokenizer's BOS first, where it adds one, unless the text starts so */
-    bool wants_eos; /* EOS after the last response, counted in the loss, unless there */
+    bool wants_bos; /* the tokenizer's BOS first, where it adds one, unless it starts so */
 };
 
 struct tmpl; /* owned; tmpl_free. Read-only after loading: any number of threads may render. */

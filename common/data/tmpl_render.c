@@ -34,7 +34,7 @@ static void add_segment(struct render *r, const char *s, size_t len, bool is_res
         return;
     MEM_GROW(r->out->segments, r->cap, r->out->n_segments + 1);
     r->out->segments[r->out->n_segments++] =
-        (struct tmpl_segment){mem_strndup(s, len), len, is_response, is_markup};
+        (struct tmpl_segment){mem_strndup(s, len), len, is_response, is_markup, false};
 }
 
 static void add_section(struct render *r, enum tmpl_section section)
@@ -128,12 +128,25 @@ static void add_user(struct render *r, const struct data_record *d, int i, bool 
     add_section(r, s);
 }
 
+/* The response among the segments from the i-th on ends an assistant's turn. */
+static void end_turn(struct render *r, int i)
+{
+    for (int last = r->out->n_segments - 1; last >= i; last--)
+        if (r->out->segments[last].is_response) {
+            r->out->segments[last].wants_eos = true;
+            return;
+        }
+}
+
 static void add_assistant(struct render *r, const struct data_turn *turn, bool is_last)
 {
     r->values[TMPL_SLOT_ASSISTANT] = trim(r, turn->text, turn->len);
     bool is_special =
         is_last && r->t->has[TMPL_ASSISTANT_LAST] && !strstr(turn->text, "</think>");
+    int first = r->out->n_segments;
     add_section(r, is_special ? TMPL_ASSISTANT_LAST : TMPL_ASSISTANT);
+    if (r->t->wants_eos)
+        end_turn(r, first);
 }
 
 static int add_turns(struct render *r, const struct data_record *d)
@@ -182,11 +195,12 @@ int tmpl_render(const struct tmpl *t, const struct data_record *r, struct tmpl_t
                 struct err *e)
 {
     struct render s = {.t = t, .out = out, .e = e};
-    *out = (struct tmpl_text){.wants_bos = t->wants_bos, .wants_eos = t->wants_eos};
+    *out = (struct tmpl_text){.wants_bos = t->wants_bos};
     int rc = 0;
     if (r->layout == DATA_TEXT) {
-        out->wants_bos = out->wants_eos = true;
+        out->wants_bos = true;
         add_segment(&s, r->turns[0].text, r->turns[0].len, true, false);
+        end_turn(&s, 0);
     } else {
         rc = add_turns(&s, r);
     }

@@ -72,7 +72,6 @@ struct encoding {
     struct tok_ids ids;
     uint8_t *is_loss;
     size_t cap;
-    size_t response_end; /* after the last token of a response */
 };
 
 static void mark(struct encoding *x, size_t from, bool is_loss)
@@ -80,8 +79,25 @@ static void mark(struct encoding *x, size_t from, bool is_loss)
     MEM_GROW(x->is_loss, x->cap, x->ids.n);
     if (x->ids.n > from)
         memset(x->is_loss + from, is_loss, x->ids.n - from);
-    if (is_loss)
-        x->response_end = x->ids.n;
+}
+
+static void insert(struct encoding *x, size_t at, int32_t id, bool is_loss)
+{
+    MEM_GROW(x->ids.ids, x->ids.cap, x->ids.n + 1);
+    MEM_GROW(x->is_loss, x->cap, x->ids.n + 1);
+    memmove(x->ids.ids + at + 1, x->ids.ids + at, (x->ids.n - at) * sizeof *x->ids.ids);
+    memmove(x->is_loss + at + 1, x->is_loss + at, x->ids.n - at);
+    x->ids.ids[at] = id;
+    x->is_loss[at] = is_loss;
+    x->ids.n++;
+}
+
+/* The tokenizer's EOS, where a turn wants it and does not end so. */
+static void end_turn(const struct encoder *c, struct encoding *x)
+{
+    int32_t eos = tok_eos(c->t);
+    if (eos >= 0 && x->ids.n > 0 && x->ids.ids[x->ids.n - 1] != eos)
+        insert(x, x->ids.n, eos, true);
 }
 
 static int encode_run(const struct encoder *c, const struct tmpl_segment *s, int n, int is_more,
@@ -106,34 +122,24 @@ static int encode_run(const struct encoder *c, const struct tmpl_segment *s, int
     return rc;
 }
 
-static void insert(struct encoding *x, size_t at, int32_t id, bool is_loss)
-{
-    MEM_GROW(x->ids.ids, x->ids.cap, x->ids.n + 1);
-    MEM_GROW(x->is_loss, x->cap, x->ids.n + 1);
-    memmove(x->ids.ids + at + 1, x->ids.ids + at, (x->ids.n - at) * sizeof *x->ids.ids);
-    memmove(x->is_loss + at + 1, x->is_loss + at, x->ids.n - at);
-    x->ids.ids[at] = id;
-    x->is_loss[at] = is_loss;
-    x->ids.n++;
-}
-
 static int encode_text(const struct encoder *c, const struct tmpl_text *text,
                        struct encoding *x, struct err *e)
 {
     const struct tmpl_segment *s = text->segments;
     for (int i = 0, n; i < text->n_segments; i += n) {
-        for (n = 1; i + n < text->n_segments && s[i + n].is_response == s[i].is_response; n++)
+        for (n = 1; i + n < text->n_segments && !s[i + n - 1].wants_eos &&
+                    s[i + n].is_response == s[i].is_response;
+             n++)
             ;
         size_t from = x->ids.n;
         int rc = encode_run(c, s + i, n, i ? TOK_CONTINUE : 0, &x->ids, e);
         if (rc < 0)
             return rc;
         mark(x, from, s[i].is_response);
+        if (s[i + n - 1].wants_eos)
+            end_turn(c, x);
     }
-    int32_t bos = tok_bos(c->t), eos = tok_eos(c->t);
-    size_t end = x->response_end;
-    if (text->wants_eos && eos >= 0 && end > 0 && x->ids.ids[end - 1] != eos)
-        insert(x, end, eos, true);
+    int32_t bos = tok_bos(c->t);
     if (text->wants_bos && bos >= 0 && tok_adds_bos(c->t) &&
         (x->ids.n == 0 || x->ids.ids[0] != bos))
         insert(x, 0, bos, false);

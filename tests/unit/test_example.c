@@ -149,7 +149,11 @@ static void the_response_counts_and_ends_with_eos(void **state)
            "\"content\":"
            "\"b\"},{\"role\":\"user\",\"content\":\"c\"},{\"role\":\"assistant\",\"content\":"
            "\"d\"}]}",
-           "a\n«b»\nc\n«d<|eos|>»");
+           "a\n«b<|eos|>»\nc\n«d<|eos|>»");
+    expect(plain, "none",
+           "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+           "\"content\":\"b\"},{\"role\":\"assistant\",\"content\":\"c\"}]}",
+           "a«b<|eos|>c<|eos|>»");
     expect(plain, "[user]\n{user}\n[assistant]\n{assistant}<|eos|>\n[options]\neos = yes\n", qa,
            "Q?«A.<|eos|>»");
     expect(plain, "[user]\n{user}\n[assistant]\n{assistant}\n[options]\neos = no\n", qa,

@@ -28,7 +28,7 @@ static const char tool_use[] =
     "\"call\"},"
     "{\"role\":\"tool\",\"content\":\"T\"},{\"role\":\"assistant\",\"content\":\"A\"}]}";
 
-/* The rendering as one string, what counts in the loss between « and ». */
+/* The rendering as one string, what counts in the loss between « and », EOS as $. */
 static char *render(const struct tmpl *t, const char *json, struct err *e)
 {
     struct dataset d;
@@ -56,10 +56,12 @@ static char *render(const struct tmpl *t, const char *json, struct err *e)
             buf_puts(&b, is_response ? "»" : "«");
         is_response = x.segments[i].is_response;
         buf_puts(&b, x.segments[i].text);
+        if (x.segments[i].wants_eos) {
+            buf_puts(&b, is_response ? "»$" : "$");
+            is_response = false;
+        }
     }
     buf_puts(&b, is_response ? "»" : "");
-    if (x.wants_eos)
-        buf_puts(&b, "$");
     tmpl_text_free(&x);
     return buf_str(&b);
 }
@@ -92,7 +94,7 @@ static void alpaca_is_stanfords(void **state)
            "^" STANFORD_INPUT "Add.\n\n### Input:\n1 2\n\n### Response:«3»$");
     expect("alpaca", with_system, "^Be brief.\n\n" STANFORD "Q\n\n### Response:«A»$");
     expect("alpaca", talk,
-           "^S\n\n" STANFORD " Q1\n\n### Response:«A1 »\n\n### Instruction:\nQ2\n\n"
+           "^S\n\n" STANFORD " Q1\n\n### Response:«A1 »$\n\n### Instruction:\nQ2\n\n"
            "### Response:«A2»$");
 }
 
@@ -145,10 +147,29 @@ static void plain_templates_add_little(void **state)
 {
     (void)state;
     expect("plain", one, "^Add.\n«3»$");
-    expect("plain", talk, "^S\n Q1\n«A1 »\nQ2\n«A2»$");
-    expect("none", talk, "^S Q1«A1 »Q2«A2»$");
+    expect("plain", talk, "^S\n Q1\n«A1 »$\nQ2\n«A2»$");
+    expect("none", talk, "^S Q1«A1 »$Q2«A2»$");
     expect("alpaca", "{\"text\":\"alone\"}", "^«alone»$");
     expect("chatml", "{\"text\":\"alone\"}", "^«alone»$");
+}
+
+/* A model learns where to stop in each of its turns, and two of them stay two. */
+static void every_turn_ends(void **state)
+{
+    (void)state;
+    static const char history[] =
+        "{\"instruction\":\"Q\",\"output\":\"A\",\"history\":[[\"3\",\"4\"],[\"5\",\"6\"]]}";
+    static const char two[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+        "\"content\":\"b\"},{\"role\":\"assistant\",\"content\":\"c\"}]}";
+    expect("none", history, "^3«4»$5«6»$Q«A»$");
+    expect("plain", history, "^3\n«4»$\n5\n«6»$\nQ\n«A»$");
+    expect("none", two, "^a«b»$«c»$");
+    expect("plain", two, "^a\n«b»$«c»$");
+    expect("alpaca", two, "^" STANFORD "a\n\n### Response:«b»$«c»$");
+    expect("chatml", two,
+           "^<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n«b<|im_end|>»\n"
+           "<|im_start|>assistant\n«c<|im_end|>»\n");
 }
 
 static void a_turn_without_a_section_is_an_error(void **state)
@@ -185,7 +206,7 @@ static const struct {
     {"[user]\n\\{user} \\[x] { {} "
      "{user}\n[INST]\n[assistant]\n=>{assistant}<end>\\n\n\n[options]\n"
      "# none\nbos = no\neos = yes\n",
-     one, "{user} [x] { {} Add.\n[INST]=>«3<end>»\n\n$"},
+     one, "{user} [x] { {} Add.\n[INST]=>«3<end>»$\n\n"},
     {"[user]\n{user}\n[assistant]\n{assistant}\n[system]\n({system})\n[options]\n"
      "default_system = \\tD\\n\neos=no\ntrim=yes\n",
      "{\"question\":\" \\n\\u00a0Q \\u3000\\t\",\"answer\":\"\\u2003A\"}", "^(D)Q«A»"},
@@ -246,6 +267,7 @@ int main(void)
         cmocka_unit_test(alpaca_is_stanfords),
         cmocka_unit_test(chat_templates_are_their_models),
         cmocka_unit_test(plain_templates_add_little),
+        cmocka_unit_test(every_turn_ends),
         cmocka_unit_test(a_turn_without_a_section_is_an_error),
         cmocka_unit_test(template_files_do_what_they_say),
         cmocka_unit_test(names_are_known_or_listed),
