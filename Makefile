@@ -187,7 +187,7 @@ uninstall: ## remove what install put there
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 example: $B/libraise.a ## build a program of yours on the library: SRC=file.c
 	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $B/$(basename $(notdir $(SRC))) $(SRC) $B/libraise.a $(LIBS)
-lint: ## formatting, static analysis, shell scripts, man pages
+lint: ## formatting, static analysis, shell scripts, man pages, floors of common/
 	$Qtests/lint
 format: ## clang-format every source file
 	clang-format -i $$(git ls-files '*.c' '*.h')
