@@ -26,7 +26,7 @@ struct options {
     struct opt_common common;
     struct session_options session;
     struct session_records records;
-    const char *shard, *target;
+    const char *shard, *target, *columns;
     int64_t dim, target_limit, target_steps, influence_epochs;
     double target_lr, influence_lr;
     bool has_influence;
@@ -45,6 +45,8 @@ static const struct opt table[] = {
     {'d', "dim", OPT_INT, O(dim), "N", "width of the embedding", 1, 1 << 20, NULL},
     {0, "reduce", OPT_CHOICE, O(reduce), "HOW", "from the model's width to --dim", 0, 0,
      reduce_names},
+    {0, "columns", OPT_STRING, O(columns), "NAMES", "columns of the record itself, or all", 0,
+     0, NULL},
     SESSION_ON_ERROR_ROW(struct options, records),
     SESSION_LIMIT_ROWS(struct options, records),
     {0, "shard", OPT_STRING, O(shard), "I/N", "the I-th (from 0) of N equal parts", 0, 0, NULL},
@@ -84,6 +86,7 @@ static const struct opt_spec spec = {
 struct run {
     const struct options *o;
     struct dataset data, target;
+    struct record_choice columns;
     struct session s;
     struct embed_run job;
     struct gain gain;
@@ -211,6 +214,7 @@ static void describe_job(struct run *r)
                                         .dim = is_pca ? r->s.config.d_model : o->dim,
                                         .has_gain = o->target != NULL,
                                         .influence = o->has_influence ? &r->influence : NULL,
+                                        .record = r->columns,
                                         .progress = on_progress,
                                         .progress_arg = r};
 }
@@ -279,7 +283,7 @@ static int measure_target(struct run *r, struct err *e)
         " (about %s tokens, forward and backward), then %s tokens to score, responses twice",
         g->n_records, g->n_steps, batch,
         text_count(steps,
-                  (double)(g->n_steps * batch) * (double)g->n_tokens / (double)g->n_records),
+                   (double)(g->n_steps * batch) * (double)g->n_tokens / (double)g->n_records),
         text_count(all, (double)r->job.cost.n_tokens));
     return 0;
 }
@@ -523,6 +527,7 @@ static void run_free(struct run *r)
     prov_free(r->prov);
     free(r->reading);
     session_close(&r->s);
+    record_choice_free(&r->columns);
     dataset_free(&r->data);
     dataset_free(&r->target);
 }
@@ -572,6 +577,8 @@ int main(int argc, char **argv)
         opt_misuse("no dataset");
     check_places(&o, path);
     struct run r = {.o = &o};
+    if (record_choose(&r.columns, o.columns, &e) < 0)
+        opt_misuse("--columns: %s", e.msg);
     int rc = embed(&r, path, argc, argv, &e);
     if (!rc)
         report(&r);

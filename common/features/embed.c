@@ -22,7 +22,8 @@ const char *embed_why_text(int64_t why)
 
 #define AT(field) offsetof(struct embed_rows, field)
 #define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
-static const struct st_size sizes[] = {{"N", AT(n)}, {"D", AT(dim)}, {NULL, 0}};
+static const struct st_size sizes[] = {
+    {"N", AT(n)}, {"D", AT(dim)}, {"K", AT(n_record)}, {NULL, 0}};
 static const struct st_column columns[] = {FEATURES_COLUMNS(COLUMN){NULL, 0, 0, NULL, 0}};
 const struct st_table embed_rows_table = {NULL, sizes, columns, NULL};
 
@@ -36,11 +37,13 @@ static void make_room(struct embed_rows *r, int64_t n)
 
 void embed_rows_start(struct embed_rows *r, const struct embed_options *o)
 {
-    *r = (struct embed_rows){.dim = o->dim};
+    *r = (struct embed_rows){.dim = o->dim, .n_record = o->record.n};
     if (o->has_gain)
         r->gain_sum = mem_alloc(1, sizeof *r->gain_sum);
     if (o->influence)
         r->influence = mem_alloc(1, sizeof *r->influence);
+    if (o->record.n)
+        r->record = mem_alloc(1, sizeof *r->record);
 }
 
 void embed_rows_clear(struct embed_rows *r)
@@ -51,7 +54,7 @@ void embed_rows_clear(struct embed_rows *r)
 void embed_rows_free(struct embed_rows *r)
 {
     st_table_free(&embed_rows_table, r);
-    *r = (struct embed_rows){.dim = r->dim};
+    *r = (struct embed_rows){.dim = r->dim, .n_record = r->n_record};
 }
 
 void embed_rows_to_msg(const struct embed_rows *r, struct st_msg *m)
@@ -299,8 +302,9 @@ static bool is_finite_row(const float *x, int64_t n)
     return true;
 }
 
-static void collect(const struct window *w, const struct data_record *records,
-                    struct embed_rows *r, struct embed_drops *drops)
+static void collect(const struct window *w, const struct record_choice *own,
+                    const struct data_record *records, struct embed_rows *r,
+                    struct embed_drops *drops)
 {
     make_room(r, r->n + w->n);
     for (int64_t i = 0; i < w->n; i++) {
@@ -330,6 +334,8 @@ static void collect(const struct window *w, const struct data_record *records,
         if (r->influence)
             r->influence[k] = (float)w->influence[i];
         memcpy(r->embedding + k * r->dim, embedding, (size_t)r->dim * sizeof *embedding);
+        for (int64_t j = 0; j < r->n_record; j++)
+            r->record[k * r->n_record + j] = (float)own->column[j]->value(&records[i], x);
         r->hash[k] = records[i].hash;
         r->source[k] = records[i].source;
     }
@@ -350,7 +356,7 @@ int embed_window(struct lm *m, const struct embed_options *o, const struct datas
     if (!rc && o->influence)
         rc = influence_of(o->influence, m, w.examples.examples, n, w.influence, e);
     if (!rc)
-        collect(&w, d->records + from, rows, drops);
+        collect(&w, &o->record, d->records + from, rows, drops);
     window_free(&w);
     return rc;
 }

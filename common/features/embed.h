@@ -12,6 +12,7 @@
  *                    the mean of the entries floor(jD/d) .. ceil((j+1)D/d) - 1
  *     gain_sum       logp_yx under the other state of the model's adapter (lm_adapter_fork)
  *                    less logp_yx, if asked for; see gain.h
+ *     record         columns of the record itself, those asked for; see record.h
  * The records of a window are scored longest first, in batches filled up to a number of tokens;
  * each window is a work of its own, so its rows do not depend on where a run began.
  */
@@ -20,8 +21,8 @@
 
 #include "features/features.h"
 #include "features/influence.h"
+#include "features/record.h"
 #include "lm/lm.h"
-#include "text/example.h"
 
 struct embed_options {
     const struct tok *tok;
@@ -32,13 +33,14 @@ struct embed_options {
     int64_t dim;          /* width of the rows: d_model, or less: pooled */
     bool has_gain;        /* score responses under the adapter's other state as well */
     const struct influence *influence; /* prepared, for that column; NULL: without */
+    struct record_choice record;       /* columns of the record itself; borrowed */
     void (*progress)(void *arg, int64_t n_tokens); /* after each batch; may be NULL */
     void *progress_arg;
 };
 
 #define EMBED_FIELD(name, type, dtype, shape, flags) type *name;
 struct embed_rows { /* columns as in features.h, owned; grows */
-    int64_t n, dim;
+    int64_t n, dim, n_record;
     FEATURES_COLUMNS(EMBED_FIELD)
     int64_t cap;
 };

@@ -61,7 +61,7 @@ static bool keeps_all_rows(const struct embed_run *r)
 int64_t embed_run_bytes(const struct embed_run *r)
 {
     int64_t n = keeps_all_rows(r) ? r->cost.n_rows : EMBED_WINDOW * EMBED_SHARD_WINDOWS;
-    return n * (40 + 4 * r->how.dim);
+    return n * (40 + 4 * (r->how.dim + r->how.record.n));
 }
 
 /* ---- output ---- */
@@ -70,6 +70,7 @@ static void set_meta(const struct embed_run *r, int64_t dim, struct st_msg *m)
 {
     const struct gain *g = r->gain;
     struct features head = {.dim = dim,
+                            .record_names = r->how.record.names,
                             .target_loss = {(double)NAN, (double)NAN},
                             .dataset = r->data->hash,
                             .model = lm_hash(r->lm),
@@ -186,6 +187,8 @@ static char *parameters(const struct embed_run *r)
     buf_printf(&b, "max-length=%" PRId64 "\noverlong=%s\nbatch-tokens=%" PRId64 "\n",
                r->how.max_len, overlong[r->how.overlong], r->how.batch_tokens);
     buf_printf(&b, "width=%" PRId64 "\n", r->how.dim);
+    for (int64_t k = 0; k < r->how.record.n; k++)
+        buf_printf(&b, "column-%" PRId64 "=%s\n", k, r->how.record.names[k]);
     return buf_str(&b);
 }
 

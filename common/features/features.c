@@ -12,8 +12,9 @@
 #define AT(field) offsetof(struct features, field)
 #define CAP(field) sizeof(((struct features *)0)->field)
 
-static const struct st_size sizes[] = {
-    {"N", AT(n)}, {"D", AT(dim)}, {"C", AT(n_classes)}, {"M", AT(n_targets)}, {NULL, 0}};
+static const struct st_size sizes[] = {{"N", AT(n)},         {"D", AT(dim)},
+                                       {"C", AT(n_classes)}, {"M", AT(n_targets)},
+                                       {"K", AT(n_record)},  {NULL, 0}};
 
 static const struct st_key keys[] = {
     {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
@@ -24,6 +25,7 @@ static const struct st_key keys[] = {
     {"raise.warmup", ST_KEY_HASH, AT(warmup), 0, 0, 0, ST_OPTIONAL},
     {"raise.target_loss", ST_KEY_REAL, AT(target_loss[0]), 0, 0, 0, ST_OPTIONAL},
     {"raise.target_loss_tuned", ST_KEY_REAL, AT(target_loss[1]), 0, 0, 0, ST_OPTIONAL},
+    {"raise.record", ST_KEY_NAMES, AT(record_names), 0, 0, 0, ST_OPTIONAL},
     {"raise.template", ST_KEY_TEXT, AT(template), 0, 0, CAP(template), ST_OPTIONAL},
     {"raise.max_length", ST_KEY_INT, AT(max_length), 0, 1e15, 0, ST_OPTIONAL},
     {"raise.reduce", ST_KEY_TEXT, AT(reduce), 0, 0, CAP(reduce), ST_OPTIONAL},
@@ -65,6 +67,24 @@ static int find_classes(struct features *f, struct err *e)
             rc = err_set(e, ERR_RANGE, "%s: row %" PRId64 ": class %d of %" PRId64,
                          st_msg_name(f->msg), i, (int)f->class_of[i], f->n_classes);
     return rc;
+}
+
+/* As many names as columns, no two alike. */
+static int check_record(struct features *f, struct err *e)
+{
+    char **names = f->record_names;
+    int64_t n = 0;
+    f->n_record = f->record ? f->n_record : 0;
+    for (; names && names[n]; n++)
+        if (features_record_at(f, names[n]) != n)
+            return err_set(e, ERR_FORMAT, "%s: metadata raise.record: \"%s\" twice",
+                           st_msg_name(f->msg), names[n]);
+    if (n == f->n_record)
+        return 0;
+    return err_set(e, ERR_MISMATCH,
+                   "%s: metadata raise.record: %" PRId64 " names of the %" PRId64
+                   " columns of tensor \"record\"",
+                   st_msg_name(f->msg), n, f->n_record);
 }
 
 static const char *bad_column(const struct features *f, int64_t i)
@@ -112,6 +132,7 @@ int features_read(struct features *f, const char *path, struct err *e)
     *f = (struct features){.n = -1,
                            .dim = -1,
                            .n_targets = -1,
+                           .n_record = -1,
                            .target_loss = {(double)NAN, (double)NAN},
                            .max_length = -1,
                            .n_total = -1,
@@ -121,6 +142,8 @@ int features_read(struct features *f, const char *path, struct err *e)
     int rc = f->msg ? st_table_view(&features_head_table, f, f->msg, e) : e->code;
     if (!rc)
         rc = st_table_view(&features_row_table, f, f->msg, e);
+    if (!rc)
+        rc = check_record(f, e);
     if (!rc)
         rc = st_table_view(&features_target_table, f, f->msg, e);
     if (!f->target_embedding)
@@ -142,8 +165,17 @@ void features_free(struct features *f)
     if (!f)
         return;
     free(f->zeros);
+    st_table_free(&features_head_table, f); /* names: columns are the msg's */
     st_msg_free(f->msg);
     *f = (struct features){0};
+}
+
+int64_t features_record_at(const struct features *f, const char *name)
+{
+    for (int64_t k = 0; f->record_names && f->record_names[k]; k++)
+        if (!strcmp(f->record_names[k], name))
+            return k;
+    return -1;
 }
 
 double features_gain_length(const struct features *f, int64_t i)

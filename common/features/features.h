@@ -21,6 +21,7 @@
  *     hash       identity of the record's content (dataset.h)
  *     source     number of the record in its dataset file, from 0
  *     gain_sum   log P(y | x) after some steps on the target's records, less logp_yx (gain.h)
+ *     record     columns of the record itself (record.h), named by record_names
  */
 #define FEATURES_COLUMNS(X)                                                                    \
     X(len_x, int32_t, ST_I32, "[N]", 0)                                                        \
@@ -31,13 +32,16 @@
     X(hash, uint64_t, ST_U64, "[N]", 0)                                                        \
     X(source, int64_t, ST_I64, "[N]", 0)                                                       \
     X(gain_sum, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)                                 \
-    X(influence, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)
+    X(influence, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)                                \
+    X(record, float, ST_F32, "[N, K]", ST_OPTIONAL | ST_FINITE)
 
 #define FEATURES_FIELD(name, type, dtype, shape, flags) const type *name;
 struct features {
-    int64_t n;         /* N */
-    int64_t dim;       /* D */
-    int64_t n_classes; /* C; 1 and all zero when the file has no `class` */
+    int64_t n;           /* N */
+    int64_t dim;         /* D */
+    int64_t n_classes;   /* C; 1 and all zero when the file has no `class` */
+    int64_t n_record;    /* K; 0 when the file has no `record` */
+    char **record_names; /* [K], NULL at the end, owned; NULL: none */
     FEATURES_COLUMNS(FEATURES_FIELD)
     const int32_t *class_of; /* [N] 0..C-1 */
     const float *centroids;  /* [C, D]; NULL without classes */
@@ -67,6 +71,9 @@ extern const struct st_table features_head_table, features_row_table, features_t
  * that names it (raise-embed leaves such rows out). features_free is NULL-safe. */
 int features_read(struct features *f, const char *path, struct err *e) RAISE_MUST_CHECK;
 void features_free(struct features *f);
+
+/* Where column `name` stands in a row of `record`; -1: not there. */
+int64_t features_record_at(const struct features *f, const char *name);
 
 /* The gain of row i beside the record's own pull: gain_sum / sqrt(len_y), and gain_sum / loss,
  * loss = -logp_yx (a response that costs nothing: next to nothing). gain_sum must be there. */

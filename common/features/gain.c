@@ -76,6 +76,7 @@ static int embed_target(struct gain *g, struct lm *m, struct err *e)
     struct embed_drops drops = {0}; /* named by gain_measure, or below */
     how.has_gain = false;
     how.influence = NULL;
+    how.record = (struct record_choice){0};
     how.progress = NULL;
     embed_rows_start(&g->rows, &how);
     int rc = embed_window(m, &how, g->target, 0, g->target->n_records, &g->rows, &drops, e);

@@ -17,10 +17,15 @@ enum { R = STATE_ROWS };
 /* ---- the tables ---- */
 
 static const struct state_part parts[] = {
-    {"stage", PART_STAGE},         {"difficulty", PART_DIFFICULTY},
-    {"semantic", PART_SEMANTIC},   {"availability", PART_COUNT},
-    {"target", PART_TARGET},       {"consistency", PART_CONSISTENCY},
-    {"influence", PART_INFLUENCE}, {NULL, 0},
+    {"stage", PART_STAGE},
+    {"difficulty", PART_DIFFICULTY},
+    {"semantic", PART_SEMANTIC},
+    {"availability", PART_COUNT},
+    {"target", PART_TARGET},
+    {"consistency", PART_CONSISTENCY},
+    {"influence", PART_INFLUENCE},
+    {"record", PART_RECORD},
+    {NULL, 0},
 };
 
 /* A state_raw whose value of row i is an expression in f and i. */
@@ -88,6 +93,8 @@ static const struct state_column columns[] = {
     {"consistency", PART_CONSISTENCY, NORM_ZSCORE, .width = has_consistency,
      .raw = raw_consistency},
     {"influence", PART_INFLUENCE, NORM_RANK, .width = has_influence, .raw = raw_influence},
+    {"n_turns", PART_RECORD, NORM_RANK, .record = "n_turns"},
+    {"chars_y", PART_RECORD, NORM_RANK, .record = "chars_y"},
     {.name = NULL},
 };
 
@@ -141,6 +148,8 @@ int state_parse_parts(const char *list, unsigned *bits, struct err *e)
 
 static int64_t width_in(const struct state_column *c, const struct features *f)
 {
+    if (c->record)
+        return features_record_at(f, c->record) >= 0;
     return c->width ? c->width(f) : 1;
 }
 
@@ -150,7 +159,7 @@ static void add_column(struct state *s, const struct state_column *row, int64_t 
 {
     struct state_col *c = &s->cols[s->n_cols++];
     bool is_on = s->parts & row->part;
-    *c = (struct state_col){row, width, s->n_norm, is_on ? s->n_static : -1, NULL};
+    *c = (struct state_col){row, width, s->n_norm, is_on ? s->n_static : -1, NULL, -1};
     s->n_norm += width;
     s->n_static += is_on ? width : 0;
 }
@@ -291,7 +300,18 @@ int state_restore(struct state *s, const struct state_column *table, unsigned pa
 
 /* ---- raw values, and what is made of them once ---- */
 
-/* Raw values of a column of one number for rows first .. first + n - 1, n <= R. */
+/* Raw values of a column of one number for rows row[0..n); x [n] (written). */
+static void raw_values(const struct state_col *c, const struct features *f, const int64_t *row,
+                       int64_t n, double *x)
+{
+    if (!c->row->record)
+        c->row->raw(f, row, n, x);
+    else
+        for (int64_t r = 0; r < n; r++)
+            x[r] = (double)f->record[row[r] * f->n_record + c->record_at];
+}
+
+/* The same, made ones where there are some, for rows first .. first + n - 1, n <= R. */
 static void raw_run(const struct state_col *c, const struct features *f, int64_t first,
                     int64_t n, double *x)
 {
@@ -303,7 +323,7 @@ static void raw_run(const struct state_col *c, const struct features *f, int64_t
     }
     for (int64_t r = 0; r < n; r++)
         row[r] = first + r;
-    c->row->raw(f, row, n, x);
+    raw_values(c, f, row, n, x);
 }
 
 static void make_values(struct state_col *c, const struct features *f)
@@ -320,7 +340,7 @@ static void make_values(struct state_col *c, const struct features *f)
             if (c->row->make)
                 x[i] = (double)made[i];
             else
-                c->row->raw(f, &i, 1, &x[i]);
+                raw_values(c, f, &i, 1, &x[i]);
         normal_scores(x, f->n, made);
         free(x);
     }
@@ -337,6 +357,8 @@ int state_bind(struct state *s, const struct features *f, struct err *e)
             return err_set(e, ERR_MISMATCH,
                            "the policy has %" PRId64 " of %s, the features %" PRId64, c->width,
                            c->row->name, width);
+        if (c->row->record)
+            c->record_at = features_record_at(f, c->row->record);
         make_values(c, f);
     }
     s->is_bound = true;
@@ -482,16 +504,16 @@ void state_each_constant(const struct state *s, const struct features *f,
                          void (*tell)(void *arg, const char *name), void *arg)
 {
     for (int64_t k = 0; k < s->n_cols; k++) {
-        const struct state_column *c = s->cols[k].row;
+        const struct state_col *c = &s->cols[k];
         double first = 0, x = 0;
         int64_t i = 0;
-        if (!c->raw)
+        if (!c->row->raw && !c->row->record)
             continue;
-        c->raw(f, &i, 1, &first);
+        raw_values(c, f, &i, 1, &first);
         for (i = 1, x = first; i < f->n && x == first; i++)
-            c->raw(f, &i, 1, &x);
+            raw_values(c, f, &i, 1, &x);
         if (x == first)
-            tell(arg, c->name);
+            tell(arg, c->row->name);
     }
 }
 
@@ -533,7 +555,7 @@ static void block_of_raw(const struct state_col *c, const struct features *f,
         for (int64_t r = 0; r < n; r++)
             x[r] = (double)c->made[row[r]];
     else
-        c->row->raw(f, row, n, x);
+        raw_values(c, f, row, n, x);
     for (int64_t r = 0; r < n; r++)
         phi[r] = (float)((x[r] - center) / scale);
 }

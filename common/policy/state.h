@@ -11,10 +11,11 @@
  *        and where its raw values come from, one of
  *          raw    a number a row, from what the features hold of that row alone
  *          rows   a block of numbers a row that stands in the features as it is
+ *          record a column of the record itself, by its name (features/record.h)
  *          make   all rows at once, where a value depends on other rows or on a whole tensor
  *     2. `width`, if a features file may lack what it is made of: 0 then, and with it the
  *        column, and a part that loses all of its columns, are absent. That is no error unless
- *        the part was asked for.
+ *        the part was asked for. For `record` that goes without saying.
  *     3. for a new part, a row in `parts`, with a bit of its own, which policy files keep
  *     4. the page: raise-ppo(1), "What a policy sees"; and a value in tests/unit/test_policy.c
  * Columns stand in phi, and in the constants of the normalisation, in the table's order. New
@@ -38,7 +39,8 @@ enum {
     PART_PAPER = 15, /* all of the above: what the paper's policy sees */
     PART_TARGET = 16,
     PART_CONSISTENCY = 32,
-    PART_INFLUENCE = 64
+    PART_INFLUENCE = 64,
+    PART_RECORD = 128
 };
 
 struct state_part {
@@ -69,6 +71,7 @@ struct state_column {
     state_raw *raw;
     const float *(*rows)(const struct features *f);   /* [N, width], borrowed */
     void (*make)(const struct features *f, float *x); /* x [N] (written) */
+    const char *record;                               /* name in the features' record_names */
 };
 /* The table of columns, ending with a row without a name. */
 const struct state_column *state_columns(void);
@@ -77,9 +80,10 @@ const struct state_column *state_columns(void);
 struct state_col {
     const struct state_column *row;
     int64_t width;
-    int64_t norm_at; /* its first entry in center and scale */
-    int64_t phi_at;  /* its first entry in phi; -1: its part is off */
-    float *made;     /* owned: [N] values that stand for raw ones; NULL: none */
+    int64_t norm_at;   /* its first entry in center and scale */
+    int64_t phi_at;    /* its first entry in phi; -1: its part is off */
+    float *made;       /* owned: [N] values that stand for raw ones; NULL: none */
+    int64_t record_at; /* in a row of the features it is bound to, if row->record */
 };
 
 struct state {

@@ -95,13 +95,14 @@ static int start_anew(struct part *p, const char *parameters, struct err *e)
 /* Names the first line in which the two lists differ. */
 static int say_difference(const struct part *p, const char *was, const char *now, struct err *e)
 {
-    while (*was && *now) {
+    while (*was || *now) {
         size_t n = strcspn(was, "\n"), m = strcspn(now, "\n");
         if (n != m || strncmp(was, now, n)) {
             return err_set(e, ERR_MISMATCH,
                            "%s: of another run: it had %.*s, this one has %.*s (remove it to "
                            "start anew)",
-                           p->path, (int)n, was, (int)m, now);
+                           p->path, n ? (int)n : 12, n ? was : "nothing more", m ? (int)m : 12,
+                           m ? now : "nothing more");
         }
         was += n + (was[n] == '\n');
         now += m + (now[m] == '\n');

@@ -124,6 +124,34 @@ static int64_t row_values(const struct st_tensor *x)
     return n;
 }
 
+/* The names that the file itself has for the columns of x [N, K]: raise.x lists K of them.
+ * NULL: it has none. */
+static const char *own_names(const struct st_msg *m, const struct st_tensor *x)
+{
+    char *key = mem_printf("raise.%s", x->name);
+    const char *list = x->n_dims == 2 ? st_msg_meta(m, key) : NULL;
+    int64_t n = list && *list;
+    free(key);
+    for (const char *p = list; n && *p; p++)
+        n += *p == ',';
+    return n && n == x->shape[1] ? list : NULL;
+}
+
+static void put_own_names(struct buf *b, const char *list)
+{
+    for (const char *p = list;; p++) {
+        size_t len = strcspn(p, ",");
+        char *name = mem_strndup(p, len);
+        if (b->len && b->data[b->len - 1] != '\n')
+            buf_putc(b, ',');
+        put_name(b, name, "");
+        free(name);
+        p += len;
+        if (!*p)
+            return;
+    }
+}
+
 /* name, or name_0 .. name_31, or name_0_0 .. for each value of a row. */
 static void put_names(struct buf *b, const struct st_tensor *x)
 {
@@ -281,8 +309,13 @@ int st_csv_put(struct st_csv *c, const struct st_msg *m, struct err *e)
     if (rows < 0) {
         rc = (int)rows;
     } else {
-        for (size_t k = 0; is_first && k < c->n_columns; k++)
-            put_names(&c->text, column[k]);
+        for (size_t k = 0; is_first && k < c->n_columns; k++) {
+            const char *own = own_names(m, column[k]);
+            if (own)
+                put_own_names(&c->text, own);
+            else
+                put_names(&c->text, column[k]);
+        }
         if (is_first)
             buf_putc(&c->text, '\n');
         rc = put_rows(c, column, rows, e);

@@ -5,9 +5,10 @@
  * Columns are tensors with the same number of rows, in the order of the file: by default the
  * largest table, which is the number of rows that most tensors share (the larger number on a
  * tie), without whole tensors; or the tensors asked for. A tensor of more dimensions becomes
- * several columns, embedding_0 to embedding_31 (w_0_0, w_0_1, ...). Floats are printed with the
- * fewest digits that give the same value back, "nan", "inf" and "-inf" as such; names are
- * quoted as RFC 4180 says. Lines end with a newline only.
+ * several columns, embedding_0 to embedding_31 (w_0_0, w_0_1, ...); if it is [N, K] and the
+ * metadata raise.NAME are K names parted by commas, these are its columns'. Floats are printed
+ * with the fewest digits that give the same value back, "nan", "inf" and "-inf" as such; names
+ * are quoted as RFC 4180 says. Lines end with a newline only.
  */
 #ifndef RAISE_STREAM_ST_CSV_H
 #define RAISE_STREAM_ST_CSV_H

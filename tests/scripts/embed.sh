@@ -36,6 +36,27 @@ raise-view --cat --no-provenance part0.st.zst part1.st.zst part2.st.zst >joined.
 [ "$(raise-view --table source,hash,len_x,len_y joined.st.zst | cksum)" = \
   "$(raise-view --table source,hash,len_x,len_y a.st.zst | cksum)" ]
 
+# columns of the record itself: asked for by name, the same in shards and after raise-cluster, named
+# in tables; all else has the same bytes; each is in the page
+raise-embed "$@" --columns chars_y,n_turns -o own.st.zst data.jsonl
+for i in 0 1 2; do raise-embed "$@" --columns chars_y,n_turns --shard $i/3 -o "part$i.st.zst" data.jsonl; done
+raise-view --cat --no-provenance part0.st.zst part1.st.zst part2.st.zst | raise-view --table record - >joined.csv
+raise-embed "$@" --columns chars_y,n_turns --reduce pca data.jsonl | raise-view --table record - | cmp - joined.csv
+raise-cluster -q own.st.zst | raise-view --table record - | cmp - joined.csv
+{ echo chars_y,n_turns; sed 's/.*"completion":"\(.*\)"}/\1/' data.jsonl | awk '{ print length($0) ",2" }'; } | cmp - joined.csv
+columns=source,hash,len_x,len_y,logp_yx,logp_y,embedding
+[ "$(raise-view --table $columns own.st.zst | cksum)" = "$(raise-view --table $columns a.st.zst | cksum)" ]
+[ "$(raise-view --meta raise.record own.st.zst)" = chars_y,n_turns ]
+if raise-view --meta raise.record a.st.zst 2>/dev/null; then exit 1; fi
+raise-embed "$@" --columns all data.jsonl | raise-view --meta raise.record - | tr , '\n' >names
+[ "$(wc -l <names)" -ge 2 ]
+while read -r name; do
+    grep -q "^\.It Li $name$" "$RAISE_TESTS/../man/raise-embed.1" || { echo "raise-embed(1) lacks $name"; exit 1; }
+done <names
+status=0; raise-embed "$@" --columns n_turns,moon data.jsonl 2>err || status=$?
+[ $status = 2 ]
+grep -q "^raise-embed: --columns: 'moon' is not one of n_turns, chars_y, .*all (try -h)$" err
+
 # killed, then continued
 raise-embed "$@" -o k.st.zst data.jsonl &
 pid=$!
@@ -51,6 +72,8 @@ if [ -e k.st.zst.part ]; then
     cp k.st.zst.part torn
     if raise-embed "$@" --resume --max-length 77 -o k.st.zst data.jsonl 2>err; then exit 1; fi
     grep -q 'k.st.zst.part: of another run: it had max-length=512, this one has max-length=77' err
+    if raise-embed "$@" --resume --columns all -o k.st.zst data.jsonl 2>err; then exit 1; fi
+    grep -q 'k.st.zst.part: of another run: it had nothing more, this one has column-0=n_turns (' err
     raise-embed "$@" --resume -o k.st.zst data.jsonl
     [ ! -e k.st.zst.part ]
     head -c 29000 torn >k2.st.zst.part

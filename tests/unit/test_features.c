@@ -89,6 +89,57 @@ static void refuses(int code, const char *what)
     assert_null(f.msg);
 }
 
+/* Columns of the record: found by name, as many as there are names. */
+static void columns_of_the_record_are_named(void **state)
+{
+    (void)state;
+    enum { N = 60, K = 2 };
+    struct err e = ERR_INIT;
+    struct features f;
+    float x[N * K];
+    char *name = fixture("small");
+    for (int i = 0; i < N * K; i++)
+        x[i] = (float)i;
+    for (int wrong = 0; wrong < 5; wrong++) {
+        struct st_msg *m = st_read(name, NULL, &e);
+        assert_non_null(m);
+        if (wrong != 4)
+            st_msg_add(m, "record", ST_F32, 2, (int64_t[]){N, K}, x);
+        if (wrong != 3)
+            st_msg_set_meta(m, "raise.record",
+                            (const char *[]){"a,bc", "a", "a,bc,d", "", "a"}[wrong]);
+        assert_int_equal(st_write(path, 0, m, &e), 0);
+        st_msg_free(m);
+        if (wrong == 1)
+            refuses(ERR_MISMATCH, "metadata raise.record: 1 names of the 2 columns");
+        else if (wrong == 2)
+            refuses(ERR_MISMATCH, "metadata raise.record: 3 names of the 2 columns");
+        else if (wrong == 3)
+            refuses(ERR_MISMATCH, "metadata raise.record: 0 names of the 2 columns");
+        else if (wrong == 4)
+            refuses(ERR_MISMATCH, "metadata raise.record: 1 names of the 0 columns");
+        if (wrong)
+            continue;
+        assert_int_equal(features_read(&f, path, &e), 0);
+        assert_int_equal(f.n_record, K);
+        assert_int_equal(features_record_at(&f, "bc"), 1);
+        assert_int_equal(features_record_at(&f, "b"), -1);
+        assert_true(f.record[59 * K + 1] == 119);
+        features_free(&f);
+    }
+    struct st_msg *m = st_read(name, NULL, &e);
+    st_msg_add(m, "record", ST_F32, 2, (int64_t[]){N, K}, x);
+    st_msg_set_meta(m, "raise.record", "a,a");
+    assert_int_equal(st_write(path, 0, m, &e), 0);
+    st_msg_free(m);
+    refuses(ERR_FORMAT, "metadata raise.record: \"a\" twice");
+    assert_int_equal(features_read(&f, name, &e), 0);
+    assert_int_equal(f.n_record, 0);
+    assert_int_equal(features_record_at(&f, "a"), -1);
+    features_free(&f);
+    free(name);
+}
+
 static void bad_features_are_named(void **state)
 {
     (void)state;
@@ -188,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(features_are_read),
+        cmocka_unit_test(columns_of_the_record_are_named),
         cmocka_unit_test(bad_features_are_named),
         cmocka_unit_test(classes_are_found),
         cmocka_unit_test(plans_come_back),

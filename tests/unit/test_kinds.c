@@ -225,6 +225,7 @@ static void features_are_held_to_their_tables(void **state)
     const float logp[N] = {-1, -2, -3}, x[N * D] = {0}, centroids[C * D] = {0};
     const uint64_t hash[N] = {7, 8, 9};
     const int64_t source[N] = {0, 1, 5};
+    char n_turns[] = "n_turns", chars_y[] = "chars_y", *names[] = {n_turns, chars_y, NULL};
     struct features f = {.n = N,
                          .dim = D,
                          .n_classes = C,
@@ -237,6 +238,9 @@ static void features_are_held_to_their_tables(void **state)
                          .source = source,
                          .gain_sum = logp,
                          .influence = logp,
+                         .record = x,
+                         .n_record = 2,
+                         .record_names = names,
                          .class_of = class_of,
                          .centroids = centroids,
                          .consistency = logp,

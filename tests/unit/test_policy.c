@@ -432,7 +432,8 @@ static void target_and_consistency_are_columns(void **state)
     pool.f.gain_sum = gain;
     pool.f.consistency = consistency;
     pool.f.influence = near;
-    assert_int_equal(state_init(&s, state_columns(), &pool.f, all, all, &e), 0);
+    assert_int_equal(
+        state_init(&s, state_columns(), &pool.f, all, all & ~(unsigned)PART_RECORD, &e), 0);
     char *names = state_names(&s);
     assert_string_equal(names, "len_x len_y logp_yx logp_y embedding[2] near gain_sum "
                                "gain_length gain_loss consistency influence");
@@ -450,6 +451,41 @@ static void target_and_consistency_are_columns(void **state)
     state_free(&s);
     assert_int_equal(state_init(&s, state_columns(), &pool.f, PART_PAPER, 0, &e), 0);
     assert_int_equal(s.n_static, 4 + D); /* without them: the paper's */
+    state_free(&s);
+    pool_free(&pool);
+}
+
+/* Columns of the record by their names in the features, wherever they stand; other names there
+ * are no columns of the state. A policy with one is not bound to features without. */
+static void columns_of_the_record_are_columns(void **state)
+{
+    (void)state;
+    enum { N = 3, D = 2 };
+    const float record[N * 2] = {7, 90, 7, 30, 7, 60};
+    char other[] = "other", chars[] = "chars_y", *names[] = {other, chars, NULL};
+    const double up = 0.967421566101701; /* of ranks 1/6, 1/2, 5/6 */
+    const double want[N] = {up, -up, 0};
+    struct pool pool;
+    struct state s;
+    struct err e = ERR_INIT;
+    pool_make(&pool, N, D, 1, 2);
+    pool.f.record = record;
+    pool.f.n_record = 2;
+    pool.f.record_names = names;
+    assert_int_equal(state_init(&s, state_columns(), &pool.f, PART_RECORD, PART_RECORD, &e), 0);
+    char *list = state_names(&s);
+    assert_string_equal(list, "len_x len_y logp_yx logp_y embedding[2] chars_y");
+    free(list);
+    assert_int_equal(s.n_static, 1);
+    for (int i = 0; i < N; i++) {
+        float row;
+        state_row(&s, &pool.f, i, &row);
+        assert_true(fabs((double)row - want[i]) < 1e-6);
+    }
+    pool.f.n_record = 0;
+    pool.f.record_names = NULL;
+    assert_int_equal(state_bind(&s, &pool.f, &e), ERR_MISMATCH);
+    assert_string_equal(e.msg, "the policy has 1 of chars_y, the features 0");
     state_free(&s);
     pool_free(&pool);
 }
@@ -667,6 +703,7 @@ int main(void)
         cmocka_unit_test(constant_columns_are_zero),
         cmocka_unit_test(ranks_makes_and_gaps),
         cmocka_unit_test(target_and_consistency_are_columns),
+        cmocka_unit_test(columns_of_the_record_are_columns),
         cmocka_unit_test(normal_scores_are_quantiles),
         cmocka_unit_test(files_come_back),
         cmocka_unit_test(files_without_names_are_read),
