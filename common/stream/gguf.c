@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * gguf: GGUF v3 containers; see gguf.h.
+ * gguf: one GGUF file; see gguf.h. Version 3 is version 2 but for files of the other byte
+ * order.
  *
  *     magic "GGUF" | u32 version | u64 n_tensors | u64 n_keys
  *     n_keys    x  string key | u32 type | value
@@ -13,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "stream/gguf_priv.h"
 #include "stream/gguf_quant.h"
 
 #include <inttypes.h>
@@ -39,31 +41,12 @@ enum value_type {
 
 static const unsigned char value_size[N_VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
-enum { VERSION = 3, DEFAULT_ALIGNMENT = 32, MIN_KEY_BYTES = 13, MIN_TENSOR_BYTES = 32 };
-
-struct string {
-    char *text; /* NUL-terminated, owned through strings_block */
-    size_t len;
-};
-
-struct value {
-    char *key;
-    uint32_t type; /* of the elements, for an array */
-    bool is_array;
-    int64_t n;               /* elements; 1 for a scalar */
-    const unsigned char *at; /* in the map: numbers, packed */
-    struct string *strings;  /* V_STRING: [n] */
-    char *block;             /* the strings' bytes */
-};
-
-struct gguf {
-    struct file_map map;
-    char *path;
-    struct value *values; /* sorted by key */
-    int64_t n_values;
-    struct gguf_tensor *tensors; /* in the file's order */
-    int64_t n_tensors;
-    const struct gguf_tensor **by_name;
+enum {
+    OLDEST = 2,
+    NEWEST = 3,
+    DEFAULT_ALIGNMENT = 32,
+    MIN_KEY_BYTES = 13,
+    MIN_TENSOR_BYTES = 32
 };
 
 /* ---- the cursor ---- */
@@ -293,6 +276,18 @@ static int compare_places(const void *a, const void *b)
     return ((*x)->data > (*y)->data) - ((*x)->data < (*y)->data);
 }
 
+int gguf_index(struct gguf *g, struct err *e)
+{
+    for (int64_t i = 0; i < g->n_tensors; i++)
+        g->by_name[i] = &g->tensors[i];
+    qsort(g->by_name, (size_t)g->n_tensors, sizeof *g->by_name, compare_names);
+    for (int64_t i = 1; i < g->n_tensors; i++)
+        if (!strcmp(g->by_name[i - 1]->name, g->by_name[i]->name))
+            return err_set(e, ERR_FORMAT, "%s: tensor \"%s\" appears twice", g->path,
+                           g->by_name[i]->name);
+    return 0;
+}
+
 /* Gives each tensor its bytes: inside the file, aligned, and nobody else's. */
 static void place_tensors(struct cursor *c, struct gguf *g, const uint64_t *offsets)
 {
@@ -326,11 +321,8 @@ static void place_tensors(struct cursor *c, struct gguf *g, const uint64_t *offs
             c->rc = err_set(c->e, ERR_FORMAT, "%s: tensors \"%s\" and \"%s\" overlap", c->path,
                             a->name, b->name);
     }
-    qsort(g->by_name, (size_t)g->n_tensors, sizeof *g->by_name, compare_names);
-    for (int64_t i = 1; i < g->n_tensors && !c->rc; i++)
-        if (!strcmp(g->by_name[i - 1]->name, g->by_name[i]->name))
-            c->rc = err_set(c->e, ERR_FORMAT, "%s: tensor \"%s\" appears twice", c->path,
-                            g->by_name[i]->name);
+    if (!c->rc)
+        c->rc = gguf_index(g, c->e);
 }
 
 static void take_tensors(struct cursor *c, struct gguf *g, uint64_t n)
@@ -364,11 +356,11 @@ static void take_all(struct cursor *c, struct gguf *g)
         return;
     }
     uint32_t version = (uint32_t)take_uint(c, 4, "version");
-    if (!c->rc && version != VERSION) {
-        const char *hint = version == (uint32_t)VERSION << 24 ? " (big-endian)" : "";
+    if (!c->rc && (version < OLDEST || version > NEWEST)) {
+        const char *hint = version == (uint32_t)NEWEST << 24 ? " (big-endian)" : "";
         c->rc = err_set(c->e, ERR_UNSUPPORTED,
-                        "%s: GGUF version %" PRIu32 "%s, only version 3 is read", c->path,
-                        version, hint);
+                        "%s: GGUF version %" PRIu32 "%s, only versions 2 and 3 are read",
+                        c->path, version, hint);
     }
     uint64_t n_tensors = take_uint(c, 8, "number of tensors");
     uint64_t n_keys = take_uint(c, 8, "number of metadata keys");
@@ -376,7 +368,7 @@ static void take_all(struct cursor *c, struct gguf *g)
     take_tensors(c, g, n_tensors);
 }
 
-struct gguf *gguf_open(const char *path, struct err *e)
+struct gguf *gguf_open_part(const char *path, struct err *e)
 {
     struct gguf *g = mem_zalloc(1, sizeof *g);
     if (file_map_open(&g->map, path, e) < 0) {
@@ -397,6 +389,8 @@ void gguf_close(struct gguf *g)
 {
     if (!g)
         return;
+    for (int64_t i = 0; i < g->n_parts; i++)
+        gguf_close(g->parts[i]);
     for (int64_t i = 0; i < g->n_values; i++) {
         free(g->values[i].key);
         free(g->values[i].strings);
@@ -404,6 +398,7 @@ void gguf_close(struct gguf *g)
     }
     for (int64_t i = 0; i < g->n_tensors; i++)
         free((char *)(uintptr_t)g->tensors[i].name);
+    free(g->parts);
     free(g->values);
     free(g->tensors);
     free(g->by_name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * gguf: GGUF v3 containers (llama.cpp's model files), read-only and mapped.
+ * gguf: GGUF containers (llama.cpp's model files, versions 2 and 3), read-only and mapped.
  *
  * Gives typed metadata and the table of tensors; dequantises F32, F16, BF16, Q4_0, Q4_1, Q5_0,
  * Q5_1, Q8_0, Q4_K, Q5_K and Q6_K to float, bit for bit as the `gguf` Python package does. All
@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of a model in several files (NAME-00001-of-00005.gguf) the path is the first one's, and the
+ * others must be beside it; to a caller it is as if they were one. */
 struct gguf; /* owned; gguf_close */
 struct gguf *gguf_open(const char *path, struct err *e) RAISE_MUST_CHECK;
 void gguf_close(struct gguf *g); /* NULL-safe */

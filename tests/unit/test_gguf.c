@@ -251,8 +251,8 @@ static void heads_are_checked(void **state)
     buf_puts(&b, "GGML and more");
     refuses(&b, ERR_FORMAT, "not a GGUF file");
     buf_puts(&b, "GGUF");
-    put(&b, 2, 4);
-    refuses(&b, ERR_UNSUPPORTED, "GGUF version 2,");
+    put(&b, 4, 4);
+    refuses(&b, ERR_UNSUPPORTED, "GGUF version 4,");
     buf_puts(&b, "GGUF");
     put(&b, 3u << 24, 4);
     refuses(&b, ERR_UNSUPPORTED, "(big-endian)");
