@@ -412,8 +412,7 @@ static int write_records(const struct options *o, enum export_format f,
 static int write_stanza(const struct options *o, enum export_format f, const struct dataset *d,
                         const int64_t *rows, int64_t n, struct err *e)
 {
-    const char *name = file_is_std(o->common.out) ? "subset.json" : o->common.out;
-    char *text = export_stanza(f, d, rows, n, name, e);
+    char *text = export_stanza(f, d, rows, n, o->common.out, e);
     int rc = text ? file_write_all(o->stanza, text, strlen(text), e) : e->code;
     free(text);
     return rc;
@@ -580,6 +579,8 @@ static void check_options(const struct options *o)
     if (o->n_choices > 1 && !o->is_best)
         opt_misuse("%d trajectories and one dataset: --best takes the best of several",
                    o->n_choices);
+    if (o->stanza && file_is_std(o->common.out))
+        opt_misuse("--stanza needs -o: it names the file that the records go to");
     if (o->with && o->format == EXPORT_INDICES + 1)
         opt_misuse("--with: indices have no room for other fields");
     int n = o->with ? parse_with(o->with, order) : 0;

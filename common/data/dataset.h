@@ -68,13 +68,18 @@ enum data_field {
     DATA_N_FIELDS
 };
 
+/* Beside `messages`: how the text of the last user's turn ends, if it was an Alpaca record's
+ * instruction and input. Only then can a template treat them apart, as it did before. */
+#define DATA_INPUT_FIELD "raise_input"
+
 struct data_record {
     int64_t source; /* number of the record in its file, from 0 */
     int64_t line;   /* of its first byte, from 1 */
     enum data_layout layout;
     int n_turns; /* >= 1; at least one DATA_ASSISTANT turn with text */
     struct data_turn *turns;
-    /* DATA_ALPACA: the fields, for templates that treat them apart; else NULL. */
+    /* DATA_ALPACA, and DATA_MESSAGES with a DATA_INPUT_FIELD: the two of which the last user's
+     * turn is made, for templates that treat them apart; else NULL. */
     const char *instruction, *input;
     /* Names of the fields read, static; NULL: the layout has none such. */
     const char *fields[DATA_N_FIELDS];

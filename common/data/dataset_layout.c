@@ -68,6 +68,25 @@ static int add_messages(struct builder *b, json_t *value, const char *key)
     return rc;
 }
 
+/* What an export of an Alpaca record says of its last user's turn. If that was edited since, it
+ * is just a text. */
+static int split_user(struct builder *b, const json_t *o, struct data_record *r)
+{
+    const json_t *s = NULL;
+    int rc = get_optional(b, o, DATA_INPUT_FIELD, &s);
+    if (rc < 0 || !s || b->n < 2 || b->turns[b->n - 1].role != DATA_ASSISTANT ||
+        b->turns[b->n - 2].role != DATA_USER)
+        return rc;
+    const struct data_turn *user = &b->turns[b->n - 2];
+    size_t m = json_string_length(s), n = user->len - m;
+    if (m > user->len || memcmp(user->text + n, json_string_value(s), m) != 0 ||
+        (n > 0 && user->text[n - 1] != '\n'))
+        return 0;
+    r->instruction = arena_strndup(b->arena, user->text, n ? n - 1 : 0);
+    r->input = user->text + n;
+    return 0;
+}
+
 /* A conversation. */
 static int build_list(struct builder *b, const json_t *o, struct data_record *r)
 {
@@ -77,7 +96,7 @@ static int build_list(struct builder *b, const json_t *o, struct data_record *r)
         return rc;
     if (!has_assistant(b, 0))
         return err_set(b->e, ERR_FORMAT, "\"%s\" has no assistant turn", key);
-    return 0;
+    return r->layout == DATA_MESSAGES ? split_user(b, o, r) : 0;
 }
 
 static int add_pair(struct builder *b, const json_t *pair, size_t i)

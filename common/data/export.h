@@ -27,8 +27,9 @@ struct export_extra {
  *   JSON, JSONL  the record's raw fields, in order, then the extras; an extra replaces a field
  * of its name CSV          the union of columns in order of first appearance, then the extras;
  * lists and objects as JSON text, null and absent as nothing MESSAGES     JSON lines:
- * {"messages": [{"role", "content"}, ...]}, then the fields that the layout does not read, then
- * the extras INDICES      source numbers, one a line; extras are not written */
+ * {"messages": [{"role", "content"}, ...]}, DATA_INPUT_FIELD where there is an input, then the
+ * fields that the layout does not read, then the extras INDICES      source numbers, one a
+ * line; extras are not written */
 int export_write(struct outfile *o, enum export_format f, const struct dataset *d,
                  const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
                  int n_extras, struct err *e) RAISE_MUST_CHECK;

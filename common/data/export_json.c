@@ -95,6 +95,8 @@ bool export_is_read(const struct data_record *r, const struct data_member *m)
     for (int i = 0; i < DATA_N_FIELDS; i++)
         if (r->fields[i] && data_member_is(m, r->fields[i]))
             return true;
+    if (r->instruction && data_member_is(m, DATA_INPUT_FIELD))
+        return true;
     return r->layout == DATA_ALPACA && data_member_is(m, "history");
 }
 
@@ -139,6 +141,10 @@ static void add_messages(struct writer *w, const struct data_record *r)
         buf_putc(w->b, '}');
     }
     buf_putc(w->b, ']');
+    if (r->instruction && r->input[0]) {
+        begin_member(w, DATA_INPUT_FIELD, strlen(DATA_INPUT_FIELD));
+        text_json_string(w->b, r->input, strlen(r->input));
+    }
 }
 
 static void add_record(struct writer *w, const struct data_record *r, bool is_messages,

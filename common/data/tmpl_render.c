@@ -106,7 +106,7 @@ static void add_user(struct render *r, const struct data_record *d, int i, bool 
 {
     const struct data_turn *turn = &d->turns[i];
     const bool *has = r->t->has;
-    bool is_alpaca = d->layout == DATA_ALPACA && i == d->n_turns - 2;
+    bool is_alpaca = d->instruction && i == d->n_turns - 2;
     bool has_input = is_alpaca && d->input[0] != '\0';
     r->values[TMPL_SLOT_USER] = trim(r, turn->text, turn->len);
     r->values[TMPL_SLOT_INSTRUCTION] = r->values[TMPL_SLOT_USER];

@@ -61,6 +61,8 @@ raise-export --on-error skip d.jsonl 2>err | cmp - <(head -n 90 d.jsonl)
 grep -q '1 bad ones skipped' err
 refuses "--sample needs --limit" raise-export --sample d.jsonl
 refuses "need a trajectory" raise-export --unique d.jsonl
+refuses "--stanza needs -o" raise-export --stanza s.json d.jsonl
+[ ! -e s.json ]
 refuses "without a trajectory" raise-export -n 3 p.st.zst d.jsonl
 refuses "only the field" raise-export --with step d.jsonl
 refuses "read only once" raise-export --apart - -

@@ -3,6 +3,7 @@
  */
 #include "base/mem.h"
 #include "data/export.h"
+#include "data/tmpl.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -188,6 +189,67 @@ static void csv_of_mixed_layouts_reads_back(void **state)
     dataset_free(&d);
 }
 
+static char *render(const char *name, const struct data_record *r)
+{
+    struct err e = ERR_INIT;
+    struct buf b = {0};
+    struct tmpl_text x;
+    struct tmpl *t = tmpl_load(name, &e);
+    assert_non_null(t);
+    assert_int_equal(tmpl_render(t, r, &x, &e), 0);
+    for (int i = 0; i < x.n_segments; i++)
+        buf_printf(&b, "%d%d%d%s", x.segments[i].is_response, x.segments[i].is_markup,
+                   x.segments[i].wants_eos, x.segments[i].text);
+    tmpl_text_free(&x);
+    tmpl_free(t);
+    return buf_str(&b);
+}
+
+/* Messages of Alpaca records give every template the same as the records did, and so do
+ * messages and CSV that are made of those. */
+static void messages_render_as_the_records_did(void **state)
+{
+    (void)state;
+    static const char records[] =
+        "{\"instruction\":\"Add.\",\"input\":\"1\\n2\",\"output\":\"3\"}\n"
+        "{\"instruction\":\"\",\"input\":\"q\",\"output\":\"a\"}\n"
+        "{\"instruction\":\"\\n\",\"input\":\"q\",\"output\":\"a\",\"raise_input\":\"x\"}\n"
+        "{\"instruction\":\"a\\nb\",\"output\":\"c\"}\n"
+        "{\"instruction\":\"Q\",\"context\":\"C\",\"response\":\"R\",\"system\":\"S\","
+        "\"history\":[[\"h\",\"i\"]]}\n";
+    static const enum export_format formats[] = {EXPORT_MESSAGES, EXPORT_CSV, EXPORT_MESSAGES};
+    enum { N = 5 };
+    struct dataset d, back;
+    int64_t rows[N] = {0, 1, 2, 3, 4};
+    load(&d, "alpaca.jsonl", records);
+    free(export_text(&d, EXPORT_MESSAGES, rows, N, NULL, 0));
+    load(&back, "out", NULL);
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < N; i++)
+            for (const char *const *t = tmpl_names(); *t; t++) {
+                if (i == 4 && strcmp(*t, "mistral") == 0)
+                    continue; /* it has no place for a system turn before a history */
+                char *want = render(*t, &d.records[i]), *got = render(*t, &back.records[i]);
+                assert_string_equal(got, want);
+                free(want);
+                free(got);
+            }
+        free(export_text(&back, formats[k], rows, N, NULL, 0));
+        dataset_free(&back);
+        load(&back, "out", NULL);
+    }
+    dataset_free(&back);
+    dataset_free(&d);
+    load(&d, "edited.jsonl",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"Add.\\n1 3\"},{\"role\":"
+         "\"assistant\",\"content\":\"4\"}],\"raise_input\":\"1 2\"}\n");
+    assert_null(d.records[0].instruction);
+    expect(&d, EXPORT_MESSAGES, rows, 1, NULL, 0,
+           "{\"messages\": [{\"role\": \"user\", \"content\": \"Add.\\n1 3\"}, {\"role\": "
+           "\"assistant\", \"content\": \"4\"}], \"raise_input\": \"1 2\"}\n");
+    dataset_free(&d);
+}
+
 /* One field, spelled in two ways, is one column, and is known by its name. */
 static void names_are_compared_decoded(void **state)
 {
@@ -306,6 +368,7 @@ int main(void)
         cmocka_unit_test(extras_stand_last_and_replace),
         cmocka_unit_test(what_is_written_reads_back),
         cmocka_unit_test(csv_of_mixed_layouts_reads_back),
+        cmocka_unit_test(messages_render_as_the_records_did),
         cmocka_unit_test(names_are_compared_decoded),
         cmocka_unit_test(nan_is_passed_through),
         cmocka_unit_test(many_columns_are_found_at_once),
