@@ -11,9 +11,7 @@
 #include "base/opt.h"
 #include "base/place.h"
 #include "data/export.h"
-#include "features/features.h"
-#include "learn/traj.h"
-#include "plan/plan.h"
+#include "learn/chosen.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -90,145 +88,35 @@ static const struct opt_spec spec = {
 
 /* ---- what was chosen ---- */
 
-enum { N_FEATURES = 4 }; /* columns of the features that can stand beside a record */
-
-struct selection {
-    const char *name;
-    int64_t n, n_steps;
-    int64_t *source;
-    uint64_t *record_hash;
-    uint64_t dataset;                      /* 0: not told */
-    uint64_t features;                     /* that `row` counts in; 0: not told */
-    int64_t *row;                          /* of the features, one a pick */
-    double *step, *class, *score, *reward; /* one a pick; NaN where there is none */
-    double *feature[N_FEATURES];           /* the same; NULL: not asked for */
-    double loss;                           /* final validation loss; NaN for a plan */
-    bool is_plan;
-};
-
-static void selection_free(struct selection *s)
+static int load(struct chosen *c, const char *path, struct err *e)
 {
-    free(s->source);
-    free(s->record_hash);
-    free(s->step);
-    free(s->class);
-    free(s->score);
-    free(s->reward);
-    free(s->row);
-    for (int k = 0; k < N_FEATURES; k++)
-        free(s->feature[k]);
-    *s = (struct selection){0};
-}
-
-static double *nans(int64_t n)
-{
-    double *v = mem_alloc((size_t)n, sizeof *v);
-    for (int64_t i = 0; i < n; i++)
-        v[i] = (double)NAN;
-    return v;
-}
-
-/* Copies what trajectories and plans have in common. */
-static void selection_init(struct selection *s, int64_t n, const int64_t *row,
-                           const int64_t *source, const uint64_t *record_hash,
-                           const float *score)
-{
-    s->n = n;
-    s->row = mem_dup(row, (size_t)n * sizeof *row);
-    s->source = mem_dup(source, (size_t)n * sizeof *source);
-    s->record_hash = mem_dup(record_hash, (size_t)n * sizeof *record_hash);
-    s->step = nans(n);
-    s->class = nans(n);
-    s->score = nans(n);
-    s->reward = nans(n);
-    for (int64_t i = 0; i < n; i++)
-        s->score[i] = (double)score[i];
-}
-
-static int load_plan(struct selection *s, const struct st_msg *m, struct err *e)
-{
-    struct plan p;
-    int rc = plan_from_msg(&p, m, e);
-    if (rc < 0)
-        return rc;
-    selection_init(s, p.n_picks, p.pick, p.source, p.record_hash, p.pick_score);
-    s->n_steps = p.n_steps;
-    s->dataset = p.dataset;
-    s->features = p.features;
-    s->loss = (double)NAN;
-    s->is_plan = true;
-    for (int64_t t = 0; t < p.n_steps; t++)
-        for (int64_t i = p.step_offset[t]; i < p.step_offset[t + 1]; i++)
-            s->step[i] = (double)(t + 1);
-    plan_free(&p);
-    return 0;
-}
-
-static int load_trajectory(struct selection *s, const struct st_msg *m, struct err *e)
-{
-    struct traj t;
-    int rc = traj_from_msg(&t, m, e);
-    if (rc < 0)
-        return rc;
-    selection_init(s, t.n_picks, t.pick, t.source, t.record_hash, t.pick_score);
-    s->n_steps = t.n_steps;
-    s->dataset = t.dataset;
-    s->features = t.features;
-    bool is_ok = strcmp(t.status, "ok") == 0;
-    s->loss = is_ok ? -t.perf[t.n_steps] : (double)NAN;
-    for (int64_t list = 0; list < t.n_steps * t.n_classes; list++)
-        for (int64_t i = t.list_offset[list]; i < t.list_offset[list + 1]; i++) {
-            int64_t step = list / t.n_classes;
-            s->step[i] = (double)(step + 1);
-            s->class[i] = (double)(list % t.n_classes);
-            s->reward[i] = t.perf[step + 1] - t.perf[step];
-        }
-    if (!is_ok)
-        log_warn("%s: the episode did not end well: %s", s->name, t.status);
-    traj_free(&t);
-    return 0;
-}
-
-static int load(struct selection *s, const char *path, struct err *e)
-{
-    *s = (struct selection){.name = file_name_in(path)};
-    struct st_msg *m = st_read(path, NULL, e);
-    if (!m)
-        return e->code;
-    const char *kind = st_msg_meta(m, "raise.kind");
-    int rc;
-    if (kind && strcmp(kind, "plan") == 0)
-        rc = load_plan(s, m, e);
-    else if (kind && strcmp(kind, "trajectory") == 0)
-        rc = load_trajectory(s, m, e);
-    else
-        rc = err_set(e, ERR_MISMATCH, "%s: expected a trajectory or a plan, found %s", s->name,
-                     kind ? kind : "a file that names no raise.kind");
-    st_msg_free(m);
+    int rc = chosen_read(c, path, e);
+    if (rc == 0 && c->status)
+        log_warn("%s: the episode did not end well: %s", c->name, c->status);
     return rc;
 }
 
 /* The one to export: the only one, or the one with the least final loss (the first of equals).
  */
-static int choose(struct selection *best, const struct options *o, struct err *e)
+static int choose(struct chosen *best, const struct options *o, struct err *e)
 {
     int rc = load(best, o->choices[0], e);
     for (int i = 0; rc == 0 && i < o->n_choices; i++) {
-        struct selection s = {0};
+        struct chosen s = {0};
         if (i > 0)
             rc = load(&s, o->choices[i], e);
-        const struct selection *now = i > 0 ? &s : best;
+        const struct chosen *now = i > 0 ? &s : best;
         if (rc == 0 && o->is_best && now->is_plan)
             rc = err_set(e, ERR_UNSUPPORTED, "%s: a plan has no validation loss to compare",
                          now->name);
         if (rc < 0 || i == 0)
             continue;
         if (isnan(best->loss) || s.loss < best->loss) {
-            struct selection worse = *best;
+            struct chosen worse = *best;
             *best = s;
             s = worse;
         }
-        selection_free(&s);
+        chosen_free(&s);
     }
     if (rc == 0 && o->is_best && isnan(best->loss))
         rc = err_set(e, ERR_EMPTY, "none of the %d episodes ended well", o->n_choices);
@@ -237,113 +125,20 @@ static int choose(struct selection *best, const struct options *o, struct err *e
     return rc;
 }
 
-/* ---- what its features say ---- */
-
-/* In the order of `fields`. */
-static void list_features(const struct features *f, const float *column[N_FEATURES])
-{
-    column[0] = f->near;
-    column[1] = f->gain_sum;
-    column[2] = f->consistency;
-    column[3] = f->influence;
-}
-
-static int take_features(struct selection *s, const char *path, struct err *e)
-{
-    const float *column[N_FEATURES];
-    struct features f;
-    int rc = features_read(&f, path, e);
-    if (rc < 0)
-        return rc;
-    list_features(&f, column);
-    if (s->features != f.id)
-        rc = err_set(e, ERR_MISMATCH, "%s: was chosen by other features than %s", s->name,
-                     file_name_in(path));
-    for (int64_t i = 0; rc == 0 && i < s->n; i++)
-        if (s->row[i] >= f.n)
-            rc = err_set(e, ERR_RANGE, "%s: row %" PRId64 " of %" PRId64, s->name, s->row[i],
-                         f.n);
-    for (int k = 0; rc == 0 && k < N_FEATURES; k++) {
-        s->feature[k] = nans(s->n);
-        for (int64_t i = 0; column[k] && i < s->n; i++)
-            s->feature[k][i] = (double)column[k][s->row[i]];
-    }
-    features_free(&f);
-    return rc;
-}
-
-/* ---- its records ---- */
-
-static int wrong_file(const struct selection *s, const struct dataset *d, struct err *e)
-{
-    return err_set(e, ERR_MISMATCH,
-                   "%s: not the file that %s was chosen from (content %016" PRIx64
-                   ", expected %016" PRIx64 "); --match records takes any file that holds the "
-                   "chosen records",
-                   d->name, s->name, d->hash, s->dataset);
-}
-
-static int find_records(int64_t *rows, const struct options *o, const struct selection *s,
-                        const struct dataset *d, struct err *e)
-{
-    const struct data_claim c = {s->n, s->source, s->record_hash, "pick", s->name};
-    if (o->match != MATCH_FILE)
-        return dataset_join_content(d, &c, rows, e);
-    return s->dataset && s->dataset != d->hash ? wrong_file(s, d, e)
-                                               : dataset_join(d, &c, rows, e);
-}
-
-/* Leaves the first of each record; what belongs to the picks moves along. Returns how many. */
-static int64_t drop_repeats(int64_t *rows, struct selection *s, int64_t n_records)
-{
-    bool *is_seen = mem_zalloc((size_t)n_records, sizeof *is_seen);
-    double *columns[] = {s->step,       s->class,      s->score,      s->reward,
-                         s->feature[0], s->feature[1], s->feature[2], s->feature[3]};
-    int64_t n = 0;
-    for (int64_t i = 0; i < s->n; i++) {
-        if (is_seen[rows[i]])
-            continue;
-        is_seen[rows[i]] = true;
-        rows[n] = rows[i];
-        for (size_t k = 0; k < sizeof columns / sizeof *columns; k++)
-            if (columns[k])
-                columns[k][n] = columns[k][i];
-        n++;
-    }
-    free(is_seen);
-    return n;
-}
-
-static int64_t count_repeats(const int64_t *rows, int64_t n, int64_t n_records)
-{
-    bool *is_seen = mem_zalloc((size_t)n_records, sizeof *is_seen);
-    int64_t n_repeats = 0;
-    for (int64_t i = 0; i < n; i++) {
-        n_repeats += is_seen[rows[i]];
-        is_seen[rows[i]] = true;
-    }
-    free(is_seen);
-    return n_repeats;
-}
-
 /* ---- output ---- */
 
-enum { OF_FEATURES = 5, N_FIELDS = OF_FEATURES + N_FEATURES };
-static const char *const fields[N_FIELDS] = {
-    "raise_step", "raise_class", "raise_score",       "raise_source",   "raise_reward",
-    "raise_near", "raise_gain",  "raise_consistency", "raise_influence"};
-
-/* One bit a field of `list`, in its order; misuse ends the program. */
-static int parse_with(const char *list, int order[N_FIELDS])
+/* The fields of `list`, in its order; misuse ends the program. */
+static int parse_with(const char *list, int order[CHOSEN_N_FIELDS])
 {
+    static const size_t prefix = sizeof "raise_" - 1;
     int n = 0;
     for (const char *p = list; p;) {
         size_t len = strcspn(p, ",");
         int k = 0;
-        while (k < N_FIELDS &&
-               (strlen(fields[k]) - 6 != len || memcmp(fields[k] + 6, p, len) != 0))
+        while (k < CHOSEN_N_FIELDS && (strlen(chosen_fields[k].name + prefix) != len ||
+                                       memcmp(chosen_fields[k].name + prefix, p, len) != 0))
             k++;
-        if (k == N_FIELDS)
+        if (k == CHOSEN_N_FIELDS)
             opt_misuse("--with: unknown field \"%.*s\"; known: step, class, score, source, "
                        "reward, near, gain, consistency, influence",
                        (int)len, p);
@@ -356,124 +151,56 @@ static int parse_with(const char *list, int order[N_FIELDS])
     return n;
 }
 
-static bool ends_with(const char *s, const char *end)
+static int write_records(const struct options *o, enum export_format f, const struct chosen *c,
+                         const struct dataset *d, const int64_t *rows, struct err *e)
 {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
-static enum export_format pick_format(const struct options *o, const struct dataset *d)
-{
-    if (o->format != FORMAT_AUTO)
-        return (enum export_format)(o->format - 1);
-    if (!file_is_std(o->common.out)) {
-        if (ends_with(o->common.out, ".json"))
-            return EXPORT_JSON;
-        if (ends_with(o->common.out, ".jsonl"))
-            return EXPORT_JSONL;
-        if (ends_with(o->common.out, ".csv"))
-            return EXPORT_CSV;
-    }
-    return d->format == DATA_CSV     ? EXPORT_CSV
-           : d->format == DATA_JSONL ? EXPORT_JSONL
-                                     : EXPORT_JSON;
-}
-
-static int write_records(const struct options *o, enum export_format f,
-                         const struct selection *s, const struct dataset *d,
-                         const int64_t *rows, int64_t n, struct err *e)
-{
-    int order[N_FIELDS], n_extras = o->with ? parse_with(o->with, order) : 0;
-    double *source = mem_alloc((size_t)n, sizeof *source);
-    const double *values[N_FIELDS] = {s->step,       s->class,      s->score,
-                                      source,        s->reward,     s->feature[0],
-                                      s->feature[1], s->feature[2], s->feature[3]};
-    struct export_extra extras[N_FIELDS];
-    for (int64_t i = 0; i < n; i++)
-        source[i] = (double)d->records[rows[i]].source;
-    for (int i = 0; i < n_extras; i++) {
-        bool is_float = values[order[i]] == s->score || order[i] >= OF_FEATURES;
-        bool is_double = values[order[i]] == s->reward;
-        extras[i] = (struct export_extra){.name = fields[order[i]],
-                                          .is_integer = !is_float && !is_double,
-                                          .is_float = is_float,
-                                          .values = values[order[i]]};
-    }
+    int order[CHOSEN_N_FIELDS], n_extras = o->with ? parse_with(o->with, order) : 0;
+    struct export_extra extras[CHOSEN_N_FIELDS];
+    for (int i = 0; i < n_extras; i++)
+        extras[i] = chosen_extra(c, order[i]);
     struct outfile *out = outfile_open(o->common.out, e);
-    int rc = out ? export_write(out, f, d, rows, n, extras, n_extras, e) : e->code;
+    int rc = out ? export_write(out, f, d, rows, c->n, extras, n_extras, e) : e->code;
     if (out && rc < 0)
         outfile_abort(out);
     else if (out)
         rc = outfile_commit(out, e);
-    free(source);
     return rc;
 }
 
-static int write_stanza(const struct options *o, enum export_format f, const struct dataset *d,
-                        const int64_t *rows, int64_t n, struct err *e)
+/* The records, and their stanza. */
+static int write_files(const struct options *o, const struct chosen *c, const struct dataset *d,
+                       const int64_t *rows, struct err *e)
 {
-    char *text = export_stanza(f, d, rows, n, o->common.out, e);
-    int rc = text ? file_write_all(o->stanza, text, strlen(text), e) : e->code;
+    enum export_format f = o->format == FORMAT_AUTO ? export_format_of(o->common.out, d->format)
+                                                    : (enum export_format)(o->format - 1);
+    int rc = write_records(o, f, c, d, rows, e);
+    if (rc < 0 || !o->stanza)
+        return rc;
+    char *text = export_stanza(f, d, rows, c->n, o->common.out, e);
+    rc = text ? file_write_all(o->stanza, text, strlen(text), e) : e->code;
     free(text);
     return rc;
 }
 
-static int write_all(const struct options *o, struct selection *s, const struct dataset *d,
-                     struct err *e)
+static int write_chosen(const struct options *o, struct chosen *c, const struct dataset *d,
+                        struct err *e)
 {
-    int64_t *rows = mem_alloc((size_t)s->n, sizeof *rows), n = s->n;
-    enum export_format f = pick_format(o, d);
-    int rc = find_records(rows, o, s, d, e);
+    int64_t *rows = mem_alloc((size_t)c->n, sizeof *rows);
+    int rc = chosen_find(c, d, o->match == MATCH_RECORDS, rows, e);
     if (rc == 0) {
-        int64_t n_repeats = count_repeats(rows, n, d->n_records);
+        int64_t n_repeats = chosen_count_repeats(c, rows, d->n_records);
         if (o->is_unique)
-            n = drop_repeats(rows, s, d->n_records);
-        rc = write_records(o, f, s, d, rows, n, e);
-        if (rc == 0 && o->stanza)
-            rc = write_stanza(o, f, d, rows, n, e);
+            c->n = chosen_drop_repeats(c, rows, d->n_records);
+        rc = write_files(o, c, d, rows, e);
         if (rc == 0)
-            log_summary("%" PRId64 " records of %" PRId64 " steps, %" PRId64 " repeats %s", n,
-                        s->n_steps, n_repeats, o->is_unique ? "left out" : "among them");
+            log_summary("%" PRId64 " records of %" PRId64 " steps, %" PRId64 " repeats %s",
+                        c->n, c->n_steps, n_repeats, o->is_unique ? "left out" : "among them");
     }
     free(rows);
     return rc;
 }
 
 /* ---- a draw: no trajectory, the dataset alone ---- */
-
-/* Another file, whose bad records are none that *d could share. */
-static int read_other(struct dataset *other, const char *path, struct err *e)
-{
-    struct data_options how = {.on_error = DATA_SKIP};
-    return dataset_read(other, path, &how, e);
-}
-
-static int check_apart(const struct dataset *d, const char *path, struct err *e)
-{
-    struct dataset other = {0};
-    int64_t j, i;
-    int rc = read_other(&other, path, e);
-    if (rc == 0 && (i = dataset_overlap(d, &other, &j)) >= 0)
-        rc = err_set(e, ERR_MISMATCH,
-                     "%s:%" PRId64 ": record %" PRId64 ": is also %s:%" PRId64
-                     ": record %" PRId64,
-                     d->name, d->records[i].line, d->records[i].source, other.name,
-                     other.records[j].line, other.records[j].source);
-    dataset_free(&other);
-    return rc;
-}
-
-static int leave_out(struct dataset *d, const char *path, int64_t *n_out, struct err *e)
-{
-    struct dataset other = {0};
-    int rc = read_other(&other, path, e);
-    if (rc == 0)
-        *n_out = dataset_leave_out(d, &other);
-    if (rc == 0 && d->n_records == 0)
-        rc = err_set(e, ERR_EMPTY, "%s: every record is in %s, too", d->name, other.name);
-    dataset_free(&other);
-    return rc;
-}
 
 static void tell_draw(const struct options *o, const struct dataset *d, int64_t n_out)
 {
@@ -491,14 +218,11 @@ static void tell_draw(const struct options *o, const struct dataset *d, int64_t 
 
 static int write_draw(const struct options *o, const struct dataset *d, struct err *e)
 {
-    int64_t n = d->n_records, *rows = mem_alloc((size_t)n, sizeof *rows);
-    struct selection s = {0}; /* of the fields beside a record, only `source` is asked for */
-    enum export_format f = pick_format(o, d);
-    for (int64_t i = 0; i < n; i++)
-        rows[i] = i;
-    int rc = write_records(o, f, &s, d, rows, n, e);
-    if (rc == 0 && o->stanza)
-        rc = write_stanza(o, f, d, rows, n, e);
+    int64_t *rows = mem_alloc((size_t)d->n_records, sizeof *rows);
+    struct chosen c;
+    chosen_all(&c, d, rows);
+    int rc = write_files(o, &c, d, rows, e);
+    chosen_free(&c);
     free(rows);
     return rc;
 }
@@ -515,7 +239,7 @@ static int draw(const struct options *o, struct err *e)
     int64_t n_out = 0;
     int rc = dataset_read(&d, o->dataset, &how, e);
     if (rc == 0 && o->without)
-        rc = leave_out(&d, o->without, &n_out, e);
+        rc = dataset_leave_out_file(&d, o->without, &n_out, e);
     if (rc == 0 && o->without && o->limit > 0 && o->limit < d.n_records) {
         if (o->is_sampled)
             dataset_keep_sample(&d, o->limit, o->common.seed);
@@ -523,7 +247,7 @@ static int draw(const struct options *o, struct err *e)
             d.n_records = o->limit;
     }
     if (rc == 0 && o->apart)
-        rc = check_apart(&d, o->apart, e);
+        rc = dataset_check_apart(&d, o->apart, e);
     if (rc == 0 && o->limit > d.n_records)
         log_warn("%s: %" PRId64 " records, fewer than --limit %" PRId64, d.name, d.n_records,
                  o->limit);
@@ -538,19 +262,19 @@ static int draw(const struct options *o, struct err *e)
 /* Bad records cannot have been chosen, so they are passed over here. */
 static int run(const struct options *o, struct err *e)
 {
-    struct selection s = {0};
+    struct chosen c = {0};
     struct dataset d = {0};
     struct data_options how = {.on_error = DATA_SKIP};
-    int rc = choose(&s, o, e);
-    if (rc == 0 && s.n == 0)
-        rc = err_set(e, ERR_EMPTY, "%s: no record was chosen", s.name);
+    int rc = choose(&c, o, e);
+    if (rc == 0 && c.n == 0)
+        rc = err_set(e, ERR_EMPTY, "%s: no record was chosen", c.name);
     if (rc == 0 && o->features)
-        rc = take_features(&s, o->features, e);
+        rc = chosen_take_features(&c, o->features, e);
     if (rc == 0)
         rc = dataset_read(&d, o->dataset, &how, e);
     if (rc == 0)
-        rc = write_all(o, &s, &d, e);
-    selection_free(&s);
+        rc = write_chosen(o, &c, &d, e);
+    chosen_free(&c);
     dataset_free(&d);
     return rc;
 }
@@ -558,7 +282,7 @@ static int run(const struct options *o, struct err *e)
 /* What belongs to a trajectory, and what to a draw, is not mixed. */
 static void check_draw(const struct options *o)
 {
-    int order[N_FIELDS];
+    int order[CHOSEN_N_FIELDS];
     bool is_draw = o->n_choices == 0;
     if (!is_draw && (o->limit || o->is_sampled || o->without || o->apart || o->on_error))
         opt_misuse("--limit, --sample, --without, --apart and --on-error are for a dataset "
@@ -567,14 +291,14 @@ static void check_draw(const struct options *o)
         opt_misuse("--best, --unique and --match need a trajectory");
     if (is_draw && o->is_sampled && !o->limit)
         opt_misuse("--sample needs --limit: how many?");
-    if (is_draw && o->with && (parse_with(o->with, order) > 1 || fields[order[0]] != fields[3]))
+    if (is_draw && o->with && (parse_with(o->with, order) > 1 || order[0] != CHOSEN_SOURCE))
         opt_misuse("--with: without a trajectory only the field \"source\" is known");
 }
 
 /* What cannot be meant is refused before anything is read. */
 static void check_options(const struct options *o)
 {
-    int order[N_FIELDS];
+    int order[CHOSEN_N_FIELDS];
     check_draw(o);
     if (o->n_choices > 1 && !o->is_best)
         opt_misuse("%d trajectories and one dataset: --best takes the best of several",
@@ -586,9 +310,10 @@ static void check_options(const struct options *o)
     int n = o->with ? parse_with(o->with, order) : 0;
     bool is_needed = false;
     for (int i = 0; i < n; i++) {
-        is_needed |= order[i] >= OF_FEATURES;
-        if (order[i] >= OF_FEATURES && !o->features)
-            opt_misuse("--with: %s needs --features", fields[order[i]] + 6);
+        is_needed |= order[i] >= CHOSEN_OF_FEATURES;
+        if (order[i] >= CHOSEN_OF_FEATURES && !o->features)
+            opt_misuse("--with: %s needs --features",
+                       strchr(chosen_fields[order[i]].name, '_') + 1);
     }
     if (o->features && !is_needed)
         opt_misuse("--features is for --with near, gain, consistency or influence");

@@ -149,6 +149,14 @@ int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_
  * and none may be left. Returns how many went. */
 int64_t dataset_leave_out(struct dataset *d, const struct dataset *other);
 
+/* The same with a file, of which bad records are passed over, for they are none that *d could
+ * share. leave_out: ERR_EMPTY when none is left; check_apart: ERR_MISMATCH names both places of
+ * a record that is in both. */
+int dataset_leave_out_file(struct dataset *d, const char *path, int64_t *n_out,
+                           struct err *e) RAISE_MUST_CHECK;
+int dataset_check_apart(const struct dataset *d, const char *path,
+                        struct err *e) RAISE_MUST_CHECK;
+
 /* Keeps `limit` of the records, in their order, each subset of that size equally likely; all
  * where there are no more. What data_options.is_sampled does, for a dataset that was read. */
 void dataset_keep_sample(struct dataset *d, int64_t limit, uint64_t seed);

@@ -84,6 +84,41 @@ int dataset_join_content(const struct dataset *d, const struct data_claim *c, in
     return rc;
 }
 
+/* ---- another file ---- */
+
+static int read_other(struct dataset *other, const char *path, struct err *e)
+{
+    struct data_options how = {.on_error = DATA_SKIP};
+    return dataset_read(other, path, &how, e);
+}
+
+int dataset_check_apart(const struct dataset *d, const char *path, struct err *e)
+{
+    struct dataset other = {0};
+    int64_t j, i;
+    int rc = read_other(&other, path, e);
+    if (rc == 0 && (i = dataset_overlap(d, &other, &j)) >= 0)
+        rc = err_set(e, ERR_MISMATCH,
+                     "%s:%" PRId64 ": record %" PRId64 ": is also %s:%" PRId64
+                     ": record %" PRId64,
+                     d->name, d->records[i].line, d->records[i].source, other.name,
+                     other.records[j].line, other.records[j].source);
+    dataset_free(&other);
+    return rc;
+}
+
+int dataset_leave_out_file(struct dataset *d, const char *path, int64_t *n_out, struct err *e)
+{
+    struct dataset other = {0};
+    int rc = read_other(&other, path, e);
+    if (rc == 0)
+        *n_out = dataset_leave_out(d, &other);
+    if (rc == 0 && d->n_records == 0)
+        rc = err_set(e, ERR_EMPTY, "%s: every record is in %s, too", d->name, other.name);
+    dataset_free(&other);
+    return rc;
+}
+
 /* ---- by number ---- */
 
 /* Records are in file order, so their numbers ascend; `guess` is where it probably is. */

@@ -8,6 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+enum export_format export_format_of(const char *path, enum data_format like)
+{
+    static const struct {
+        const char *end;
+        enum data_format like;
+        enum export_format f;
+    } names[] = {{".json", DATA_JSON, EXPORT_JSON},
+                 {".jsonl", DATA_JSONL, EXPORT_JSONL},
+                 {".csv", DATA_CSV, EXPORT_CSV}};
+    enum { N = sizeof names / sizeof *names };
+    for (int i = 0; i < N; i++)
+        if (!file_is_std(path) && ends_with(path, names[i].end))
+            return names[i].f;
+    for (int i = 0; i < N; i++)
+        if (names[i].like == like)
+            return names[i].f;
+    return EXPORT_JSON;
+}
+
 int export_write(struct outfile *o, enum export_format f, const struct dataset *d,
                  const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
                  int n_extras, struct err *e)

@@ -34,6 +34,9 @@ int export_write(struct outfile *o, enum export_format f, const struct dataset *
                  const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
                  int n_extras, struct err *e) RAISE_MUST_CHECK;
 
+/* By the name of the output (.json, .jsonl, .csv), else as the dataset's. */
+enum export_format export_format_of(const char *path, enum data_format like);
+
 /* LLaMA-Factory's dataset_info.json stanza for such a file, named by the file's stem; owned by
  * the caller. NULL and ERR_UNSUPPORTED: indices, or records of several layouts that no one
  * stanza describes (MESSAGES describes all). */
