@@ -90,8 +90,11 @@ bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
     return true;
 }
 
+/* A field "messages" that is not read, for it is null or an empty cell, gives way to ours. */
 bool export_is_read(const struct data_record *r, const struct data_member *m)
 {
+    if (data_member_is(m, "messages"))
+        return true;
     for (int i = 0; i < DATA_N_FIELDS; i++)
         if (r->fields[i] && data_member_is(m, r->fields[i]))
             return true;
