@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The example of CONTRIBUTING.md builds as it says, and tells what a features file holds; and every
-# target and file that the page names is there.
+# target and file that the page names is there, and every file that common/README.md does.
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -15,7 +15,7 @@ make -s -C "$top" B="$dir" SRC="$dir/example.c" -o "$dir/libraise.a" example
 grep -qx '[0-9]* rows, [0-9]* classes' "$dir/out" || { cat "$dir/out"; exit 1; }
 
 tick=$(printf '\140')
-grep -o "${tick}[a-z]*/[A-Za-z0-9_./]*$tick" "$page" | tr -d "$tick" | sort -u >"$dir/names"
+grep -oh "${tick}[a-z]*/[A-Za-z0-9_./]*$tick" "$page" "$top/common/README.md" | tr -d "$tick" | sort -u >"$dir/names"
 sed -n 's/^    make \([a-z-][a-z-]*\) .*/\1/p' "$page" | sort -u >"$dir/targets"
 [ -s "$dir/names" ] && [ -s "$dir/targets" ]
 status=0
