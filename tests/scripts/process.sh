@@ -64,8 +64,9 @@ PY
 
 # Signals: nothing is left, and the program ends by that signal. It waits for the rest of its input.
 mkfifo pipe
+no_handlers=${ASAN_OPTIONS:-}:handle_segv=0:handle_sigbus=0 # else the sanitizer ends it
 for sig in INT TERM HUP QUIT PIPE XCPU XFSZ USR1 USR2 ALRM BUS SEGV ABRT; do
-    ( trap - INT QUIT; ulimit -c 0; exec raise-view --csv pipe -o y ) 2>/dev/null &
+    ( trap - INT QUIT; ulimit -c 0; export ASAN_OPTIONS=$no_handlers; exec raise-view --csv pipe -o y ) 2>/dev/null &
     pid=$!
     exec 5>pipe
     head -c 64 a >&5

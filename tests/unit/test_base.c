@@ -163,6 +163,8 @@ static struct outfile *begin_file(const char *path)
     return o;
 }
 
+static struct outfile *volatile held; /* by a child until its end: no leak */
+
 /* What a child ends with that runs `body` while it has an output open. */
 static int end_of(void (*body)(int), int arg, const char *path)
 {
@@ -170,7 +172,7 @@ static int end_of(void (*body)(int), int arg, const char *path)
     if (child == 0) {
         struct rlimit none = {0, 0};
         setrlimit(RLIMIT_CORE, &none);
-        begin_file(path);
+        held = begin_file(path);
         body(arg);
         _exit(98);
     }
