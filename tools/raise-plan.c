@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/place.h"
+#include "base/text.h"
 #include "plan/plan_make.h"
 #include "stream/prov.h"
 
@@ -169,7 +170,7 @@ static int write_left_out(const char *path, const struct plan_report *r,
         const struct plan_left_out *x = &r->left_out[i];
         buf_printf(&b, "%" PRId64 ",%" PRId64 ",%s,", x->row, f->source[x->row], x->why);
         if (!isnan(x->value))
-            buf_printf(&b, "%.9g", x->value);
+            text_put_real(&b, x->value, TEXT_FLOAT); /* as the plan's own scores */
         buf_putc(&b, '\n');
     }
     int rc = file_write_all(path, b.data, b.len, e);

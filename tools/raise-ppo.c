@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/place.h"
+#include "base/text.h"
 #include "learn/learn.h"
 #include "stream/prov.h"
 
@@ -186,8 +187,10 @@ static int write_metrics(const char *path, const struct learn_report *r, struct 
     struct buf b = {0};
     for (int64_t k = 0; k < r->n_names; k++)
         buf_printf(&b, "%s%c", r->names[k], k + 1 < r->n_names ? ',' : '\n');
-    for (int64_t i = 0; i < r->n_rows * r->n_names; i++)
-        buf_printf(&b, "%.17g%c", r->values[i], (i + 1) % r->n_names ? ',' : '\n');
+    for (int64_t i = 0; i < r->n_rows * r->n_names; i++) {
+        text_put_real(&b, r->values[i], TEXT_DOUBLE);
+        buf_putc(&b, (i + 1) % r->n_names ? ',' : '\n');
+    }
     return write_text(path, &b, e);
 }
 
@@ -201,7 +204,11 @@ static int write_weights(const char *path, const struct policy *p, struct err *e
     buf_puts(&b, "feature,weight,standard_error\n");
     for (int64_t k = 0; k < s->n_static; k++) {
         char *name = state_phi_name(s, k);
-        buf_printf(&b, "%s,%.17g,%.17g\n", name, mean[k], se[k]);
+        buf_printf(&b, "%s,", name);
+        text_put_real(&b, mean[k], TEXT_DOUBLE);
+        buf_putc(&b, ',');
+        text_put_real(&b, se[k], TEXT_DOUBLE);
+        buf_putc(&b, '\n');
         free(name);
     }
     free(mean);

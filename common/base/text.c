@@ -145,6 +145,12 @@ char *text_real(char *dst, double v, enum text_type type)
     }
 }
 
+void text_put_real(struct buf *b, double v, enum text_type type)
+{
+    char text[TEXT_REAL];
+    buf_puts(b, text_real(text, v, type));
+}
+
 char *text_bytes(char *dst, int64_t n)
 {
     static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -56,6 +56,7 @@ void text_printable(struct buf *b, const char *s, size_t len);
 enum { TEXT_REAL = 32 };
 enum text_type { TEXT_HALF = 3, TEXT_FLOAT = 6, TEXT_DOUBLE = 15 }; /* digits that come back */
 char *text_real(char *dst, double v, enum text_type type);
+void text_put_real(struct buf *b, double v, enum text_type type); /* the same, appended */
 
 /* "1.5 GiB", "12.3M", "1h02m": into a caller's buffer of at least TEXT_AMOUNT bytes; returns
  * it.

@@ -79,14 +79,13 @@ bool export_is_extra(const struct data_member *m, const struct export_extra *ext
 bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
 {
     double v = x->values[row];
-    char text[TEXT_REAL];
     if (!isfinite(v))
         return false;
     if (x->is_integer) {
         buf_printf(b, "%.0f", v);
         return true;
     }
-    buf_puts(b, text_real(text, v, x->is_float ? TEXT_FLOAT : TEXT_DOUBLE));
+    text_put_real(b, v, x->is_float ? TEXT_FLOAT : TEXT_DOUBLE);
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -36,10 +37,9 @@ struct episode_metrics *episode_metrics_open(const char *path, struct err *e)
 
 static void put_number(struct buf *b, double v, bool is_there)
 {
+    buf_putc(b, ',');
     if (is_there)
-        buf_printf(b, ",%.17g", v);
-    else
-        buf_putc(b, ',');
+        text_put_real(b, v, TEXT_DOUBLE);
 }
 
 void episode_metrics_put(struct episode_metrics *m, const struct episode_step *s, double test)

@@ -4,7 +4,8 @@
  *
  *     step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss
  *
- * Row 0 is the model before the first step. Full precision; a value that there is not is empty.
+ * Row 0 is the model before the first step. Numbers are as short as keeps their
+ * value (text_real); one that there is not is empty.
  */
 #ifndef RAISE_LEARN_EPISODE_METRICS_H
 #define RAISE_LEARN_EPISODE_METRICS_H

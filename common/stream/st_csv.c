@@ -175,12 +175,6 @@ static void put_names(struct buf *b, const struct st_tensor *x)
     }
 }
 
-static void put_real(struct buf *b, double v, enum text_type type)
-{
-    char s[TEXT_REAL];
-    buf_puts(b, text_real(s, v, type));
-}
-
 static void put_int(struct buf *b, int64_t v)
 {
     char s[24];
@@ -233,14 +227,14 @@ static void put_value(struct buf *b, const struct st_tensor *x, int64_t at)
     case ST_BF16: {
         float f = 0;
         (void)st_to_f32(&f, p, x->dtype, 1, NULL); /* both are floats: cannot fail */
-        put_real(b, (double)f, TEXT_HALF);
+        text_put_real(b, (double)f, TEXT_HALF);
         return;
     }
     case ST_F32:
-        put_real(b, (double)v.f32, TEXT_FLOAT);
+        text_put_real(b, (double)v.f32, TEXT_FLOAT);
         return;
     case ST_F64:
-        put_real(b, v.f64, TEXT_DOUBLE);
+        text_put_real(b, v.f64, TEXT_DOUBLE);
         return;
     case ST_N_DTYPES:
         break;

@@ -61,6 +61,14 @@ raise-ppo -p reward-model.1 --weights - | cmp - w1.csv
 [ "$(head -n 2 w1.csv | cut -d, -f1 | tr '\n' ' ')" = "feature len_x " ]
 awk -F, 'NR > 1 && !($3 > 0) { exit 1 }' w1.csv
 
+# numbers are as short as they read back
+for csv in ppo.csv reward-model.csv w1.csv; do
+    awk -F, 'NR > 1 { for (i = 1; i <= NF; i++) if ($i == $i + 0) {
+        for (d = 15; d < 17 && sprintf("%." d "g", $i) + 0 != $i + 0;) d++
+        if (sprintf("%." d "g", $i) != $i) { print FILENAME ": " $i; long = 1 } n++ } }
+        END { exit !n || long }' $csv
+done
+
 # the reward model learns from any choices, PPO from its own only; PPO may start from a model
 raise-plan -q --steps 4 --batch 6 -f f.st.zst -o plan.st.zst random
 go --plan plan.st.zst -o plan.t

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * learn/episode: a planned episode is the same optimiser steps as by hand; errors name records.
  */
+#include "base/file.h"
 #include "base/mem.h"
 #include "learn/episode.h"
+#include "learn/episode_metrics.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -278,6 +280,36 @@ static void a_set_is_its_records(void **state)
     episode_set_free(&b);
 }
 
+static void metrics_are_as_short_as_they_read_back(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    char path[] = "/tmp/raise-episode-XXXXXX", *text;
+    size_t len;
+    close(mkstemp(path));
+    struct episode_metrics *m = episode_metrics_open(path, &e);
+    const struct episode_step first = {.n_steps = 1, .val_loss = 2.5, .seconds = 0.1};
+    episode_metrics_put(m, &first, (double)NAN);
+    const struct episode_step then = {.t = 1,
+                                      .n_steps = 1,
+                                      .train_loss = 0.1 + 0.2,
+                                      .val_loss = 2.3,
+                                      .reward = -1e-7,
+                                      .lr = 3e-4,
+                                      .grad_norm = (double)NAN,
+                                      .n_tokens = 70,
+                                      .seconds = 12};
+    episode_metrics_put(m, &then, 1.7);
+    assert_int_equal(episode_metrics_commit(m, &e), 0);
+    assert_int_equal(file_read_all(path, &text, &len, &e), 0);
+    assert_string_equal(
+        text, "step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss\n"
+              "0,,2.5,,,,0,0.1,\n"
+              "1,0.30000000000000004,2.3,-1e-07,0.0003,nan,70,12,1.7\n");
+    unlink(path);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_loss_that_is_not_finite_ends_the_episode),
         cmocka_unit_test(rows_must_be_the_datasets),
         cmocka_unit_test(a_set_is_its_records),
+        cmocka_unit_test(metrics_are_as_short_as_they_read_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
