@@ -175,7 +175,14 @@ static int check_model(const struct run *r, struct err *e)
     if (o->dim > r->s.config.d_model)
         return err_set(e, ERR_RANGE, "--dim %" PRId64 ": the model is only %" PRId64 " wide",
                        o->dim, r->s.config.d_model);
-    if (embed_start_token(r->s.tok) < 0)
+    int32_t start = embed_start_token(r->s.tok);
+    if (start >= r->s.config.n_vocab)
+        return err_set(
+            e, ERR_MISMATCH,
+            "%s: a response starts with token %d of the tokenizer, and the model has "
+            "%" PRId64,
+            o->session.model, (int)start, r->s.config.n_vocab);
+    if (start < 0)
         return err_set(e, ERR_UNSUPPORTED,
                        "%s: the tokenizer has neither BOS nor EOS nor padding token to start a "
                        "response with",
@@ -210,6 +217,7 @@ static void describe_job(struct run *r)
     r->job.how = (struct embed_options){.tok = r->s.tok,
                                         .tmpl = r->s.tmpl,
                                         .max_len = r->s.max_len,
+                                        .config = &r->s.config,
                                         .overlong = (enum example_overlong)o->session.overlong,
                                         .dim = is_pca ? r->s.config.d_model : o->dim,
                                         .has_gain = o->target != NULL,

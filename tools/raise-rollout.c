@@ -143,6 +143,7 @@ static int read_sets(struct run *r, struct err *e)
     const struct episode_encoding how = {.tok = r->s.tok,
                                          .tmpl = r->s.tmpl,
                                          .max_len = r->s.max_len,
+                                         .config = &r->s.config,
                                          .is_cut = !o->session.overlong};
     int rc = episode_read_sets(&r->in, &want, o->validation, o->test, e);
     session_name_skipped(&r->in.val_data);

@@ -56,10 +56,6 @@ int session_encoding(struct session *s, const struct session_options *o, struct 
     if (!s->tok)
         return e->code;
     warn_of_markers(s);
-    if (tok_n_vocab(s->tok) > s->config.n_vocab)
-        return err_set(e, ERR_MISMATCH,
-                       "%s: the tokenizer has %" PRId64 " tokens, the model %" PRId64, o->model,
-                       tok_n_vocab(s->tok), s->config.n_vocab);
     return 0;
 }
 

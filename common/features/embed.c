@@ -104,6 +104,16 @@ static int make_examples(const struct embed_options *o, const struct dataset *d,
     return example_set_make(s, o->tok, o->tmpl, &window, o->max_len, o->overlong, e);
 }
 
+static int check_record(const struct embed_options *o, const struct dataset *d, int64_t i,
+                        const struct example *x, struct err *e)
+{
+    const struct data_record *r = &d->records[i];
+    if (!o->config || lm_config_check_sequence(o->config, x->ids, x->n, e) >= 0)
+        return 0;
+    return err_prefix(e, "%s:%lld: record %lld", d->name, (long long)r->line,
+                      (long long)r->source);
+}
+
 int embed_measure(const struct embed_options *o, const struct dataset *d, int64_t from,
                   int64_t n, struct embed_cost *cost, struct embed_drops *drops, struct err *e)
 {
@@ -112,13 +122,14 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
     int rc = make_examples(o, d, from, n, &s, e);
     if (rc)
         return rc;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n && !rc; i++) {
         const struct example *x = &s.examples[i];
         if (!embed_is_scorable(x)) {
             embed_drops_add(drops, &d->records[from + i],
                             x->n ? EMBED_UNSCORED : EMBED_OVERLONG);
             continue;
         }
+        rc = check_record(o, d, from + i, x, e);
         cost->n_rows++;
         cost->n_cut += x->is_cut;
         cost->n_tokens += n_passes * (int64_t)x->n + 1 + x->n_response;
@@ -126,7 +137,7 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
             cost->longest = x->n;
     }
     example_set_free(&s);
-    return 0;
+    return rc;
 }
 
 /* ---- scores ---- */

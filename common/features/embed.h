@@ -29,9 +29,10 @@ struct embed_options {
     const struct tmpl *tmpl;
     int64_t max_len;
     enum example_overlong overlong;
-    int64_t batch_tokens; /* a batch is closed before it would pass this */
-    int64_t dim;          /* width of the rows: d_model, or less: pooled */
-    bool has_gain;        /* score responses under the adapter's other state as well */
+    const struct lm_config *config; /* what the model takes: embed_measure asks; may be NULL */
+    int64_t batch_tokens;           /* a batch is closed before it would pass this */
+    int64_t dim;                    /* width of the rows: d_model, or less: pooled */
+    bool has_gain; /* score responses under the adapter's other state as well */
     const struct influence *influence; /* prepared, for that column; NULL: without */
     struct record_choice record;       /* columns of the record itself; borrowed */
     void (*progress)(void *arg, int64_t n_tokens); /* after each batch; may be NULL */
@@ -87,7 +88,8 @@ static inline bool embed_is_scorable(const struct example *x)
 /* The start token s; -1 when the tokenizer has none of the three. */
 int32_t embed_start_token(const struct tok *t);
 
-/* What a window will cost, by tokenising it. Dropped records are added to *drops. */
+/* What a window will cost, by tokenising it. Dropped records are added to *drops. A record that
+ * the model cannot take, by a token or its length, is an error that names it. */
 struct embed_cost {
     int64_t n_rows, n_cut, n_tokens, longest; /* tokens of x y (again for the gain, and for each
                                                  epoch of influence) and of s y */

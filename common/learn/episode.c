@@ -182,6 +182,11 @@ static int encode(struct episode *k, struct batch *b, struct err *e)
                     k->max_len);
             return name_record(e, k->pool, at);
         }
+        rc = lm_config_check_sequence(lm_get_config(k->lm), x.ids, x.n, e);
+        if (rc < 0) {
+            example_free(&x);
+            return name_record(e, k->pool, at);
+        }
         lm_pack_add(&b->pack, x.ids, x.is_loss, x.n);
         k->n_cut += x.is_cut;
         example_free(&x);

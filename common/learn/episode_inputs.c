@@ -104,15 +104,55 @@ int episode_read_sets(struct episode_inputs *in, const struct episode_sets_optio
     return rc ? rc : refuse_overlap(&in->test_data, &in->val_data, e);
 }
 
+static int name_record(struct err *e, const struct dataset *d, int64_t i)
+{
+    const struct data_record *r = &d->records[i];
+    return err_prefix(e, "%s:%" PRId64 ": record %" PRId64, d->name, r->line, r->source);
+}
+
+static int check_set(const struct lm_config *c, const struct episode_set *s, struct err *e)
+{
+    struct lm_batch b = lm_pack_batch(&s->pack);
+    for (int64_t i = 0; i < b.n_seqs; i++) {
+        int64_t from = b.offsets[i], n = b.offsets[i + 1] - from;
+        if (lm_config_check_sequence(c, b.ids + from, n, e) < 0)
+            return name_record(e, s->data, s->record[i]);
+    }
+    return 0;
+}
+
+static int check_rows(const struct episode_inputs *in, const struct episode_encoding *how,
+                      struct err *e)
+{
+    const struct features *f = &in->features;
+    for (int64_t i = 0; in->record_of && i < f->n; i++) {
+        int64_t n = (int64_t)f->len_x[i] + f->len_y[i];
+        if (lm_config_check_length(how->config, n < how->max_len ? n : how->max_len, e) < 0)
+            return name_record(e, &in->pool, in->record_of[i]);
+    }
+    return 0;
+}
+
+static int check_model_takes(const struct episode_inputs *in,
+                             const struct episode_encoding *how, struct err *e)
+{
+    if (!how->config)
+        return 0;
+    int rc = check_rows(in, how, e);
+    if (!rc)
+        rc = check_set(how->config, &in->validation, e);
+    return rc || !in->test_data.n_records ? rc : check_set(how->config, &in->test, e);
+}
+
 int episode_make_sets(struct episode_inputs *in, const struct episode_encoding *how,
                       struct err *e)
 {
     int rc = episode_set_make(&in->validation, &in->val_data, how->tok, how->tmpl, how->max_len,
                               how->is_cut, e);
-    if (rc || !in->test_data.n_records)
-        return rc;
-    return episode_set_make(&in->test, &in->test_data, how->tok, how->tmpl, how->max_len,
-                            how->is_cut, e);
+    if (!rc && in->test_data.n_records)
+        rc = episode_set_make(&in->test, &in->test_data, how->tok, how->tmpl, how->max_len,
+                              how->is_cut, e);
+    return rc ? rc : check_model_takes(in, how, e);
 }
 
 /* ---- lengths ---- */

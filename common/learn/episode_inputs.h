@@ -56,8 +56,12 @@ struct episode_encoding {
     const struct tok *tok;
     const struct tmpl *tmpl;
     int64_t max_len;
-    bool is_cut; /* longer records are cut, else an error */
+    bool is_cut;                    /* longer records are cut, else an error */
+    const struct lm_config *config; /* what the model takes; NULL: anything */
 };
+/* Also holds every sequence to come against the model: a record with a token that it has not,
+ * or longer than it takes (rows of the features by their lengths), is an error that names it.
+ */
 int episode_make_sets(struct episode_inputs *in, const struct episode_encoding *how,
                       struct err *e) RAISE_MUST_CHECK;
 

@@ -114,6 +114,8 @@ static int write_config(const struct lm *m, const char *dir, const char *like, s
     if (o) {
         const char *key = json_object_get(o, "dtype") ? "dtype" : "torch_dtype";
         json_object_set_new(o, key, json_string("float32"));
+        if (!m->c.is_tied && json_is_true(json_object_get(o, "tie_word_embeddings")))
+            json_object_set_new(o, "tie_word_embeddings", json_false());
         text = json_dumps(o, JSON_INDENT(2));
     } else {
         text = lm_config_write_hf(&m->c);

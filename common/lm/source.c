@@ -43,7 +43,7 @@ const struct lm_config *lm_source_config(const struct lm_source *s)
     return &s->config;
 }
 
-/* ---- opening ---- */
+/* ---- entries ---- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -57,6 +57,18 @@ static struct entry *find(const struct lm_source *s, const char *name)
         return NULL;
     return bsearch(&key, s->entries, s->n_entries, sizeof key, by_name);
 }
+
+/* The entry of a published name. A file that was saved from the inner model alone
+ * ("LlamaModel") has its names without "model.". */
+static struct entry *find_published(const struct lm_source *s, const char *name)
+{
+    static const char prefix[] = "model.";
+    size_t k = sizeof prefix - 1;
+    struct entry *x = find(s, name);
+    return x || strncmp(name, prefix, k) != 0 ? x : find(s, name + k);
+}
+
+/* ---- opening ---- */
 
 static int open_shard(struct lm_source *s, char *path, struct err *e)
 {
@@ -190,6 +202,17 @@ int lm_config_read(struct lm_config *c, const char *path, struct err *e)
     return code;
 }
 
+/* Whether a file of a tied model has a classifier all the same, with other values. */
+static bool has_other_head(const struct lm_source *s)
+{
+    const struct entry *head = find(s, "lm_head.weight");
+    const struct entry *embed = find_published(s, "model.embed_tokens.weight");
+    if (!head || !embed)
+        return false;
+    const struct st_tensor *a = head->st, *b = embed->st;
+    return a->dtype != b->dtype || a->len != b->len || memcmp(a->data, b->data, a->len) != 0;
+}
+
 struct lm_source *lm_source_open(const char *path, struct err *e)
 {
     struct err local = ERR_INIT;
@@ -205,6 +228,8 @@ struct lm_source *lm_source_open(const char *path, struct err *e)
         return NULL;
     }
     qsort(s->entries, s->n_entries, sizeof *s->entries, by_name);
+    if (!s->is_gguf && s->config.is_tied && has_other_head(s))
+        s->config.is_tied = false; /* the weights that are there are the model's */
     return s;
 }
 
@@ -359,7 +384,7 @@ int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int6
     const char *wanted = name;
     if (s->is_gguf)
         wanted = gguf_name(translated, name) ? translated : "?";
-    struct entry *x = find(s, wanted);
+    struct entry *x = s->is_gguf ? find(s, wanted) : find_published(s, wanted);
     if (!x)
         return err_set(e, ERR_FORMAT, "%s: tensor %s is missing", s->path, wanted);
     x->is_read = true;
@@ -380,12 +405,12 @@ int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int6
 
 bool lm_source_is_bf16(const struct lm_source *s, const char *name)
 {
-    const struct entry *x = s->is_gguf ? NULL : find(s, name);
+    const struct entry *x = s->is_gguf ? NULL : find_published(s, name);
     return x && x->st && x->st->dtype == ST_BF16;
 }
 
-/* Left-overs of older files that carry no weights of their own: rotary tables, and the
- * classifier of a tied model, which transformers ignores as well. */
+/* Left-overs that carry no weights of their own: rotary tables of older files, and the
+ * classifier of a tied model, which is the embedding again. */
 static bool is_harmless(const struct lm_source *s, const char *name)
 {
     static const char suffix[] = ".rotary_emb.inv_freq";
