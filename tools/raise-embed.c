@@ -26,7 +26,7 @@ struct options {
     struct opt_common common;
     struct session_options session;
     struct session_records records;
-    const char *shard, *target, *columns;
+    const char *shard, *target, *fields, *columns;
     int64_t dim, target_limit, target_steps, influence_epochs;
     double target_lr, influence_lr;
     bool has_influence;
@@ -54,6 +54,8 @@ static const struct opt table[] = {
      NULL},
     SESSION_DEVICE_ROWS(struct options, session, "batch-tokens",
                         "1024 on a CPU, 16384 on a GPU"),
+    {0, "fields", OPT_STRING, O(fields), "LIST",
+     "numbers in fields of the records, comma-separated, as columns", 0, 0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "What a record does for a target", 0, 0, NULL},
     {0, "target", OPT_STRING, O(target), "FILE", "records of the target: adds the gain", 0, 0,
      NULL},
@@ -89,6 +91,7 @@ struct run {
     struct record_choice columns;
     struct session s;
     struct embed_run job;
+    struct given given;
     struct gain gain;
     struct influence influence;
     char *warmup;    /* file of the influence's states beside the part; NULL: none */
@@ -137,6 +140,27 @@ static int read_data(struct run *r, const char *path, struct err *e)
     log_detail("%s: %" PRId64 " records, %" PRId64 " skipped", r->data.name, r->data.n_records,
                r->data.n_problems);
     return 0;
+}
+
+/* Of the whole dataset, so that every shard fills in the same. */
+static int read_fields(struct run *r, struct err *e)
+{
+    struct given *g = &r->given;
+    const struct dataset *d = &r->data;
+    if (!r->o->fields)
+        return 0;
+    int rc = given_measure(g, d, e);
+    for (int64_t k = 0; !rc && k < g->n; k++)
+        if (g->n_missing[k])
+            log_warn("%s: %" PRId64 " of %" PRId64
+                     " records without a number in \"%s\" get the "
+                     "mean, %g (the first: record %" PRId64 ")",
+                     d->name, g->n_missing[k], d->n_records, g->names[k], g->mean[k],
+                     d->records[g->first_missing[k]].source);
+    char *reading = mem_printf("%sfields=%s\n", r->reading, r->o->fields);
+    free(r->reading);
+    r->reading = reading;
+    return rc;
 }
 
 /* Records of the pool that are the target's as well would look better than they are. */
@@ -221,6 +245,7 @@ static void describe_job(struct run *r)
                                         .overlong = (enum example_overlong)o->session.overlong,
                                         .dim = is_pca ? r->s.config.d_model : o->dim,
                                         .has_gain = o->target != NULL,
+                                        .given = o->fields ? &r->given : NULL,
                                         .influence = o->has_influence ? &r->influence : NULL,
                                         .record = r->columns,
                                         .progress = on_progress,
@@ -460,6 +485,8 @@ static int embed(struct run *r, const char *path, int argc, char **argv, struct 
     if (!rc)
         rc = read_data(r, path, e);
     if (!rc)
+        rc = read_fields(r, e);
+    if (!rc)
         rc = read_target(r, e);
     if (rc)
         return rc;
@@ -531,6 +558,7 @@ static void run_free(struct run *r)
     free(r->warmup);
     free(r->probe_dir);
     gain_free(&r->gain);
+    given_free(&r->given);
     influence_free(&r->influence);
     prov_free(r->prov);
     free(r->reading);
@@ -587,6 +615,8 @@ int main(int argc, char **argv)
     struct run r = {.o = &o};
     if (record_choose(&r.columns, o.columns, &e) < 0)
         opt_misuse("--columns: %s", e.msg);
+    if (o.fields && given_parse(&r.given, o.fields, &e) < 0)
+        opt_misuse("--fields: %s", e.msg);
     int rc = embed(&r, path, argc, argv, &e);
     if (!rc)
         report(&r);

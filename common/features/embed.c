@@ -23,7 +23,7 @@ const char *embed_why_text(int64_t why)
 #define AT(field) offsetof(struct embed_rows, field)
 #define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
 static const struct st_size sizes[] = {
-    {"N", AT(n)}, {"D", AT(dim)}, {"K", AT(n_record)}, {NULL, 0}};
+    {"N", AT(n)}, {"D", AT(dim)}, {"K", AT(n_record)}, {"G", AT(n_given)}, {NULL, 0}};
 static const struct st_column columns[] = {FEATURES_COLUMNS(COLUMN){NULL, 0, 0, NULL, 0}};
 const struct st_table embed_rows_table = {NULL, sizes, columns, NULL};
 
@@ -40,6 +40,10 @@ void embed_rows_start(struct embed_rows *r, const struct embed_options *o)
     *r = (struct embed_rows){.dim = o->dim, .n_record = o->record.n};
     if (o->has_gain)
         r->gain_sum = mem_alloc(1, sizeof *r->gain_sum);
+    if (o->given) {
+        r->n_given = o->given->n;
+        r->given = mem_alloc(1, sizeof *r->given);
+    }
     if (o->influence)
         r->influence = mem_alloc(1, sizeof *r->influence);
     if (o->record.n)
@@ -54,7 +58,7 @@ void embed_rows_clear(struct embed_rows *r)
 void embed_rows_free(struct embed_rows *r)
 {
     st_table_free(&embed_rows_table, r);
-    *r = (struct embed_rows){.dim = r->dim, .n_record = r->n_record};
+    *r = (struct embed_rows){.dim = r->dim, .n_record = r->n_record, .n_given = r->n_given};
 }
 
 void embed_rows_to_msg(const struct embed_rows *r, struct st_msg *m)
@@ -313,7 +317,7 @@ static bool is_finite_row(const float *x, int64_t n)
     return true;
 }
 
-static void collect(const struct window *w, const struct record_choice *own,
+static void collect(const struct window *w, const struct embed_options *o,
                     const struct data_record *records, struct embed_rows *r,
                     struct embed_drops *drops)
 {
@@ -342,11 +346,13 @@ static void collect(const struct window *w, const struct record_choice *own,
         r->logp_y[k] = (float)w->logp_y[i];
         if (r->gain_sum)
             r->gain_sum[k] = (float)(w->tuned_yx[i] - w->logp_yx[i]);
+        if (r->given)
+            given_of(o->given, &records[i], r->given + k * r->n_given);
         if (r->influence)
             r->influence[k] = (float)w->influence[i];
         memcpy(r->embedding + k * r->dim, embedding, (size_t)r->dim * sizeof *embedding);
         for (int64_t j = 0; j < r->n_record; j++)
-            r->record[k * r->n_record + j] = (float)own->column[j]->value(&records[i], x);
+            r->record[k * r->n_record + j] = (float)o->record.column[j]->value(&records[i], x);
         r->hash[k] = records[i].hash;
         r->source[k] = records[i].source;
     }
@@ -367,7 +373,7 @@ int embed_window(struct lm *m, const struct embed_options *o, const struct datas
     if (!rc && o->influence)
         rc = influence_of(o->influence, m, w.examples.examples, n, w.influence, e);
     if (!rc)
-        collect(&w, &o->record, d->records + from, rows, drops);
+        collect(&w, o, d->records + from, rows, drops);
     window_free(&w);
     return rc;
 }

@@ -20,6 +20,7 @@
 #define RAISE_FEATURES_EMBED_H
 
 #include "features/features.h"
+#include "features/given.h"
 #include "features/influence.h"
 #include "features/record.h"
 #include "lm/lm.h"
@@ -32,7 +33,8 @@ struct embed_options {
     const struct lm_config *config; /* what the model takes: embed_measure asks; may be NULL */
     int64_t batch_tokens;           /* a batch is closed before it would pass this */
     int64_t dim;                    /* width of the rows: d_model, or less: pooled */
-    bool has_gain; /* score responses under the adapter's other state as well */
+    bool has_gain;             /* score responses under the adapter's other state as well */
+    const struct given *given; /* measured, for that column; NULL: without */
     const struct influence *influence; /* prepared, for that column; NULL: without */
     struct record_choice record;       /* columns of the record itself; borrowed */
     void (*progress)(void *arg, int64_t n_tokens); /* after each batch; may be NULL */
@@ -41,7 +43,7 @@ struct embed_options {
 
 #define EMBED_FIELD(name, type, dtype, shape, flags) type *name;
 struct embed_rows { /* columns as in features.h, owned; grows */
-    int64_t n, dim, n_record;
+    int64_t n, dim, n_record, n_given;
     FEATURES_COLUMNS(EMBED_FIELD)
     int64_t cap;
 };

@@ -69,6 +69,7 @@ int64_t embed_run_bytes(const struct embed_run *r)
 static void set_meta(const struct embed_run *r, int64_t dim, struct st_msg *m)
 {
     const struct gain *g = r->gain;
+    char *names[GIVEN_MAX + 1] = {NULL};
     struct features head = {.dim = dim,
                             .record_names = r->how.record.names,
                             .target_loss = {(double)NAN, (double)NAN},
@@ -81,6 +82,11 @@ static void set_meta(const struct embed_run *r, int64_t dim, struct st_msg *m)
                             .n_covered = r->n};
     snprintf(head.template, sizeof head.template, "%s", tmpl_name(r->how.tmpl));
     snprintf(head.reduce, sizeof head.reduce, "%s", r->pca_dim ? "pca" : "pool");
+    if (r->how.given) {
+        for (int64_t k = 0; k < r->how.given->n; k++)
+            names[k] = r->how.given->names[k];
+        head.given_names = names;
+    }
     if (g) {
         head.target = g->target->hash;
         head.probe = g->probe;

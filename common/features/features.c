@@ -12,9 +12,13 @@
 #define AT(field) offsetof(struct features, field)
 #define CAP(field) sizeof(((struct features *)0)->field)
 
-static const struct st_size sizes[] = {{"N", AT(n)},         {"D", AT(dim)},
-                                       {"C", AT(n_classes)}, {"M", AT(n_targets)},
-                                       {"K", AT(n_record)},  {NULL, 0}};
+static const struct st_size sizes[] = {{"N", AT(n)},
+                                       {"D", AT(dim)},
+                                       {"C", AT(n_classes)},
+                                       {"M", AT(n_targets)},
+                                       {"K", AT(n_record)},
+                                       {"G", AT(n_given)},
+                                       {NULL, 0}};
 
 static const struct st_key keys[] = {
     {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
@@ -22,6 +26,7 @@ static const struct st_key keys[] = {
     {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
     {"raise.target", ST_KEY_HASH, AT(target), 0, 0, 0, ST_OPTIONAL},
     {"raise.probe", ST_KEY_HASH, AT(probe), 0, 0, 0, ST_OPTIONAL},
+    {"raise.given", ST_KEY_NAMES, AT(given_names), 0, 0, 0, ST_OPTIONAL},
     {"raise.warmup", ST_KEY_HASH, AT(warmup), 0, 0, 0, ST_OPTIONAL},
     {"raise.target_loss", ST_KEY_REAL, AT(target_loss[0]), 0, 0, 0, ST_OPTIONAL},
     {"raise.target_loss_tuned", ST_KEY_REAL, AT(target_loss[1]), 0, 0, 0, ST_OPTIONAL},
@@ -125,6 +130,19 @@ static int check_rows(const struct features *f, struct err *e)
                    f->source[first], what);
 }
 
+/* A name for each column of given. */
+static int check_given(const struct features *f, struct err *e)
+{
+    int64_t n = 0;
+    while (f->given_names && f->given_names[n])
+        n++;
+    return n == f->n_given ? 0
+                           : err_set(e, ERR_MISMATCH,
+                                     "%s: tensor \"given\" has %" PRId64
+                                     " columns, metadata raise.given %" PRId64 " names",
+                                     st_msg_name(f->msg), f->n_given, n);
+}
+
 int features_read(struct features *f, const char *path, struct err *e)
 {
     struct err local = ERR_INIT;
@@ -133,6 +151,7 @@ int features_read(struct features *f, const char *path, struct err *e)
                            .dim = -1,
                            .n_targets = -1,
                            .n_record = -1,
+                           .n_given = -1,
                            .target_loss = {(double)NAN, (double)NAN},
                            .max_length = -1,
                            .n_total = -1,
@@ -148,6 +167,10 @@ int features_read(struct features *f, const char *path, struct err *e)
         rc = st_table_view(&features_target_table, f, f->msg, e);
     if (!f->target_embedding)
         f->n_targets = 0;
+    if (!f->given)
+        f->n_given = 0;
+    if (!rc)
+        rc = check_given(f, e);
     if (!rc)
         rc = check_rows(f, e);
     if (!rc)

@@ -33,7 +33,8 @@
     X(source, int64_t, ST_I64, "[N]", 0)                                                       \
     X(gain_sum, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)                                 \
     X(influence, float, ST_F32, "[N]", ST_OPTIONAL | ST_FINITE)                                \
-    X(record, float, ST_F32, "[N, K]", ST_OPTIONAL | ST_FINITE)
+    X(record, float, ST_F32, "[N, K]", ST_OPTIONAL | ST_FINITE)                                \
+    X(given, float, ST_F32, "[N, G]", ST_OPTIONAL | ST_FINITE)
 
 #define FEATURES_FIELD(name, type, dtype, shape, flags) const type *name;
 struct features {
@@ -42,6 +43,7 @@ struct features {
     int64_t n_classes;   /* C; 1 and all zero when the file has no `class` */
     int64_t n_record;    /* K; 0 when the file has no `record` */
     char **record_names; /* [K], NULL at the end, owned; NULL: none */
+    int64_t n_given;     /* G; 0: none */
     FEATURES_COLUMNS(FEATURES_FIELD)
     const int32_t *class_of; /* [N] 0..C-1 */
     const float *centroids;  /* [C, D]; NULL without classes */
@@ -53,6 +55,7 @@ struct features {
     /* Metadata; 0, "" and -1 when absent. */
     uint64_t dataset, model, adapter; /* identities; adapter 0: none */
     uint64_t target, probe;           /* of gain_sum: the target's file, the tuned adapter */
+    char **given_names;               /* [G], ends with NULL; owned; NULL: none */
     uint64_t warmup;                  /* of influence: the states and directions used */
     double target_loss[2];            /* nats a token, before and after the probe's steps */
     char template[256], reduce[16];

@@ -77,6 +77,7 @@ static int embed_target(struct gain *g, struct lm *m, struct err *e)
     how.has_gain = false;
     how.influence = NULL;
     how.record = (struct record_choice){0};
+    how.given = NULL;
     how.progress = NULL;
     embed_rows_start(&g->rows, &how);
     int rc = embed_window(m, &how, g->target, 0, g->target->n_records, &g->rows, &drops, e);

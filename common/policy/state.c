@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/normal.h"
 #include "base/opt.h"
+#include "features/given.h"
 #include "policy/clones.h"
 
 #include <inttypes.h>
@@ -17,15 +18,11 @@ enum { R = STATE_ROWS };
 /* ---- the tables ---- */
 
 static const struct state_part parts[] = {
-    {"stage", PART_STAGE},
-    {"difficulty", PART_DIFFICULTY},
-    {"semantic", PART_SEMANTIC},
-    {"availability", PART_COUNT},
-    {"target", PART_TARGET},
-    {"consistency", PART_CONSISTENCY},
-    {"influence", PART_INFLUENCE},
-    {"record", PART_RECORD},
-    {NULL, 0},
+    {"stage", PART_STAGE},         {"difficulty", PART_DIFFICULTY},
+    {"semantic", PART_SEMANTIC},   {"availability", PART_COUNT},
+    {"target", PART_TARGET},       {"consistency", PART_CONSISTENCY},
+    {"influence", PART_INFLUENCE}, {"record", PART_RECORD},
+    {"given", PART_GIVEN},         {NULL, 0},
 };
 
 /* A state_raw whose value of row i is an expression in f and i. */
@@ -70,6 +67,27 @@ static int64_t has_influence(const struct features *f)
     return f->influence != NULL;
 }
 
+/* One column for each of the fields that a file may have. */
+#define GIVEN(k)                                                                               \
+    RAW(raw_given_##k, (double)f->given[i * f->n_given + (k)])                                 \
+    static int64_t has_given_##k(const struct features *f)                                     \
+    {                                                                                          \
+        return f->n_given > (k);                                                               \
+    }
+#define GIVEN_ROW(k)                                                                           \
+    {                                                                                          \
+        "given_" #k, PART_GIVEN, NORM_ZSCORE, .width = has_given_##k, .raw = raw_given_##k     \
+    }
+GIVEN(0)
+GIVEN(1)
+GIVEN(2)
+GIVEN(3)
+GIVEN(4)
+GIVEN(5)
+GIVEN(6)
+GIVEN(7)
+_Static_assert(GIVEN_MAX == 8, "a column for each");
+
 static int64_t embedding_width(const struct features *f)
 {
     return f->dim;
@@ -95,6 +113,14 @@ static const struct state_column columns[] = {
     {"influence", PART_INFLUENCE, NORM_RANK, .width = has_influence, .raw = raw_influence},
     {"n_turns", PART_RECORD, NORM_RANK, .record = "n_turns"},
     {"chars_y", PART_RECORD, NORM_RANK, .record = "chars_y"},
+    GIVEN_ROW(0),
+    GIVEN_ROW(1),
+    GIVEN_ROW(2),
+    GIVEN_ROW(3),
+    GIVEN_ROW(4),
+    GIVEN_ROW(5),
+    GIVEN_ROW(6),
+    GIVEN_ROW(7),
     {.name = NULL},
 };
 

@@ -40,7 +40,8 @@ enum {
     PART_TARGET = 16,
     PART_CONSISTENCY = 32,
     PART_INFLUENCE = 64,
-    PART_RECORD = 128
+    PART_RECORD = 128,
+    PART_GIVEN = 256
 };
 
 struct state_part {

@@ -120,7 +120,7 @@ refused 1 '^raise-ppo: reward-model.1: was made with other parts of the state$' 
 refused 1 '^raise-ppo: no part of the state is left to score by$' -f f.st.zst --init --without stage,difficulty,semantic,availability,target,consistency
 head -c 500 ppo.t1 >cut.t
 refused 1 '^raise-ppo: cut.t: ' -f f.st.zst -p ppo.0 cut.t
-refused 2 '^raise-ppo: --without: .moon. is not one of stage, difficulty, semantic, availability, target, consistency, influence, record (try -h)$' -f f.st.zst --init --without stage,moon
+refused 2 '^raise-ppo: --without: .moon. is not one of stage, difficulty, semantic, availability, target, consistency, influence, record, given (try -h)$' -f f.st.zst --init --without stage,moon
 refused 2 '^raise-ppo: --with: .moon. is not one of ' -f f.st.zst --init --with moon
 refused 2 '--with and --without name the same part' -f f.st.zst --init --with stage --without semantic,stage
 refused 2 '--with and --without are for --init' -f f.st.zst -p ppo.0 --with stage ppo.t1

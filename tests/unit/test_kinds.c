@@ -226,6 +226,8 @@ static void features_are_held_to_their_tables(void **state)
     const uint64_t hash[N] = {7, 8, 9};
     const int64_t source[N] = {0, 1, 5};
     char n_turns[] = "n_turns", chars_y[] = "chars_y", *names[] = {n_turns, chars_y, NULL};
+    char quality[] = "quality", complexity[] = "complexity";
+    char *marks[] = {quality, complexity, NULL};
     struct features f = {.n = N,
                          .dim = D,
                          .n_classes = C,
@@ -241,6 +243,9 @@ static void features_are_held_to_their_tables(void **state)
                          .record = x,
                          .n_record = 2,
                          .record_names = names,
+                         .given = x,
+                         .n_given = 2,
+                         .given_names = marks,
                          .class_of = class_of,
                          .centroids = centroids,
                          .consistency = logp,

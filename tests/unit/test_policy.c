@@ -432,21 +432,27 @@ static void target_and_consistency_are_columns(void **state)
     pool.f.gain_sum = gain;
     pool.f.consistency = consistency;
     pool.f.influence = near;
+    const float given[N * 2] = {1, 5, 1, 7, 3, 5, 3, 7};
+    pool.f.given = given;
+    pool.f.n_given = 2;
     assert_int_equal(
         state_init(&s, state_columns(), &pool.f, all, all & ~(unsigned)PART_RECORD, &e), 0);
     char *names = state_names(&s);
     assert_string_equal(names, "len_x len_y logp_yx logp_y embedding[2] near gain_sum "
-                               "gain_length gain_loss consistency influence");
+                               "gain_length gain_loss consistency influence given_0 "
+                               "given_1");
     free(names);
-    assert_int_equal(s.n_static, 4 + D + 6);
+    assert_int_equal(s.n_static, 4 + D + 8);
     for (int i = 0; i < N; i++) {
-        float row[4 + D + 6];
+        float row[4 + D + 8];
         state_row(&s, &pool.f, i, row);
         for (int k = 0; k < 4; k++)
             assert_true(fabs((double)row[4 + D + k] - up[rank[k][i]]) < 1e-6);
         assert_true(fabs((double)row[4 + D + 4] - ((double)consistency[i] - 1) / sqrt(2)) <
                     1e-6);
         assert_true(row[4 + D + 5] == row[4 + D]);
+        assert_true(row[4 + D + 6] == (i < 2 ? -1.0F : 1.0F));
+        assert_true(row[4 + D + 7] == (i % 2 ? 1.0F : -1.0F));
     }
     state_free(&s);
     assert_int_equal(state_init(&s, state_columns(), &pool.f, PART_PAPER, 0, &e), 0);
