@@ -25,9 +25,9 @@
  */
 #include "base/cpu.h"
 #include "base/file.h"
-#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/text.h"
 #include "lm/batch.h"
 #include "lm/model.h"
 #include "stream/st.h"

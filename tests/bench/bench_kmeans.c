@@ -9,9 +9,9 @@
  * classes: seconds (median of 5), their ratio (above 1: ours is faster) and both objectives.
  * -c: as CSV rows of work,ours,peer,ratio,unit. */
 #include "base/cpu.h"
-#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/text.h"
 #include "cluster/cluster.h"
 
 #include <stdbool.h>

@@ -17,8 +17,8 @@
  * of that pass, so the values are of the right size, and the gradients are cleared by the next.
  */
 #include "base/cpu.h"
-#include "base/text.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "lm/batch.h"
 #include "lm/model.h"
 #include "text/example.h"

@@ -9,9 +9,9 @@
  * instead of SmolLM2-135M. Prints one line an op: milliseconds, GB/s or GFLOP/s, and its share
  * of the layer's GEMM time in a LoRA step. */
 #include "base/cpu.h"
-#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/text.h"
 #include "lm/backend.h"
 
 #include <math.h>

@@ -9,9 +9,9 @@
  * Reading: st_reader over the file, against ZSTD_decompressDCtx of its frames from memory.
  * Prints rows of work,ours,peer,ratio,unit. */
 #include "base/file.h"
-#include "base/text.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/text.h"
 #include "stream/st.h"
 
 #include <omp.h>

@@ -55,6 +55,6 @@ done
 plan() { raise-plan -q -f "$small" --steps 3 --batch 2 only "$@"; }
 plan --list list -o 1.st.zst
 plan --list - <list >2.st.zst
-raise-view 1.st.zst | sed -n 's/^ *input list //p' >hash
-[ -s hash ]
-raise-view 2.st.zst | sed -n 's/^ *input - //p' | cmp - hash
+raise-view 1.st.zst | sed -n 's/^ *input list //p' >by_name
+[ -s by_name ]
+raise-view 2.st.zst | sed -n 's/^ *input - //p' | cmp - by_name
