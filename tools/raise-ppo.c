@@ -199,20 +199,24 @@ static int write_weights(const char *path, const struct policy *p, struct err *e
     const struct state *s = policy_state(p);
     size_t n = (size_t)s->n_static;
     double *mean = mem_alloc(n, sizeof *mean), *se = mem_alloc(n, sizeof *se);
+    double *prior = mem_alloc(n, sizeof *prior);
     struct buf b = {0};
-    policy_learner(p)->weights(p, mean, se);
-    buf_puts(&b, "feature,weight,standard_error\n");
+    policy_learner(p)->weights(p, mean, se, prior);
+    buf_puts(&b, "feature,weight,standard_error,prior,part\n");
     for (int64_t k = 0; k < s->n_static; k++) {
         char *name = state_phi_name(s, k);
-        buf_printf(&b, "%s,", name);
-        text_put_real(&b, mean[k], TEXT_DOUBLE);
-        buf_putc(&b, ',');
-        text_put_real(&b, se[k], TEXT_DOUBLE);
-        buf_putc(&b, '\n');
+        const double told[] = {mean[k], se[k], prior[k]};
+        buf_puts(&b, name);
+        for (int i = 0; i < 3; i++) {
+            buf_putc(&b, ',');
+            text_put_real(&b, told[i], TEXT_DOUBLE);
+        }
+        buf_printf(&b, ",%s\n", state_phi_part(s, k));
         free(name);
     }
     free(mean);
     free(se);
+    free(prior);
     return write_text(path, &b, e);
 }
 
@@ -221,6 +225,14 @@ static int write_weights(const char *path, const struct policy *p, struct err *e
 static void warn_constant(void *arg, const char *column)
 {
     log_warn("%s is the same for all %lld rows", column, (long long)*(int64_t *)arg);
+}
+
+static void tell_outlook(const struct policy *p, const struct learn_report *r)
+{
+    char *line = policy_learner(p)->outlook ? policy_learner(p)->outlook(p, r) : NULL;
+    if (line)
+        log_note("%s", line);
+    free(line);
 }
 
 static int start_from(struct policy *p, const struct options *o, const struct features *f,
@@ -255,6 +267,8 @@ static int init(const struct options *o, const struct features *f, struct prov *
     int rc = o->start ? start_from(p, o, f, prov, e) : 0;
     if (!rc)
         rc = write_policy(o, p, prov, e);
+    if (!rc)
+        tell_outlook(p, NULL);
     policy_free(p);
     return rc;
 }
@@ -377,6 +391,8 @@ static int improve(const struct options *o, const struct features *f, struct pol
                     "%.6g nats, %lld left out",
                     (long long)policy_iteration(p), (long long)x->n, (long long)x->n_own,
                     r.mean_return, (long long)r.n_dropped);
+    if (!rc && !r.is_unchanged)
+        tell_outlook(p, &r);
     learn_report_free(&r);
     return rc;
 }

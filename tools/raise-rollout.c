@@ -29,7 +29,7 @@ struct options {
     int64_t n_steps, batch, n_warmup, episode, n_shown, val_limit, test_limit, lora_rank;
     double tau, lr, lora_alpha, weight_decay, clip;
     int schedule;
-    bool is_greedy, is_deployed, has_repeats, is_full, has_recompute;
+    bool is_greedy, is_deployed, is_drawn, has_repeats, is_full, has_recompute;
     unsigned targets; /* from lora_targets */
 };
 
@@ -55,8 +55,9 @@ static const struct opt table[] = {
     {0, "steps", OPT_INT, O(n_steps), "T", "steps; 0: the plan's, else 10", 0, 1e9, NULL},
     {'b', "batch", OPT_INT, O(batch), "B", "records a step", 1, 1e6, NULL},
     {0, "tau", OPT_REAL, O(tau), "X", "temperature of the draw", 1e-6, 1e6, NULL},
-    {0, "deploy", OPT_FLAG, O(is_deployed), NULL, "the policy's mean, not one draw of it", 0, 0,
-     NULL},
+    {0, "deploy", OPT_FLAG, O(is_deployed), NULL,
+     "the policy as learned: its best records, shuffled", 0, 0, NULL},
+    {0, "draw", OPT_FLAG, O(is_drawn), NULL, "with --deploy: drawn, step by step", 0, 0, NULL},
     {0, "greedy", OPT_FLAG, O(is_greedy), NULL, "the highest scores, no draw", 0, 0, NULL},
     {0, "repeats", OPT_FLAG, O(has_repeats), NULL, "records may be chosen again", 0, 0, NULL},
     {'k', "episode", OPT_INT, O(episode), "K", "number of the episode: its random numbers", 0,
@@ -267,6 +268,7 @@ static void describe_episode(struct run *r)
     k->tau = o->tau;
     k->is_greedy = o->is_greedy;
     k->is_deployed = o->is_deployed;
+    k->is_drawn = o->is_drawn;
     k->has_repeats = o->has_repeats;
     k->lr = o->lr;
     k->schedule = (enum lm_schedule)o->schedule;
@@ -423,6 +425,8 @@ static void check_options(struct options *o)
         opt_misuse("--val VALIDATION is missing");
     if (o->plan && (o->is_greedy || o->is_deployed || o->has_repeats))
         opt_misuse("--plan does not go with --greedy, --deploy or --repeats");
+    if (o->is_drawn && (!o->is_deployed || o->is_greedy))
+        opt_misuse("--draw is for --deploy, without --greedy");
     if (o->is_full && (o->session.adapter || o->adapter_dir))
         opt_misuse("--full has no adapter");
 }

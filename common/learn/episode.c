@@ -103,6 +103,7 @@ struct batch {
     double *list_logp;    /* [C] */
     float *scores;        /* [N]; NULL with a plan */
     struct selector *selector;
+    int64_t *listed; /* [T B] where one list is deployed; NULL */
     struct lm_pack pack;
 };
 
@@ -130,6 +131,7 @@ static void batch_free(struct batch *b)
     free(b->list_offset);
     free(b->list_logp);
     free(b->scores);
+    free(b->listed);
     selector_free(b->selector);
     lm_pack_free(&b->pack);
 }
@@ -142,20 +144,65 @@ static void take_planned(const struct episode *k, int64_t t, struct batch *b)
     b->list_offset[1] = b->n;
 }
 
+static bool has_list(const struct episode *k)
+{
+    return !k->plan && k->is_deployed && !k->is_drawn && !k->is_greedy && !k->has_repeats &&
+           policy_learner(k->policy)->weights;
+}
+
+static bool picks_best(const struct episode *k)
+{
+    return !k->plan && !k->is_deployed && policy_picks_best(k->policy);
+}
+
+/* Step t of the list that is deployed, class by class. */
+static void take_listed(const struct episode *k, int64_t t, struct batch *b)
+{
+    const int64_t *rows = b->listed + (t - 1) * k->batch;
+    int64_t C = n_classes(k);
+    b->n = 0;
+    for (int64_t c = 0; c < C; c++) {
+        b->list_offset[c] = b->n;
+        for (int64_t i = 0; i < k->batch; i++)
+            if (k->features->class_of[rows[i]] == c)
+                b->picks[b->n++] = rows[i];
+    }
+    b->list_offset[C] = b->n;
+}
+
+static int make_list(const struct episode *k, const struct policy_stage *s, struct batch *b,
+                     struct err *e)
+{
+    int64_t n = k->n_steps * k->batch;
+    b->listed = mem_alloc((size_t)n, sizeof *b->listed);
+    int rc = policy_score(k->policy, k->features, s, selector_counts(b->selector), true,
+                          k->seed, b->scores, e);
+    return rc ? rc : select_best(b->scores, k->features->n, n, k->seed, b->listed, e);
+}
+
 static int choose(const struct episode *k, const struct traj *h, int64_t t, struct batch *b,
                   struct err *e)
 {
-    struct policy_stage stage = {
-        .t = t, .n_steps = k->n_steps, .perf_start = h->perf[0], .perf_now = h->perf[t - 1]};
+    struct policy_stage stage = {.t = t,
+                                 .n_steps = k->n_steps,
+                                 .perf_start = h->perf[0],
+                                 .perf_now = h->perf[t - 1],
+                                 .batch = k->batch};
     struct select_options want = {.batch = k->batch,
                                   .tau = k->tau,
-                                  .is_greedy = k->is_greedy,
+                                  .is_greedy = k->is_greedy || picks_best(k),
                                   .has_repeats = k->has_repeats,
                                   .seed = k->seed,
                                   .step = t};
     if (k->plan) {
         take_planned(k, t, b);
         return 0;
+    }
+    if (has_list(k)) {
+        int rc = t == 1 ? make_list(k, &stage, b, e) : 0;
+        if (!rc)
+            take_listed(k, t, b);
+        return rc;
     }
     int rc = policy_score(k->policy, k->features, &stage, selector_counts(b->selector),
                           k->is_deployed, k->seed, b->scores, e);
@@ -301,7 +348,11 @@ static int64_t largest_batch(const struct episode *k)
 
 static void describe(const struct episode *k, struct traj *t, int64_t largest)
 {
-    const char *mode = k->plan ? "plan" : k->is_greedy ? "greedy" : "sample";
+    const char *mode = k->plan         ? "plan"
+                       : k->is_greedy  ? "greedy"
+                       : has_list(k)   ? "best"
+                       : picks_best(k) ? "pairs"
+                                       : "sample";
     const char *history = k->plan ? k->plan->history : policy_history(k->policy);
     t->batch = largest;
     t->features = k->features->id;

@@ -71,7 +71,11 @@ struct episode {
     const struct episode_set *validation;
     int64_t n_steps, batch;
     double tau;
-    bool is_greedy, is_deployed, has_repeats;
+    /* is_deployed: by what the policy believes best. Where it has weights, that is one list,
+     * the best T B rows of the pool in an order that the seed shuffles (select_best), unless
+     * is_drawn, is_greedy or has_repeats asks for a choice step by step. Not deployed, a policy
+     * that takes its best rows itself (policy_picks_best) draws none. */
+    bool is_greedy, is_deployed, is_drawn, has_repeats;
     double lr;
     int64_t n_warmup;
     enum lm_schedule schedule;

@@ -134,7 +134,8 @@ static void fill(struct episodes *eps, int64_t i)
     double *basis = mem_alloc((size_t)(T * N_BASIS), sizeof *basis);
     for (int64_t k = 0; k < T; k++) {
         float u[2];
-        state_stage_inputs(&(struct policy_stage){k + 1, T, t->perf[0], t->perf[k]}, u);
+        state_stage_inputs(&(struct policy_stage){k + 1, T, t->perf[0], t->perf[k], t->batch},
+                           u);
         r[k] = reward(t, k) / eps->sd;
         double *b = basis + k * N_BASIS;
         b[0] = 1;

@@ -121,8 +121,9 @@ static int open_step(struct replay *q, struct step *s, const struct selector *us
         for (int64_t b = 0; b < q->n_blocks; b++)
             n_avail[q->blocks[b].class] += q->blocks[b].n;
     }
-    state_stage_inputs(&(struct policy_stage){s->k + 1, t->n_steps, t->perf[0], t->perf[s->k]},
-                       s->u);
+    state_stage_inputs(
+        &(struct policy_stage){s->k + 1, t->n_steps, t->perf[0], t->perf[s->k], t->batch},
+        s->u);
     for (int64_t c = 0; c < q->n_classes; c++) {
         const int64_t *list = t->list_offset + s->k * q->n_classes + c;
         if (list[1] - list[0] < n_over[c])

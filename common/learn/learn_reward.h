@@ -1,39 +1,96 @@
 /* SPDX-License-Identifier: MIT
  *
  * learn_reward: the learner "reward-model", a Bayesian regression of rewards on what was in the
- * batches. For learn_reward.c and tests.
+ * batches. For learn_reward.c, reward_*.c and tests.
  *
- *     m_t = e m_{t-1} + (1 - e) mean_{i in D_t} phi_i,  m_0 = 0
- *     r_t / sd(r) = beta . b_t + w . m_t + N(0, s2)
- * with b_t as the critic's regressors (learn_priv.h), prior precision 1e-6 on the intercept,
- * 0.1 on the rest of beta, 1/v on w; s2 and v maximise the evidence over a grid. It explores by
- * Thompson sampling (Thompson 1933): a w from the posterior at every step, scores
- * kappa (phi . w) / sd(phi . w); deployed, w is the mean.
+ * It has a prior: what a record does for the target, and that its answer agrees with those of
+ * its neighbours, are worth having (w0: `prior` on the columns of parts target and consistency,
+ * 0 on the others), and the rewards say how far that holds. The regression is in
+ * reward_fit.h; here is what follows from its posterior, N(mean, cov) over w.
+ *
+ * Columns are scaled within the shortlist J, the best `shortlist` T B rows (2) by what is
+ * believed so far:
+ *     phi'_ij = (phi_ij - center_j) / unit_j
+ * center, unit: mean and deviation over J; a block of columns (the embedding) has one unit.
+ *
+ * Deployed, a row's score is mean . phi' - caution sqrt(phi' . cov phi'). A row far from J is
+ * many deviations away, and a slope of which few rewards know little would be extrapolated
+ * there; without caution whole episodes went to such rows.
+ *
+ * Exploring by pairs: for each pair of steps a direction d ~ N(0, diag(share)), the prior's
+ * shape; the one step takes the best of z_J(mean . phi') + rho z_J(d . phi') in J, the other of
+ * mean minus d (z_J: z-score over J). The best are taken, without noise: chance is in d. The
+ * posterior's shape would explore least what is believed least, and end exploring.
+ * Exploring by Thompson's draws (1933): a w from the posterior at every step, scores
+ * kappa (phi . w) / sd(phi . w), a batch drawn by them from the whole pool.
  */
 #ifndef RAISE_LEARN_LEARN_REWARD_H
 #define RAISE_LEARN_LEARN_REWARD_H
 
 #include "learn/learn_priv.h"
 
+enum reward_explore { EXPLORE_AUTO, EXPLORE_PAIRS, EXPLORE_THOMPSON };
+
 struct reward_options {
-    double kappa;  /* of a new policy */
+    double kappa;  /* of a new policy, as all but memory */
     double memory; /* e */
+    double prior;  /* w0 of the columns that have one */
+    double rho, shortlist, caution;
+    int explore; /* auto: pairs where there is a prior */
 };
 #define REWARD_OPTIONS_DEFAULTS                                                                \
     {                                                                                          \
-        .kappa = 3, .memory = 0.5                                                              \
+        .kappa = 3, .memory = 0.5, .prior = 1, .rho = 2, .shortlist = 2, .caution = 1          \
     }
 
 /* A policy's own state. */
 struct reward_model {
     int64_t n;          /* n_static */
-    double *mu, *sigma; /* [n], [n, n]: posterior of w */
-    double beta[N_BASIS];
-    double kappa, memory, s2, v;
+    double *mu, *sigma; /* [n], [n, n]: posterior of w, a unit of phi */
+    double *beta;       /* [6]: of files from before there was a prior; NULL */
+    /* NULL in such files, which score mu . phi and explore by Thompson's draws */
+    double *prior;    /* [n] w0 */
+    double *share;    /* [n] the prior's variance of a weight of phi', by part */
+    double *center;   /* [n] of phi' when the posterior was made */
+    char explore[16]; /* "pairs", "thompson" */
+    double kappa, memory, rho, shortlist, caution;
+    double s2, v;    /* noise in units of stage_sd^2; v: NaN but in old files */
+    double stage_sd; /* nats: deviation of a reward that the step does not explain */
+    int64_t n_rows;  /* that the posterior knows; 0: it is the prior */
 };
 static inline struct reward_model *reward_model_of(const struct policy *p)
 {
     return p->self;
 }
+
+/* ---- reward_choose.c ---- */
+
+/* What a part of the state is to a reward model. */
+struct reward_part {
+    unsigned part;
+    bool is_known; /* has a prior */
+    double share;  /* of the prior's variance, all columns of the part together */
+};
+const struct reward_part *reward_part_of(unsigned part);
+
+/* Scores of all rows, [N] (written): mean . phi' - caution deviation, but for a constant. */
+void reward_rank(const struct policy *p, const struct features *f, const double *w,
+                 double caution, double *score);
+/* The best n rows by score, best first, ties by (seed, row); rows [n] (written). */
+void reward_best(const double *score, int64_t n_all, int64_t n, uint64_t seed, int64_t *rows);
+/* J, owned by the caller; *n of them. All rows where nothing is believed yet, where the policy
+ * draws from the whole pool, or where n_picks, T B, is 0. */
+int64_t *reward_shortlist(const struct policy *p, const struct features *f, int64_t n_picks,
+                          int64_t *n);
+/* center and unit over rows, [n_static] each (written). */
+void reward_scale(const struct policy *p, const struct features *f, const int64_t *rows,
+                  int64_t n, double *center, double *unit);
+/* Scores of one step of a pair: within J as above, all others far below. */
+void reward_score_pairs(const struct policy *p, const struct features *f,
+                        const struct policy_stage *s, uint64_t seed, float *scores);
+/* A policy from a file without a prior. */
+bool reward_is_old(const struct reward_model *x);
+/* Is exploring by pairs? */
+bool reward_is_pairs(const struct reward_model *x);
 
 #endif

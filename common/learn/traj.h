@@ -32,7 +32,8 @@ struct traj {
     uint64_t seed;
     double tau;
     bool has_repeats;
-    char mode[16]; /* "sample", "greedy", "plan" */
+    char mode[16]; /* "sample", "greedy", "plan"; "pairs": the best of scores that explore
+                    * (learn_reward.h); "best": one list, shuffled (episode.h) */
     char
         status[256]; /* "ok", or "diverged at step 3: ...": from that step on perf,
                       * train_loss and grad_norm are NaN, later steps have no picks and no lr */

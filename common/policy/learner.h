@@ -68,14 +68,22 @@ struct learner {
     int (*score)(const struct policy *p, const struct features *f, const struct policy_stage *s,
                  const uint16_t *counts, bool is_deployed, uint64_t seed, float *scores,
                  struct err *e);
+    /* Not deployed: are the best rows by score to be taken, chance being in the scores already?
+     * NULL: batches are drawn. */
+    bool (*picks_best)(const struct policy *p);
     /* Improves p from episodes (at least one), adding rows to the report's metrics. 0 or < 0.
      */
     int (*update)(struct policy *p, const struct features *f, const struct episodes *eps,
                   const void *options, struct learn_report *report, struct err *e);
 
     /* What the policy, deployed, weighs each number of phi by, [n_static], with standard errors
-     * (both written); returns the standard deviation of the scores. NULL: it has no weights. */
-    double (*weights)(const struct policy *p, double *mean, double *standard_error);
+     * and what it believed before any reward (NULL: not asked; all written); returns the
+     * standard deviation of the scores. NULL: it has no weights. */
+    double (*weights)(const struct policy *p, double *mean, double *standard_error,
+                      double *prior);
+    /* A line for people: what more episodes can tell; r: of the update that made p, NULL: of a
+     * new policy. Owned by the caller. NULL: it says nothing. */
+    char *(*outlook)(const struct policy *p, const struct learn_report *r);
     /* Makes a new policy score as weights w [n_static] do, scores of standard deviation
      * `spread`. NULL: it cannot begin so. */
     void (*start)(struct policy *p, const struct features *f, const double *w, double spread);

@@ -80,7 +80,7 @@ int policy_start(struct policy *p, const struct policy *from, const struct featu
         return err_set(e, ERR_MISMATCH, "was made with other parts of the state");
     size_t n = (size_t)p->state.n_static;
     double *w = mem_alloc(n, sizeof *w), *se = mem_alloc(n, sizeof *se);
-    double spread = from->learner->weights(from, w, se);
+    double spread = from->learner->weights(from, w, se, NULL);
     p->learner->start(p, f, w, spread);
     free(w);
     free(se);
@@ -117,6 +117,11 @@ int64_t policy_iteration(const struct policy *p)
 const char *policy_history(const struct policy *p)
 {
     return p->history;
+}
+
+bool policy_picks_best(const struct policy *p)
+{
+    return p->learner->picks_best && p->learner->picks_best(p);
 }
 
 int policy_score(const struct policy *p, const struct features *f, const struct policy_stage *s,

@@ -61,5 +61,7 @@ const char *policy_history(const struct policy *p); /* raise.history; may be NUL
 int policy_score(const struct policy *p, const struct features *f, const struct policy_stage *s,
                  const uint16_t *counts, bool is_deployed, uint64_t seed, float *scores,
                  struct err *e) RAISE_MUST_CHECK;
+/* When it explores: are the best rows by score taken, and none drawn? (learner.h) */
+bool policy_picks_best(const struct policy *p);
 
 #endif

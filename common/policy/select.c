@@ -401,6 +401,36 @@ int64_t select_batch(struct selector *s, const float *scores, const struct selec
     return n;
 }
 
+int select_best(const float *scores, int64_t n_rows, int64_t n, uint64_t seed, int64_t *rows,
+                struct err *e)
+{
+    struct rng r;
+    int64_t n_best = n % n_rows, n_have = 0, at = 0;
+    struct top_row *best = mem_alloc((size_t)n_best + 1, sizeof *best);
+    for (int64_t i = 0; i < n_rows; i++) {
+        if (!isfinite(scores[i])) {
+            free(best);
+            return err_set(e, ERR_NONFINITE, "the score of row %lld is not finite",
+                           (long long)i);
+        }
+        struct top_row x = {(double)scores[i], rng_hash(seed, (uint64_t)i, 0, 3), i};
+        if (n_best)
+            top_offer(best, &n_have, n_best, x);
+    }
+    rng_init(&r, seed, (uint64_t)1 << 32); /* no step's stream */
+    for (; at + n_rows <= n; at += n_rows) {
+        for (int64_t i = 0; i < n_rows; i++)
+            rows[at + i] = i;
+        rng_shuffle(&r, rows + at, n_rows);
+    }
+    top_sort(best, n_have);
+    for (int64_t i = 0; i < n_have; i++)
+        rows[at + i] = best[i].row;
+    rng_shuffle(&r, rows + at, n_have);
+    free(best);
+    return 0;
+}
+
 double pl_logp(const double *z, int64_t n_avail, const int64_t *pos, int64_t n_list,
                double *grad, double *entropy)
 {

@@ -51,6 +51,12 @@ int64_t select_batch(struct selector *s, const float *scores, const struct selec
                      int64_t *picks, int64_t *list_offset, double *list_logp,
                      struct err *e) RAISE_MUST_CHECK;
 
+/* The best n of all rows by score, ties broken by rng_hash, in an order that (seed) shuffles;
+ * no quotas. n above n_rows: whole rounds of all rows, each shuffled, then the best of the
+ * rest. rows [n] (written). ERR_NONFINITE names the first row whose score is not finite. */
+int select_best(const float *scores, int64_t n_rows, int64_t n, uint64_t seed, int64_t *rows,
+                struct err *e) RAISE_MUST_CHECK;
+
 /* The quotas above, [n_classes] (written). */
 void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch,
                    int64_t *quota);

@@ -244,6 +244,18 @@ char *state_phi_name(const struct state *s, int64_t k)
     return mem_strdup("");
 }
 
+const char *state_phi_part(const struct state *s, int64_t k)
+{
+    const struct state_part *part = parts;
+    for (int64_t i = 0; i < s->n_cols; i++) {
+        const struct state_col *c = &s->cols[i];
+        while (c->phi_at >= 0 && k >= c->phi_at && k < c->phi_at + c->width && part->name &&
+               part->bit != c->row->part)
+            part++;
+    }
+    return part->name ? part->name : "";
+}
+
 static int64_t n_columns(const struct state_column *table)
 {
     int64_t n = 0;

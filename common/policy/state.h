@@ -115,6 +115,8 @@ void state_free(struct state *s);
 char *state_names(const struct state *s);
 /* The name of entry k of phi, "len_x" or "embedding_3"; owned by the caller. */
 char *state_phi_name(const struct state *s, int64_t k);
+/* The name of its part; static. */
+const char *state_phi_part(const struct state *s, int64_t k);
 /* Length of s: phi, the stage's two, the count. */
 int64_t state_n_inputs(const struct state *s);
 bool state_has_stage(const struct state *s);
@@ -138,6 +140,7 @@ struct policy_stage {
     int64_t t, n_steps; /* t from 1 */
     double perf_start;  /* P_0 */
     double perf_now;    /* P_{t-1} */
+    int64_t batch;      /* B; 0: not told */
 };
 /* u1, u2 of a stage. */
 void state_stage_inputs(const struct policy_stage *s, float u[2]);

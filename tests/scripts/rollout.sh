@@ -71,6 +71,19 @@ if grep -q 'saving' err; then exit 1; fi
 after=$(meta final.st.zst raise.test_loss)
 same "$after" "$(tail -n 1 m.csv | cut -d, -f9)"
 same "$(raise-view --table perf final.st.zst | tail -n 1 | tr -d -)" "$(tail -n 1 m.csv | cut -d, -f3)"
+# ppo draws its final run; a policy with weights gives its best records, shuffled, or draws, too
+[ "$(meta final.st.zst raise.mode)" = sample ]
+raise-ppo -q --init --learner reward-model -f f.st.zst -o w.st.zst
+for i in 1 2; do go -p w.st.zst --steps 3 --deploy --episode $i -o best$i.st.zst; done
+[ "$(meta best1.st.zst raise.mode)" = best ]
+go -p w.st.zst --steps 3 --deploy --draw -o drawn.st.zst
+[ "$(meta drawn.st.zst raise.mode)" = sample ]
+go -p w.st.zst --steps 3 -o pairs.st.zst
+[ "$(meta pairs.st.zst raise.mode)" = pairs ]
+[ "$(raise-view --table list_logp pairs.st.zst | tail -n +2 | sort -u)" = 0 ] # nothing was drawn
+picks() { raise-view --table pick "$1" | tail -n +2; }
+if cmp -s <(picks best1.st.zst) <(picks best2.st.zst); then exit 1; fi
+cmp <(picks best1.st.zst | sort) <(picks best2.st.zst | sort)
 raise-export -q -o subset.jsonl final.st.zst pool.jsonl
 [ "$(wc -l <subset.jsonl)" = 18 ]
 

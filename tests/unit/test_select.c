@@ -406,6 +406,48 @@ static void entropy_is_that_of_the_softmax(void **state)
     assert_close(h, want, 1e-12);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* One list: the best, shuffled by the seed; more than there are rows: whole rounds, then the
+ * best of the rest. */
+static void the_best_are_shuffled_once(void **state)
+{
+    (void)state;
+    enum { ROWS = 50, MOST = 120 };
+    float scores[ROWS];
+    int64_t one[MOST], two[MOST], other[MOST];
+    struct err e = ERR_INIT;
+    for (int i = 0; i < ROWS; i++)
+        scores[i] = (float)(i * 7 % ROWS); /* each value once */
+    for (int64_t n = 20; n <= MOST; n += 50) {
+        int64_t from = n - n % ROWS;
+        assert_int_equal(select_best(scores, ROWS, n, 1, one, &e), 0);
+        assert_int_equal(select_best(scores, ROWS, n, 1, two, &e), 0);
+        assert_int_equal(select_best(scores, ROWS, n, 2, other, &e), 0);
+        assert_memory_equal(one, two, (size_t)n * sizeof *one);
+        assert_memory_not_equal(one, other, (size_t)n * sizeof *one);
+        int n_falls = 0;
+        for (int64_t i = from + 1; i < n; i++)
+            n_falls += scores[one[i]] < scores[one[i - 1]];
+        assert_true(n_falls < n - from - 1); /* not the best first */
+        for (int64_t at = 0; at < n; at += ROWS) {
+            int64_t width = at < from ? ROWS : n - from;
+            qsort(one + at, (size_t)width, sizeof *one, by_value);
+            for (int64_t i = 0; i < width; i++) {
+                assert_true(i == 0 || one[at + i] > one[at + i - 1]);
+                assert_true(at < from || scores[one[at + i]] >= (float)(ROWS - width));
+            }
+        }
+    }
+    scores[3] = (float)NAN;
+    assert_int_equal(select_best(scores, ROWS, 10, 1, one, &e), ERR_NONFINITE);
+    assert_string_equal(e.msg, "the score of row 3 is not finite");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +463,7 @@ int main(void)
         cmocka_unit_test(lists_sum_to_one),
         cmocka_unit_test(gradient_is_the_slope_and_sums_to_zero),
         cmocka_unit_test(entropy_is_that_of_the_softmax),
+        cmocka_unit_test(the_best_are_shuffled_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
