@@ -109,9 +109,7 @@ static int choose(struct chosen *best, const struct options *o, struct err *e)
         if (rc == 0 && o->is_best && now->is_plan)
             rc = err_set(e, ERR_UNSUPPORTED, "%s: a plan has no validation loss to compare",
                          now->name);
-        if (rc < 0 || i == 0)
-            continue;
-        if (isnan(best->loss) || s.loss < best->loss) {
+        if (rc == 0 && i > 0 && (isnan(best->loss) || s.loss < best->loss)) {
             struct chosen worse = *best;
             *best = s;
             s = worse;
