@@ -49,24 +49,31 @@ static void add_column(struct st_csv *c, const char *name, size_t len)
     c->column[c->n_columns++] = mem_strndup(name, len);
 }
 
-/* The number of rows that most tensors share; -1 when no tensor has rows. */
+static int by_size(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The number of rows that most tensors share, the largest of equals; -1 when no tensor has
+ * rows. */
 static int64_t largest_table(const struct st_msg *m)
 {
-    int64_t best = -1;
-    size_t best_n = 0;
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        size_t n = 0;
-        if (!m->tensor[i].n_dims || st_msg_is_whole(m, m->tensor[i].name))
-            continue;
-        int64_t rows = m->tensor[i].shape[0];
-        for (size_t j = 0; j < m->n_tensors; j++)
-            n += m->tensor[j].n_dims && m->tensor[j].shape[0] == rows &&
-                 !st_msg_is_whole(m, m->tensor[j].name);
-        if (n > best_n || (n == best_n && rows > best)) {
-            best = rows;
-            best_n = n;
+    int64_t *rows = mem_alloc(m->n_tensors, sizeof *rows), best = -1;
+    size_t n = 0, best_n = 0, run = 0;
+    for (size_t i = 0; i < m->n_tensors; i++)
+        if (m->tensor[i].n_dims && !st_msg_is_whole(m, m->tensor[i].name))
+            rows[n++] = m->tensor[i].shape[0];
+    if (n)
+        qsort(rows, n, sizeof *rows, by_size);
+    for (size_t i = 0; i < n; i++) {
+        run = i && rows[i] == rows[i - 1] ? run + 1 : 1;
+        if (run >= best_n) {
+            best = rows[i];
+            best_n = run;
         }
     }
+    free(rows);
     return best;
 }
 

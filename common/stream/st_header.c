@@ -213,6 +213,7 @@ static int parse_tensor(struct parse *p, const char *name, json_t *object)
     x.data = p->data + at.begin;
     p->m->own[p->m->n_tensors] = (struct st_own){0};
     p->m->tensor[p->m->n_tensors++] = x;
+    st_msg_index_last(p->m);
     MEM_GROW(p->place, p->cap, p->n_places + 1);
     p->place[p->n_places++] = at;
     return 0;

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    MANY_TENSORS = 64, /* from here on a hash table finds them */
+    LONG_LIST = 1024   /* bytes */
+};
+
 static const struct {
     const char *name;
     size_t size;
@@ -89,6 +94,8 @@ void st_msg_free(struct st_msg *m)
         free(m->meta[i].key);
         free(m->meta[i].value);
     }
+    json_decref(m->names);
+    json_decref(m->whole);
     free(m->tensor);
     free(m->own);
     free(m->meta);
@@ -131,11 +138,27 @@ static size_t meta_place(const struct st_msg *m, const char *key, bool *is_there
     return lo;
 }
 
+/* Names of a list that is too long to be looked through for every tensor. */
+static void index_whole(struct st_msg *m, const char *list)
+{
+    json_decref(m->whole);
+    m->whole = strlen(list) < LONG_LIST ? NULL : json_object();
+    while (m->whole && *list) {
+        size_t n = strcspn(list, ",");
+        char *name = mem_strndup(list, n);
+        json_object_set_new_nocheck(m->whole, name, json_true());
+        free(name);
+        list += n + (list[n] == ',');
+    }
+}
+
 void st_msg_set_meta(struct st_msg *m, const char *key, const char *value)
 {
     bool is_there;
     size_t at = meta_place(m, key, &is_there);
     char *copy = mem_strdup(value); /* before the old value goes: it may be that one */
+    if (!strcmp(key, "raise.whole"))
+        index_whole(m, copy);
     if (is_there) {
         free(m->meta[at].value);
         m->meta[at].value = copy;
@@ -153,6 +176,8 @@ void st_msg_unset_meta(struct st_msg *m, const char *key)
     size_t at = meta_place(m, key, &is_there);
     if (!is_there)
         return;
+    if (!strcmp(key, "raise.whole"))
+        index_whole(m, "");
     free(m->meta[at].key);
     free(m->meta[at].value);
     m->n_meta--;
@@ -186,7 +211,8 @@ int64_t st_msg_meta_int(const struct st_msg *m, const char *key)
 
 bool st_msg_is_whole(const struct st_msg *m, const char *name)
 {
-    return st_list_has(st_msg_meta(m, "raise.whole"), name);
+    return m->whole ? json_object_get(m->whole, name) != NULL
+                    : st_list_has(st_msg_meta(m, "raise.whole"), name);
 }
 
 int64_t st_msg_n_meta(const struct st_msg *m)
@@ -199,6 +225,17 @@ void st_msg_meta_at(const struct st_msg *m, int64_t i, const char **key, const c
     assert(i >= 0 && (size_t)i < m->n_meta);
     *key = m->meta[i].key;
     *value = m->meta[i].value;
+}
+
+void st_msg_index_last(struct st_msg *m)
+{
+    if (m->n_tensors < MANY_TENSORS)
+        return;
+    size_t i = m->names ? m->n_tensors - 1 : 0;
+    if (!m->names)
+        m->names = json_object();
+    for (; i < m->n_tensors; i++)
+        json_object_set_new_nocheck(m->names, m->tensor[i].name, json_integer((json_int_t)i));
 }
 
 static void add(struct st_msg *m, const char *name, enum st_dtype t, int n_dims,
@@ -217,6 +254,7 @@ static void add(struct st_msg *m, const char *name, enum st_dtype t, int n_dims,
     x->data = is_copy ? own : data;
     x->len = (size_t)bytes;
     m->own[m->n_tensors++] = (struct st_own){own, is_copy ? x->len : 0};
+    st_msg_index_last(m);
 }
 
 void st_msg_add(struct st_msg *m, const char *name, enum st_dtype t, int n_dims,
@@ -244,6 +282,10 @@ const struct st_tensor *st_msg_at(const struct st_msg *m, int64_t i)
 
 const struct st_tensor *st_msg_find(const struct st_msg *m, const char *name)
 {
+    if (m->names) {
+        const json_t *at = json_object_get(m->names, name);
+        return at ? &m->tensor[json_integer_value(at)] : NULL;
+    }
     for (size_t i = 0; i < m->n_tensors; i++)
         if (!strcmp(m->tensor[i].name, name))
             return &m->tensor[i];

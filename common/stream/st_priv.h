@@ -18,6 +18,8 @@
 #include "base/mem.h"
 #include "stream/st.h"
 
+#include <jansson.h>
+
 #define ST_ZSTD_MAGIC 0xFD2FB528u
 #define ST_DIGEST_MAGIC 0x184D2A5Du
 #define ST_SEEK_MAGIC 0x184D2A5Eu
@@ -44,11 +46,16 @@ struct st_msg {
         size_t cap; /* bytes */
     } * own;        /* one a tensor */
     size_t n_tensors, tensor_cap, own_cap;
+    json_t *names;        /* name: position, once there are many tensors; else NULL */
+    json_t *whole;        /* the names in a long "raise.whole"; else NULL */
     struct st_meta *meta; /* sorted by key */
     size_t n_meta, meta_cap;
     void *block;         /* owned bytes that tensors point into, or NULL */
     struct file_map map; /* owned mapping that tensors point into; len 0: none */
 };
+
+/* The tensor that was added last can be found from now on. */
+void st_msg_index_last(struct st_msg *m);
 
 /* One entry of the seek table. */
 struct st_entry {

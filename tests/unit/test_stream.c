@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "stream/prov.h"
+#include "stream/st_csv.h"
 #include "stream/st_priv.h"
 
 #include <math.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -403,6 +405,53 @@ static void hashes_as_text(void **state)
     assert_false(prov_unhex("FEDCBA9876543210", &h));
 }
 
+/* Half of 70,000 tensors are whole, the others of tables of 1 to 7 rows: what is looked up for
+ * each is found at once, and by the same rules as for a few. */
+static void many_tensors_are_found_at_once(void **state)
+{
+    (void)state;
+    enum { N = 70000 };
+    static const float values[7];
+    struct err e = ERR_INIT;
+    struct st_msg *m = st_msg_new(), *back;
+    struct buf whole = {0};
+    char name[32], *text = NULL;
+    size_t len = 0;
+    clock_t from = clock();
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "t%d", i);
+        st_msg_add(m, name, ST_F32, 1, (int64_t[]){1 + i % 7}, values);
+        if (i < N / 2)
+            buf_printf(&whole, "%st%d", i ? "," : "", i);
+    }
+    st_msg_set_meta(m, "raise.whole", buf_str(&whole));
+    assert_int_equal(st_write(path, ST_PLAIN, m, &e), 0);
+    back = st_read(path, NULL, &e);
+    assert_non_null(back);
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "t%d", i);
+        assert_int_equal(st_msg_find(back, name)->shape[0], 1 + i % 7);
+        assert_int_equal(st_msg_is_whole(back, name), i < N / 2);
+    }
+    assert_null(st_msg_find(back, "t70000"));
+    assert_false(st_msg_is_whole(back, "t"));
+    struct outfile *o = outfile_open(path, &e);
+    struct st_csv *c = st_csv_new(o, NULL);
+    assert_int_equal(st_csv_put(c, back, &e), 0);
+    st_csv_free(c);
+    assert_int_equal(outfile_commit(o, &e), 0);
+    assert_true(clock() - from < 4 * CLOCKS_PER_SEC);
+    assert_int_equal(file_read_all(path, &text, &len, &e), 0);
+    assert_memory_equal(text, "t35006,t35013,",
+                        14); /* as many have other numbers: the most rows */
+    free(text);
+    st_msg_unset_meta(back, "raise.whole");
+    assert_false(st_msg_is_whole(back, "t1"));
+    st_msg_free(back);
+    st_msg_free(m);
+    buf_free(&whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -419,6 +468,7 @@ int main(void)
         cmocka_unit_test(floats_of_any_width),
         cmocka_unit_test(history_grows),
         cmocka_unit_test(hashes_as_text),
+        cmocka_unit_test(many_tensors_are_found_at_once),
     };
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }
