@@ -26,44 +26,81 @@ static void returns(const double *r, int64_t T, double gamma, double *G)
         G[k] = next = r[k] + gamma * next;
 }
 
-/* Ridge regression of returns on the basis over all episodes; w into critic. Returns the share
- * of the returns' variance that it explains. */
-static double fit_critic(const struct episodes *eps, double gamma, double *critic)
+/* What the critic is fitted to, a row a step of all episodes: returns and basis, less what the
+ * step's baseline explains of them. */
+struct targets {
+    double *G, *base, *X; /* [n_rows], [n_rows], [n_rows, N_BASIS] */
+    double yy, sum;       /* of the returns */
+};
+
+/* Takes from column x of `width` (a stride) the mean of the other episodes at the same step; a
+ * step that one episode alone has keeps nothing. base (NULL: not wanted): what was taken. */
+static void take_others(const struct episodes *eps, int64_t longest, double *x, int64_t stride,
+                        double *base)
 {
-    double A[N_BASIS * N_BASIS] = {0}, b[N_BASIS] = {0}, yy = 0, sum = 0, sse = 0;
-    double *G = mem_alloc((size_t)eps->n_rows, sizeof *G);
-    int64_t row = 0;
+    double *sum = mem_zalloc(2 * (size_t)longest, sizeof *sum), *n = sum + longest;
+    for (int write = 0; write < 2; write++) {
+        int64_t row = 0;
+        for (int64_t i = 0; i < eps->n; i++)
+            for (int64_t k = 0; k < eps->traj[i]->n_steps; k++, row++) {
+                double *at = x + row * stride;
+                if (!write) {
+                    sum[k] += *at;
+                    n[k]++;
+                    continue;
+                }
+                double others = n[k] > 1 ? (sum[k] - *at) / (n[k] - 1) : *at;
+                if (base)
+                    base[row] = others;
+                *at -= others;
+            }
+    }
+    free(sum);
+}
+
+/* Rewards, as terms, in units of what the baseline leaves of the returns. */
+static void scale_terms(struct targets *t, int64_t n)
+{
+    double square = 0;
+    for (int64_t row = 0; row < n; row++)
+        square += t->G[row] * t->G[row] / (double)n;
+    for (int64_t row = 0; row < n && square > 0; row++)
+        for (int p = 4; p < N_BASIS; p++)
+            t->X[row * N_BASIS + p] /= sqrt(square);
+}
+
+static void targets_open(struct targets *t, const struct episodes *eps,
+                         const struct ppo_options *o)
+{
+    size_t n = (size_t)eps->n_rows;
+    int64_t row = 0, longest = 0;
+    *t = (struct targets){.G = mem_alloc(n, sizeof *t->G),
+                          .base = mem_zalloc(n, sizeof *t->base),
+                          .X = mem_alloc(n * N_BASIS, sizeof *t->X)};
     for (int64_t i = 0; i < eps->n; i++) {
         int64_t T = eps->traj[i]->n_steps;
-        returns(eps->reward[i], T, gamma, G + row);
-        for (int64_t k = 0; k < T; k++, row++) {
-            const double *x = eps->basis[i] + k * N_BASIS;
-            for (int p = 0; p < N_BASIS; p++) {
-                b[p] += x[p] * G[row];
-                for (int q = 0; q < N_BASIS; q++)
-                    A[p * N_BASIS + q] += x[p] * x[q];
-            }
-            yy += G[row] * G[row];
-            sum += G[row];
-        }
+        returns(eps->reward[i], T, o->gamma, t->G + row);
+        memcpy(t->X + row * N_BASIS, eps->basis[i], (size_t)(T * N_BASIS) * sizeof *t->X);
+        longest = T > longest ? T : longest;
+        row += T;
     }
+    for (row = 0; row < eps->n_rows; row++) {
+        t->yy += t->G[row] * t->G[row];
+        t->sum += t->G[row];
+    }
+    if (o->baseline == BASELINE_RIDGE)
+        return;
+    take_others(eps, longest, t->G, 1, t->base);
     for (int p = 0; p < N_BASIS; p++)
-        A[p * N_BASIS + p] += p ? 1 : 1e-6;
-    if (!linalg_cholesky(A, N_BASIS)) {
-        linalg_solve(A, N_BASIS, b);
-        memcpy(critic, b, sizeof b);
-    }
-    row = 0;
-    for (int64_t i = 0; i < eps->n; i++)
-        for (int64_t k = 0; k < eps->traj[i]->n_steps; k++, row++) {
-            double v = 0;
-            for (int p = 0; p < N_BASIS; p++)
-                v += critic[p] * eps->basis[i][k * N_BASIS + p];
-            sse += (G[row] - v) * (G[row] - v);
-        }
-    free(G);
-    double var = yy - sum * sum / (double)eps->n_rows;
-    return var > 1e-12 * yy ? 1 - sse / var : 0; /* less is what rounding leaves */
+        take_others(eps, longest, t->X + p, N_BASIS, NULL);
+    scale_terms(t, eps->n_rows);
+}
+
+static void targets_close(struct targets *t)
+{
+    free(t->G);
+    free(t->base);
+    free(t->X);
 }
 
 static double value(const double *critic, const double *basis)
@@ -74,20 +111,47 @@ static double value(const double *critic, const double *basis)
     return v;
 }
 
+/* Ridge regression of returns on the basis over all episodes; w into critic. Returns the share
+ * of the returns' variance that it explains, with the step's baseline. */
+static double fit_critic(const struct targets *t, int64_t n, double *critic)
+{
+    double A[N_BASIS * N_BASIS] = {0}, b[N_BASIS] = {0}, sse = 0;
+    for (int64_t row = 0; row < n; row++) {
+        const double *x = t->X + row * N_BASIS;
+        for (int p = 0; p < N_BASIS; p++) {
+            b[p] += x[p] * t->G[row];
+            for (int q = 0; q < N_BASIS; q++)
+                A[p * N_BASIS + q] += x[p] * x[q];
+        }
+    }
+    for (int p = 0; p < N_BASIS; p++)
+        A[p * N_BASIS + p] += p ? 1 : 1e-6;
+    if (!linalg_cholesky(A, N_BASIS)) {
+        linalg_solve(A, N_BASIS, b);
+        memcpy(critic, b, sizeof b);
+    }
+    for (int64_t row = 0; row < n; row++) {
+        double left = t->G[row] - value(critic, t->X + row * N_BASIS);
+        sse += left * left;
+    }
+    double var = t->yy - t->sum * t->sum / (double)n;
+    return var > 1e-12 * t->yy ? 1 - sse / var : 0; /* less is what rounding leaves */
+}
+
 /* A_t of the new episodes, one after the other; centred and scaled over the update. *is_told:
  * they differ by more than rounding does; else they are zero. */
-static double *advantages(const struct episodes *eps, const double *critic,
-                          const struct ppo_options *o, bool *is_told)
+static double *advantages(const struct episodes *eps, const struct targets *t,
+                          const double *critic, const struct ppo_options *o, bool *is_told)
 {
     double *A = mem_alloc((size_t)eps->n_rows + 1, sizeof *A), sum = 0, square = 0;
-    int64_t n = 0;
-    for (int64_t i = 0; i < eps->n; i++) {
+    int64_t n = 0, first = 0;
+    for (int64_t i = 0; i < eps->n; i++, first += eps->traj[i - 1]->n_steps) {
         int64_t T = eps->traj[i]->n_steps;
         double next = 0, next_value = 0;
         if (!eps->is_new[i])
             continue;
         for (int64_t k = T - 1; k >= 0; k--) {
-            double v = value(critic, eps->basis[i] + k * N_BASIS);
+            double v = t->base[first + k] + value(critic, t->X + (first + k) * N_BASIS);
             double delta = eps->reward[i][k] + o->gamma * next_value - v;
             A[n + k] = next = delta + o->gamma * o->lambda * next;
             next_value = v;
@@ -164,8 +228,11 @@ static int update(struct policy *p, const struct features *f, const struct episo
         return e->code;
     bool is_told;
     int rc = 0;
-    double explained = fit_critic(eps, o->gamma, x->critic);
-    double *A = advantages(eps, x->critic, o, &is_told);
+    struct targets t;
+    targets_open(&t, eps, o);
+    double explained = fit_critic(&t, eps->n_rows, x->critic);
+    double *A = advantages(eps, &t, x->critic, o, &is_told);
+    targets_close(&t);
     double *g = mem_alloc((size_t)x->n_net, sizeof *g);
     for (int64_t k = 1; k <= o->n_epochs && !rc; k++) {
         struct replay_sums s;
@@ -279,6 +346,7 @@ static const struct st_table table = {NULL, sizes, columns, keys};
 
 #define AT(field) offsetof(struct ppo_options, field)
 static const char *const ratios[] = {"mean", "class", "item", NULL};
+static const char *const baselines[] = {"ridge", "step", NULL};
 static const struct opt options_table[] = {
     {0, "hidden", OPT_INT, AT(n_hidden), "N", "with --init: hidden units of the scorer", 1,
      4096, NULL},
@@ -290,13 +358,17 @@ static const struct opt options_table[] = {
     {0, "entropy", OPT_REAL, AT(entropy), "X", "weight of the entropy", 0, 10, NULL},
     {0, "ratio", OPT_CHOICE, AT(ratio), "KIND",
      "ratio of a class's list, its mean over items, or per item", 0, 0, ratios},
+    {0, "baseline", OPT_CHOICE, AT(baseline), "KIND",
+     "of rewards: regressed on the stage, or before that the step's mean in other episodes", 0,
+     0, baselines},
     {0, "grad-clip", OPT_REAL, AT(grad_clip), "X", "largest gradient norm; 0: any", 0, 1e9,
      NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 static const struct ppo_options defaults = PPO_OPTIONS_DEFAULTS;
-static const struct learner_setting paper[] = {
-    {"lr", "3e-4"}, {"gamma", "0.99"}, {"lambda", "0.95"}, {"ratio", "class"}, {NULL, NULL}};
+static const struct learner_setting paper[] = {{"lr", "3e-4"},        {"gamma", "0.99"},
+                                               {"lambda", "0.95"},    {"ratio", "class"},
+                                               {"baseline", "ridge"}, {NULL, NULL}};
 
 const struct learner learner_ppo = {
     .name = "ppo",

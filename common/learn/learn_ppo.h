@@ -19,6 +19,10 @@
 
 #include "learn/learn_priv.h"
 
+/* BASELINE_STEP: first V is the mean return of the other episodes at the same step, which
+ * follows any dependence on the step, then the ridge regression is of what is left, on terms
+ * treated the same; a step that one episode alone has has no advantage. */
+enum ppo_baseline { BASELINE_RIDGE, BASELINE_STEP };
 enum ppo_ratio { RATIO_MEAN, RATIO_CLASS, RATIO_ITEM };
 
 struct ppo_options {
@@ -28,12 +32,13 @@ struct ppo_options {
     double clip;      /* eps */
     double entropy;   /* beta */
     int ratio;        /* enum ppo_ratio */
+    int baseline;     /* enum ppo_baseline */
     double grad_clip; /* 0: any norm */
 };
 #define PPO_OPTIONS_DEFAULTS                                                                   \
     {                                                                                          \
         .n_hidden = 32, .n_epochs = 4, .lr = 3e-2, .gamma = 0, .lambda = 0.95, .clip = 0.2,    \
-        .entropy = 0.01, .ratio = RATIO_MEAN, .grad_clip = 1                                   \
+        .entropy = 0.01, .ratio = RATIO_MEAN, .baseline = BASELINE_STEP, .grad_clip = 1        \
     }
 
 /* A policy's own state. */

@@ -85,7 +85,7 @@ ppo --init --with difficulty,stage --no-provenance | cmp - ppo.0
 for order in "--paper --gamma 0.5" "--gamma 0.5 --paper"; do
     # shellcheck disable=SC2086
     ppo -p ppo.0 --no-provenance -o paper.1 $order ppo.t1 ppo.t2
-    ppo -p ppo.0 --no-provenance --lr 3e-4 --gamma 0.5 --ratio class ppo.t1 ppo.t2 | cmp - paper.1
+    ppo -p ppo.0 --no-provenance --lr 3e-4 --gamma 0.5 --ratio class --baseline ridge ppo.t1 ppo.t2 | cmp - paper.1
 done
 ppo --init --without target,consistency --no-provenance -o small.0
 ppo --init --paper --no-provenance | cmp - small.0

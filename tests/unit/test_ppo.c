@@ -449,6 +449,7 @@ static void updates_are_their_definition(void **state)
     const enum ppo_ratio ratios[] = {RATIO_MEAN, RATIO_CLASS, RATIO_ITEM};
     for (int i = 0; i < 3; i++) {
         struct ppo_options o = PPO_OPTIONS_DEFAULTS;
+        o.baseline = BASELINE_RIDGE;
         o.gamma = 0.9;
         o.lambda = 0.8;
         o.ratio = (int)ratios[i];
@@ -458,6 +459,7 @@ static void updates_are_their_definition(void **state)
         o.n_epochs = 5;
         check_updates(&o, i == 0 ? "mean" : i == 1 ? "class" : "item");
         o = (struct ppo_options)PPO_OPTIONS_DEFAULTS;
+        o.baseline = BASELINE_RIDGE;
         o.ratio = (int)ratios[i];
         check_updates(&o, "defaults");
     }
