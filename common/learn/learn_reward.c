@@ -266,6 +266,13 @@ static int fit_rows(const struct policy *p, const struct reward_rows *rows, cons
     return rc;
 }
 
+/* Episodes that the posterior takes over from the prior with: two leave a row a step, by which
+ * the third was the worst of nearly every run. Without a prior there is nothing better. */
+static int64_t fewest(const struct reward_model *x)
+{
+    return has_prior(x) ? 3 : 2;
+}
+
 static int update(struct policy *p, const struct features *f, const struct episodes *eps,
                   const void *options, struct learn_report *r, struct err *e)
 {
@@ -288,7 +295,7 @@ static int update(struct policy *p, const struct features *f, const struct episo
     int rc = fit_rows(p, &rows, unit, o->memory, &fit, e);
     if (!rc) {
         x->memory = o->memory;
-        if (fit.n_rows)
+        if (fit.n_rows && eps->n >= fewest(x))
             take_posterior(x, &fit, center, unit);
         else
             take_no_rewards(x);
