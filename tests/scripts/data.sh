@@ -26,3 +26,12 @@ text() { sed -n 's/^.\{8\}'"$1"'.|\(.*\)|$/\1/p' shown.1 | tr -d '\n'; }
 
 raise-rollout --show 1 -d same.jsonl --template chatml -m "$model" 2>err >shown
 grep -q '^raise-rollout: warning: template chatml: <|im_start|>, <|im_end|>: no tokens of ' err
+
+# a field is known by its name, however a file escapes it
+awk 'BEGIN { for (i = 0; i < 8; i++)
+    printf "{\"question\": \"q%d\", \"answer\": \"a\", \"qualit\\u00e9\": %d}\n", i, i * 3 % 8 }' >q.jsonl
+grep -q 'u00e9": 7}' q.jsonl
+raise-embed -q -m "$model" -d 4 -t 1 --template none -o q.st.zst q.jsonl
+raise-plan -q -f q.st.zst -d q.jsonl --field qualité -T 1 -B 2 scores |
+    raise-export -q -f indices - q.jsonl >best
+[ "$(tr '\n' ' ' <best)" = "5 2 " ]
