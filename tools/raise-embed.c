@@ -166,16 +166,11 @@ static int read_fields(struct run *r, struct err *e)
 /* Records of the pool that are the target's as well would look better than they are. */
 static void warn_of_overlap(const struct run *r)
 {
-    int64_t n = 0;
-    for (int64_t i = 0; i < r->data.n_records; i++) {
-        int64_t k = 0;
-        while (k < r->target.n_records && r->target.records[k].hash != r->data.records[i].hash)
-            k++;
-        n += k < r->target.n_records;
-    }
+    int64_t first, n = dataset_count_overlap(&r->data, &r->target, &first);
     if (n)
-        log_warn("%" PRId64 " records of %s are records of the target %s, too", n, r->data.name,
-                 r->target.name);
+        log_warn("%" PRId64 " records of %s are records of the target %s, too (the first: "
+                 "record %" PRId64 ")",
+                 n, r->data.name, r->target.name, r->data.records[first].source);
 }
 
 static int read_target(struct run *r, struct err *e)

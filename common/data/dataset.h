@@ -144,6 +144,8 @@ int dataset_join_content(const struct dataset *d, const struct data_claim *c, in
 /* A record of one dataset that is also in another, by hash: index into a, or -1. *other gets
  * the index into b. What keeps validation, test and pool apart. */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);
+/* How many records of a are also in b, and *first the index into a of the first; -1: none. */
+int64_t dataset_count_overlap(const struct dataset *a, const struct dataset *b, int64_t *first);
 
 /* Takes out of *d every record whose content is in `other` too; the order of the rest stays,
  * and none may be left. Returns how many went. */

@@ -56,6 +56,18 @@ int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_
     return found;
 }
 
+int64_t dataset_count_overlap(const struct dataset *a, const struct dataset *b, int64_t *first)
+{
+    struct by_content in_b = by_content_make(b);
+    int64_t n = 0;
+    *first = -1;
+    for (int64_t i = 0; i < a->n_records; i++)
+        if (by_content_find(&in_b, a->records[i].hash) >= 0)
+            *first = n++ ? *first : i;
+    free(in_b.slots);
+    return n;
+}
+
 int64_t dataset_leave_out(struct dataset *d, const struct dataset *other)
 {
     struct by_content in_other = by_content_make(other);

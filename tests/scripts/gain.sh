@@ -59,7 +59,7 @@ records 0 300 >both.jsonl
 raise-embed "$@" -u --reduce pca --target both.jsonl -o pca.safetensors both.jsonl
 raise-embed -m "$model" -d 8 --template none --target both.jsonl --target-limit 40 -o limit.st.zst \
     both.jsonl 2>err
-grep -q 'warning: 40 records of both.jsonl are records of the target both.jsonl, too$' err
+grep -q 'warning: 40 records of both.jsonl are records of the target both.jsonl, too (the first: record [0-9]*)$' err
 grep -q 'target: 40 records; 3 steps of 32 (about ' err
 raise-view limit.st.zst | grep -q 'target_embedding *F32 *\[40, 8\]  whole'
 

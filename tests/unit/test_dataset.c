@@ -523,8 +523,14 @@ static void overlap_is_found_by_content(void **state)
     assert_int_equal(other, 0);
     assert_int_equal(dataset_overlap(&b, &a, &other), 0);
     assert_int_equal(other, 1);
+    assert_int_equal(dataset_count_overlap(&a, &b, &other), 1);
+    assert_int_equal(other, 1);
+    assert_int_equal(dataset_count_overlap(&a, &a, &other), 2);
+    assert_int_equal(other, 0);
     a.n_records = 1;
     assert_int_equal(dataset_overlap(&a, &b, &other), -1);
+    assert_int_equal(dataset_count_overlap(&a, &b, &other), 0);
+    assert_int_equal(other, -1);
     dataset_free(&a);
     dataset_free(&b);
 }
