@@ -2,8 +2,8 @@
  * raise-embed: one row of features an instruction.
  *
  * Reads the dataset, tokenises it once to know what there is to do, plans memory, opens the
- * model, makes the probe (features/gain.h) where there is a target, and has the rows made
- * (features/embed_run.h); names every record that gave none. */
+ * model, has what a target needs made (target.h) and then the rows (features/embed_run.h);
+ * names every record that gave none. */
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -12,12 +12,11 @@
 #include "base/text.h"
 #include "features/embed_run.h"
 #include "session.h"
+#include "target.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum reduce { REDUCE_POOL, REDUCE_PCA };
@@ -26,10 +25,9 @@ struct options {
     struct opt_common common;
     struct session_options session;
     struct session_records records;
-    const char *shard, *target, *fields, *columns;
-    int64_t dim, target_limit, target_steps, influence_epochs;
-    double target_lr, influence_lr;
-    bool has_influence;
+    struct target_options target;
+    const char *shard, *fields, *columns;
+    int64_t dim;
     int reduce;
     bool is_resumed;
     int64_t shard_i, shard_n; /* from `shard` */
@@ -57,19 +55,7 @@ static const struct opt table[] = {
     {0, "fields", OPT_STRING, O(fields), "LIST",
      "numbers in fields of the records, comma-separated, as columns", 0, 0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "What a record does for a target", 0, 0, NULL},
-    {0, "target", OPT_STRING, O(target), "FILE", "records of the target: adds the gain", 0, 0,
-     NULL},
-    {0, "target-limit", OPT_INT, O(target_limit), "N", "a seeded sample of N of them; 0: all",
-     0, 1e9, NULL},
-    {0, "target-steps", OPT_INT, O(target_steps), "N", "steps of 32 on them", 1, 1e6, NULL},
-    {0, "target-lr", OPT_REAL, O(target_lr), "X", "learning rate of these steps", 0, 1e30,
-     NULL},
-    {0, "influence", OPT_FLAG, O(has_influence), NULL,
-     "with --target: LESS, by a gradient of every record and epoch", 0, 0, NULL},
-    {0, "influence-epochs", OPT_INT, O(influence_epochs), "N",
-     "epochs of its warm-up on a twentieth of the records", 1, 1000, NULL},
-    {0, "influence-lr", OPT_REAL, O(influence_lr), "X", "learning rate of its warm-up", 0, 1e30,
-     NULL},
+    TARGET_ROWS(struct options, target),
     {0, NULL, OPT_HEADING, 0, NULL, "Common", 0, 0, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
@@ -87,15 +73,12 @@ static const struct opt_spec spec = {
 
 struct run {
     const struct options *o;
-    struct dataset data, target;
+    struct dataset data;
+    struct target target;
     struct record_choice columns;
     struct session s;
     struct embed_run job;
     struct given given;
-    struct gain gain;
-    struct influence influence;
-    char *warmup;    /* file of the influence's states beside the part; NULL: none */
-    char *probe_dir; /* where the probe's adapter lies; NULL: none */
     struct prov *prov;
     char *reading; /* how the dataset was read */
     struct log_bar bar;
@@ -118,13 +101,27 @@ static int parse_shard(struct options *o)
                                                                                             : 0;
 }
 
+static struct data_options reading_of(const struct options *o)
+{
+    return (struct data_options){.on_error = (enum data_on_error)o->records.on_error,
+                                 .limit = o->records.limit,
+                                 .is_sampled = o->records.is_sampled,
+                                 .seed = o->common.seed};
+}
+
+/* Adds lines, which it takes. */
+static void add_reading(struct run *r, char *lines)
+{
+    char *both = mem_printf("%s%s", r->reading ? r->reading : "", lines);
+    free(lines);
+    free(r->reading);
+    r->reading = both;
+}
+
 static int read_data(struct run *r, const char *path, struct err *e)
 {
     const struct options *o = r->o;
-    struct data_options want = {.on_error = (enum data_on_error)o->records.on_error,
-                                .limit = o->records.limit,
-                                .is_sampled = o->records.is_sampled,
-                                .seed = o->common.seed};
+    struct data_options want = reading_of(o);
     int rc = dataset_read(&r->data, path, &want, e);
     if (rc)
         return rc;
@@ -133,10 +130,11 @@ static int read_data(struct run *r, const char *path, struct err *e)
     if (!r->job.n)
         return err_set(e, ERR_EMPTY, "%s: no record in shard %s of %" PRId64, r->data.name,
                        o->shard, r->data.n_records);
-    r->reading = mem_printf(
-        "on-error=%s\nlimit=%" PRId64 "\nsample=%d\nseed=%" PRIu64 "\nshard=%s\n",
-        session_on_errors[o->records.on_error], o->records.limit, o->records.is_sampled,
-        o->records.is_sampled ? o->common.seed : 0, o->shard ? o->shard : "all");
+    add_reading(r, mem_printf("on-error=%s\nlimit=%" PRId64 "\nsample=%d\nseed=%" PRIu64
+                              "\nshard=%s\n",
+                              session_on_errors[o->records.on_error], o->records.limit,
+                              o->records.is_sampled, o->records.is_sampled ? o->common.seed : 0,
+                              o->shard ? o->shard : "all"));
     log_detail("%s: %" PRId64 " records, %" PRId64 " skipped", r->data.name, r->data.n_records,
                r->data.n_problems);
     return 0;
@@ -157,34 +155,7 @@ static int read_fields(struct run *r, struct err *e)
                      "mean, %g (the first: record %" PRId64 ")",
                      d->name, g->n_missing[k], d->n_records, g->names[k], g->mean[k],
                      d->records[g->first_missing[k]].source);
-    char *reading = mem_printf("%sfields=%s\n", r->reading, r->o->fields);
-    free(r->reading);
-    r->reading = reading;
-    return rc;
-}
-
-/* Records of the pool that are the target's as well would look better than they are. */
-static void warn_of_overlap(const struct run *r)
-{
-    int64_t first, n = dataset_count_overlap(&r->data, &r->target, &first);
-    if (n)
-        log_warn("%" PRId64 " records of %s are records of the target %s, too (the first: "
-                 "record %" PRId64 ")",
-                 n, r->data.name, r->target.name, r->data.records[first].source);
-}
-
-static int read_target(struct run *r, struct err *e)
-{
-    const struct options *o = r->o;
-    struct data_options want = {.on_error = (enum data_on_error)o->records.on_error,
-                                .limit = o->target_limit,
-                                .is_sampled = true,
-                                .seed = o->common.seed};
-    int rc = o->target ? dataset_read(&r->target, o->target, &want, e) : 0;
-    if (!rc && o->target && !r->target.n_records)
-        rc = err_set(e, ERR_EMPTY, "%s: no records", r->target.name);
-    if (!rc && o->target)
-        warn_of_overlap(r);
+    add_reading(r, mem_printf("fields=%s\n", r->o->fields));
     return rc;
 }
 
@@ -222,12 +193,6 @@ static void on_progress(void *arg, int64_t n_tokens)
 static void describe_job(struct run *r)
 {
     const struct options *o = r->o;
-    r->influence = (struct influence){.pool = &r->data,
-                                      .target = &r->target,
-                                      .how = &r->job.how,
-                                      .n_epochs = o->influence_epochs,
-                                      .lr = o->influence_lr,
-                                      .seed = o->common.seed};
     bool is_pca = o->reduce == REDUCE_PCA;
     r->job.out = o->common.out;
     r->job.is_uncompressed = o->common.is_uncompressed;
@@ -239,42 +204,18 @@ static void describe_job(struct run *r)
                                         .config = &r->s.config,
                                         .overlong = (enum example_overlong)o->session.overlong,
                                         .dim = is_pca ? r->s.config.d_model : o->dim,
-                                        .has_gain = o->target != NULL,
                                         .given = o->fields ? &r->given : NULL,
-                                        .influence = o->has_influence ? &r->influence : NULL,
                                         .record = r->columns,
                                         .progress = on_progress,
                                         .progress_arg = r};
-}
-
-/* A model that is to be tuned works on as many tokens at once as one that only scores, so that
- * the columns without the probe have the same bytes. */
-static int open_for_probe(struct run *r, struct lm_options *lo, struct session_need *need,
-                          struct err *e)
-{
-    struct lm_memory p;
-    int rc = lm_plan(r->o->session.model, lo, &p, e);
-    if (rc)
-        return rc;
-    lo->micro_tokens = p.asked_tokens;
-    lo->tuning = LM_TUNE_LORA;
-    lo->seed = r->o->common.seed;
-    lo->longest = r->gain.longest > lo->longest ? r->gain.longest : lo->longest;
-    rc = lm_plan(r->o->session.model, lo, &p, e);
-    need->what = "rows and the adapter's other state";
-    need->bytes += p.is_gpu ? 0 : 2 * p.adapter;
-    if (r->o->has_influence) { /* four blocks an epoch, and three of the model as it was */
-        need->what = "rows, the adapter's other state and its warm-up";
-        need->bytes += (4 * r->o->influence_epochs + 3) * p.adapter;
-    }
-    return rc;
+    target_begin(&r->target, &r->job, o->common.seed);
 }
 
 static int open_model(struct run *r, struct err *e)
 {
     struct lm_options lo = session_lm_options(&r->s, r->job.cost.longest);
     struct session_need need = {"--batch-tokens", "rows", embed_run_bytes(&r->job)};
-    int rc = r->o->target ? open_for_probe(r, &lo, &need, e) : 0;
+    int rc = target_plan(&r->target, r->o->session.model, &lo, &need, e);
     if (!rc)
         rc = session_open(&r->s, &lo, &need, e);
     const struct lm_memory *p = &r->s.memory;
@@ -282,150 +223,6 @@ static int open_model(struct run *r, struct err *e)
     r->job.how.batch_tokens =
         p->asked_tokens < p->micro_tokens ? p->asked_tokens : p->micro_tokens;
     return rc;
-}
-
-/* ---- the probe ---- */
-
-static int measure_target(struct run *r, struct err *e)
-{
-    const struct options *o = r->o;
-    char all[32], steps[32];
-    if (!o->target)
-        return 0;
-    r->gain = (struct gain){.target = &r->target,
-                            .how = &r->job.how,
-                            .n_steps = o->target_steps,
-                            .lr = o->target_lr,
-                            .seed = o->common.seed};
-    int rc = gain_measure(&r->gain, e);
-    if (rc)
-        return rc;
-    struct gain *g = &r->gain;
-    for (size_t i = 0; i < g->drops.n; i++)
-        log_warn("%s:%" PRId64 ": record %" PRId64 ": %s", r->target.name,
-                 g->drops.drop[i].line, g->drops.drop[i].source,
-                 embed_why_text(g->drops.drop[i].why));
-    int64_t batch = g->n_records < GAIN_BATCH ? g->n_records : GAIN_BATCH;
-    log_note(
-        "target: %" PRId64 " records; %" PRId64 " steps of %" PRId64
-        " (about %s tokens, forward and backward), then %s tokens to score, responses twice",
-        g->n_records, g->n_steps, batch,
-        text_count(steps,
-                   (double)(g->n_steps * batch) * (double)g->n_tokens / (double)g->n_records),
-        text_count(all, (double)r->job.cost.n_tokens));
-    return 0;
-}
-
-static void remove_probe(const char *dir)
-{
-    static const char *const files[] = {"adapter_model.safetensors", "adapter_config.json"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char *path = mem_printf("%s/%s", dir, files[i]);
-        unlink(path);
-        free(path);
-    }
-    rmdir(dir);
-}
-
-/* Beside the part, or where temporary files go when there is none. */
-static int place_probe(struct run *r, struct err *e)
-{
-    if (embed_run_has_part(&r->job)) {
-        r->probe_dir = mem_printf("%s.probe", r->job.out);
-        return 0;
-    }
-    const char *tmp = getenv("TMPDIR");
-    char *dir = mem_printf("%s/raise-probe.XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) {
-        err_set(e, ERR_IO, "%s: %s", dir, strerror(errno));
-        free(dir);
-        return ERR_IO;
-    }
-    r->probe_dir = dir;
-    return 0;
-}
-
-/* A part that stands was begun with the probe beside it; its parameters hold the probe's hash,
- * so that another one is refused. */
-static bool is_probe_made(const struct run *r, const char *old_part)
-{
-    char *path = mem_printf("%s/adapter_model.safetensors", r->probe_dir);
-    bool is_made = r->o->is_resumed && old_part && file_exists(path);
-    free(path);
-    return is_made;
-}
-
-static void note_probe(struct run *r)
-{
-    const struct options *o = r->o;
-    char target[17], probe[17];
-    char *reading = mem_printf("%starget=%s\ntarget-limit=%" PRId64 "\ntarget-seed=%" PRIu64
-                               "\ntarget-steps=%" PRId64 "\ntarget-lr=%.15g\nprobe=%s\n",
-                               r->reading, prov_hex(target, r->target.hash), o->target_limit,
-                               o->common.seed, o->target_steps, o->target_lr,
-                               prov_hex(probe, r->gain.probe));
-    free(r->reading);
-    r->reading = reading;
-}
-
-/* The warm-up is kept as the probe is, and as the probe's its hash is the part's. */
-static int warm_up(struct run *r, bool may_be_made, struct err *e)
-{
-    const struct options *o = r->o;
-    struct influence *f = &r->influence;
-    char hash[17];
-    if (!o->has_influence)
-        return 0;
-    if (embed_run_has_part(&r->job))
-        r->warmup = mem_printf("%s.warmup", r->job.out);
-    bool is_made = may_be_made && r->warmup && file_exists(r->warmup);
-    log_note("influence: %" PRId64 " epochs of warm-up on a twentieth of %" PRId64
-             " records%s, then a gradient of every record for each",
-             f->n_epochs, r->data.n_records, is_made ? " (made before)" : "");
-    int rc = influence_prepare(f, r->s.lm, r->warmup, is_made, e);
-    if (rc == ERR_NONFINITE) {
-        struct err why = *e;
-        return err_set(e, rc, "%s (--influence-lr)", why.msg);
-    }
-    if (rc)
-        return rc;
-    char *reading =
-        mem_printf("%sinfluence-epochs=%" PRId64 "\ninfluence-lr=%.15g\nwarmup=%s\n",
-                   r->reading, f->n_epochs, f->lr, prov_hex(hash, f->hash));
-    free(r->reading);
-    r->reading = reading;
-    return 0;
-}
-
-static int probe(struct run *r, struct err *e)
-{
-    struct gain *g = &r->gain;
-    if (!r->o->target)
-        return 0;
-    char *old = embed_run_old_part(&r->job);
-    int rc = place_probe(r, e);
-    bool is_made = !rc && is_probe_made(r, old);
-    free(old);
-    if (!rc)
-        rc = gain_probe(g, r->s.lm, r->probe_dir, is_made, e);
-    if (rc == ERR_NONFINITE) {
-        struct err why = *e;
-        return err_set(e, rc, "%s (--target-lr, --target-steps)", why.msg);
-    }
-    if (rc)
-        return rc;
-    log_note("target: loss %.4f before the probe's steps, %.4f after%s", g->loss, g->loss_tuned,
-             is_made ? " (made before)" : "");
-    if (!(g->loss_tuned < g->loss))
-        return err_set(
-            e, ERR_RANGE,
-            "%s: the probe made the loss on the target's own records no better: %.4f "
-            "before, %.4f after %" PRId64 " steps at a rate of %g (--target-lr, "
-            "--target-steps)",
-            r->target.name, g->loss, g->loss_tuned, g->n_steps, g->lr);
-    note_probe(r);
-    r->job.gain = g;
-    return warm_up(r, is_made, e);
 }
 
 /* ---- rows ---- */
@@ -439,12 +236,7 @@ static void add_provenance(struct run *r, const char *path, int argc, char **arg
     prov_set_path(r->prov, lm_arith_path(r->s.lm));
     prov_add_input(r->prov, path, r->data.hash);
     session_add_inputs(&r->s, r->prov);
-    if (r->o->target) {
-        prov_add_input(r->prov, r->o->target, r->target.hash);
-        prov_add_input(r->prov, "probe", r->gain.probe);
-        if (r->o->has_influence)
-            prov_add_input(r->prov, "warm-up", r->influence.hash);
-    }
+    target_add_inputs(&r->target, r->prov);
     free(args);
 }
 
@@ -454,6 +246,7 @@ static int score(struct run *r, struct err *e)
     char *old = embed_run_old_part(job);
     job->lm = r->s.lm;
     job->prov = r->prov;
+    add_reading(r, target_parameters(&r->target));
     job->reading = r->reading;
     if (old && !job->is_resumed)
         log_warn("%s: left by an unfinished run, discarded (--resume would continue it)", old);
@@ -472,6 +265,7 @@ static int score(struct run *r, struct err *e)
 
 static int embed(struct run *r, const char *path, int argc, char **argv, struct err *e)
 {
+    struct data_options want = reading_of(r->o);
     int rc = file_refuse_tty(r->o->common.out, e);
     if (!rc)
         rc = session_encoding(&r->s, &r->o->session, e);
@@ -482,17 +276,17 @@ static int embed(struct run *r, const char *path, int argc, char **argv, struct 
     if (!rc)
         rc = read_fields(r, e);
     if (!rc)
-        rc = read_target(r, e);
+        rc = target_read(&r->target, &r->data, &want, e);
     if (rc)
         return rc;
     describe_job(r);
     rc = embed_run_measure(&r->job, e);
     if (!rc)
-        rc = measure_target(r, e);
+        rc = target_measure(&r->target, e);
     if (!rc)
         rc = open_model(r, e);
     if (!rc)
-        rc = probe(r, e);
+        rc = target_make(&r->target, r->s.lm, e);
     if (rc)
         return rc;
     add_provenance(r, path, argc, argv);
@@ -542,25 +336,13 @@ static void run_free(struct run *r)
         log_note("%s.part: %" PRId64 " of %" PRId64 " windows kept for --resume", r->job.out,
                  n_kept, r->job.n_windows);
     embed_run_free(&r->job);
-    struct embed_run where = {.out = r->o->common.out};
-    char *part =
-        embed_run_old_part(&where); /* this run's, or another's that it would not touch */
-    if (r->probe_dir && !part)
-        remove_probe(r->probe_dir);
-    if (r->warmup && !part)
-        unlink(r->warmup);
-    free(part);
-    free(r->warmup);
-    free(r->probe_dir);
-    gain_free(&r->gain);
+    target_free(&r->target);
     given_free(&r->given);
-    influence_free(&r->influence);
     prov_free(r->prov);
     free(r->reading);
     session_close(&r->s);
     record_choice_free(&r->columns);
     dataset_free(&r->data);
-    dataset_free(&r->target);
 }
 
 static void report(struct run *r)
@@ -589,10 +371,7 @@ int main(int argc, char **argv)
     struct options o = {.common = OPT_COMMON_DEFAULTS,
                         .session = SESSION_DEFAULTS,
                         .dim = 32,
-                        .target_steps = 3,
-                        .target_lr = 3e-4,
-                        .influence_epochs = 4,
-                        .influence_lr = 3e-4};
+                        .target = TARGET_DEFAULTS};
     int first = opt_parse(&spec, &o, argc, argv);
     const char *path = first < argc ? argv[first] : NULL;
     session_check(&o.session);
@@ -600,14 +379,11 @@ int main(int argc, char **argv)
         opt_misuse("--shard: '%s' is not I/N with 0 <= I < N", o.shard);
     if (o.shard && o.reduce == REDUCE_PCA)
         opt_misuse("--shard does not go with --reduce pca, which needs all records");
-    if (o.has_influence && !o.target)
-        opt_misuse("--influence needs a --target");
-    if (o.target && file_is_std(o.target))
-        opt_misuse("--target: a file, as it is read beside the dataset");
+    target_check(&o.target);
     if (file_is_std(path) && isatty(STDIN_FILENO))
         opt_misuse("no dataset");
     check_places(&o, path);
-    struct run r = {.o = &o};
+    struct run r = {.o = &o, .target.o = &o.target};
     if (record_choose(&r.columns, o.columns, &e) < 0)
         opt_misuse("--columns: %s", e.msg);
     if (o.fields && given_parse(&r.given, o.fields, &e) < 0)
