@@ -20,6 +20,7 @@ set -- -q -m "$model" -t 1 -d 8 --template none --no-provenance
 gain() { raise-embed "$@" --target target.jsonl data.jsonl; }
 
 raise-embed "$@" -u -o base.safetensors data.jsonl
+raise-embed "$@" -u -o target.safetensors target.jsonl
 gain "$@" -u -o g.safetensors
 gain "$@" -o g.st.zst
 gain "$@" -t 3 | cmp - g.st.zst
@@ -84,6 +85,10 @@ assert set(meta) - set(base_meta) == {"raise.target", "raise.probe", "raise.targ
                                       "raise.target_loss_tuned", "raise.whole"}
 assert float(meta["raise.target_loss_tuned"]) < float(meta["raise.target_loss"]) - 0.01
 assert len(g["target_embedding"]) == 50 * 8
+_, t = read("target.safetensors")
+loss = -sum(t["logp_yx"]) / sum(t["len_y"])
+assert abs(float(meta["raise.target_loss"]) - loss) < 1e-4 * loss, loss
+assert max(abs(a - b) for a, b in zip(t["embedding"], g["target_embedding"])) < 1e-4
 if os.path.exists("tuned.safetensors"):
     _, tuned = read("tuned.safetensors")
     worst = max(abs(t - b - x) for t, b, x in zip(tuned["logp_yx"], base["logp_yx"], g["gain_sum"]))

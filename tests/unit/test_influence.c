@@ -251,11 +251,33 @@ static void what_is_kept_gives_the_same_bytes(void **state)
     example_set_free(&pool);
 }
 
+/* What an earlier training left in AdamW is no part of the model. */
+static void earlier_moments_do_not_count(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct influence fresh = request(), again = request();
+    struct lm_state now = {0};
+    size_t bytes = (size_t)lm_n_values(model) * sizeof(float);
+    assert_int_equal(influence_prepare(&fresh, model, NULL, false, &e), 0);
+    lm_state_get(model, &now);
+    memcpy(now.moment1, fresh.state[1].moment1, bytes);
+    memcpy(now.moment2, fresh.state[1].moment2, bytes);
+    now.n_steps = 2;
+    lm_state_set(model, &now);
+    assert_int_equal(influence_prepare(&again, model, NULL, false, &e), 0);
+    assert_true(again.hash == fresh.hash);
+    lm_state_free(&now);
+    influence_free(&fresh);
+    influence_free(&again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_the_cosine_of_a_step),
         cmocka_unit_test(what_is_kept_gives_the_same_bytes),
+        cmocka_unit_test(earlier_moments_do_not_count),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -327,6 +327,13 @@ static void equal_rows_are_each_others_neighbours(void **state)
     assert_int_equal(relate_near(near, &s.p, s.target, N_TARGET, &e), 0);
     for (int64_t i = 0; i < FEW; i++)
         assert_true(fabsf(near[i]) < 1e-6F);
+    double same[FEW * (DIM + 2)];
+    struct found f = {.v = same, .n = FEW};
+    for (int i = 0; i < FEW * (DIM + 2); i++)
+        same[i] = 1;
+    assert_int_equal(neighbours_find(FEW, DIM + 2, unit_rows, count_hits, &f, &o, &e), 0);
+    assert_int_equal(f.n_wrong, 0); /* never more than K, or the row itself */
+    assert_int_equal(f.n_hits, f.n_wanted);
     pool_free(&s);
 }
 
