@@ -359,6 +359,7 @@ static void check_places(const struct options *o, const char *path)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);
+    places_add(&p, PLACE_INPUT, "--target", o->target.path);
     places_add(&p, PLACE_INPUT, "the dataset", path ? path : "-");
     places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
     opt_check_places(&p);

@@ -36,6 +36,7 @@ onto() { local to=$1; shift; "$@" >>"$to"; } # standard output onto a file that 
 
 # an output that is an input
 refused 2 '^raise-embed: -o would overwrite the dataset: d.jsonl (try -h)$' embed -o d.jsonl d.jsonl
+refused 2 '^raise-embed: -o would overwrite --target: v.jsonl (try -h)$' embed --target v.jsonl -o v.jsonl d.jsonl
 refused 2 'overwrite the dataset: ./link' embed -o ./link d.jsonl
 refused 2 'overwrite the dataset: d.jsonl' onto d.jsonl embed d.jsonl
 # shellcheck disable=SC2094 # which is the point
