@@ -535,6 +535,35 @@ static void overlap_is_found_by_content(void **state)
     dataset_free(&b);
 }
 
+static void a_join_finds_records_by_number_and_holds_them_to_their_content(void **state)
+{
+    (void)state;
+    struct dataset d;
+    struct err e = ERR_INIT;
+    /* record 1 is unusable: numbers and indices part after it */
+    const char *s = "{\"text\":\"a\"}\n{\"nothing\":7}\n{\"text\":\"b\"}\n{\"text\":\"c\"}\n";
+    struct data_options opt = {.on_error = DATA_SKIP};
+    assert_int_equal(read_text(&d, "j.jsonl", s, strlen(s), &opt, &e), 0);
+    assert_int_equal(d.n_records, 3);
+    int64_t source[] = {3, 0, 2, 3}, rows[4];
+    uint64_t hash[] = {d.records[2].hash, d.records[0].hash, d.records[1].hash,
+                       d.records[2].hash};
+    struct data_claim c = {4, source, hash, "pick", "t.st.zst"};
+    assert_int_equal(dataset_join(&d, &c, rows, &e), 0);
+    assert_true(rows[0] == 2 && rows[1] == 0 && rows[2] == 1 && rows[3] == 2);
+
+    hash[2] ^= 1;
+    assert_int_equal(dataset_join(&d, &c, rows, &e), ERR_MISMATCH);
+    assert_non_null(
+        strstr(e.msg, "j.jsonl:3: record 2: not the one that is pick 2 of t.st.zst"));
+    hash[2] ^= 1;
+    source[2] = 1;
+    assert_int_equal(dataset_join(&d, &c, rows, &e), ERR_MISMATCH);
+    assert_non_null(
+        strstr(e.msg, "j.jsonl: has no usable record 1, which is pick 2 of t.st.zst"));
+    dataset_free(&d);
+}
+
 static void numbers_are_found_in_top_level_fields(void **state)
 {
     (void)state;
@@ -579,6 +608,7 @@ int main(void)
         cmocka_unit_test(each_problem_belongs_to_one_shard),
         cmocka_unit_test(spaces_in_csv_are_kept),
         cmocka_unit_test(overlap_is_found_by_content),
+        cmocka_unit_test(a_join_finds_records_by_number_and_holds_them_to_their_content),
         cmocka_unit_test(numbers_are_found_in_top_level_fields),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
