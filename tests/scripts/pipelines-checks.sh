@@ -77,3 +77,9 @@ done
 told 'DATA          the instruction dataset (needed)'
 told '[200]' # gsm8k.mk's own default, not raise.mk's
 lines 1 '^TEST_LIMIT'
+
+# a number too long for the shell's arithmetic
+for n in 100000000000000000 999999999999999999; do
+    [ -z "$(bash "$pipelines/check.sh" positive:N $n)" ] || fail "$n is refused"
+done
+[ -n "$(bash "$pipelines/check.sh" positive:N 1000000000000000000)" ] || fail "nineteen digits are taken"
