@@ -152,9 +152,11 @@ grep -q -e '--with: near needs --features' err
 if raise-plan -q -f l.st.zst --steps 2 --batch 2 -o x.st.zst prior 2>err; then exit 1; fi
 grep -q '^raise-plan: prior: the features have no near (raise-embed --target, and raise-cluster after it)$' err
 
-# a probe that does harm is of no use
+# a probe that does harm, or nothing, is of no use
 mkdir empty && cd empty
 if raise-embed "$@" --target ../target.jsonl --target-lr 30 -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi
-grep -q '^raise-embed: .*target.jsonl: .*--target-lr, --target-steps)$' ../err
+grep -q '^raise-embed: .*target.jsonl: step .*: the loss is not finite (--target-lr, --target-steps)$' ../err
+if raise-embed "$@" --target ../target.jsonl --target-lr 0 -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi
+grep -q '^raise-embed: .*target.jsonl: .* no better: .* after 3 steps at a rate of 0 (--target-lr, --target-steps)$' ../err
 if raise-embed "$@" --target ../none.jsonl -o x.st.zst ../data.jsonl 2>../err; then exit 1; fi
 [ -z "$(ls -A)" ]
