@@ -40,9 +40,9 @@ ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -
 ISA_bf16 = $(ISA_avx512) -mavx512bf16 -DCPU_ACT_BF16=1
 
 CPU_SRC = $(wildcard common/lm/cpu/*.c)
-SRC = $(filter-out $(CPU_SRC),$(wildcard common/*/*.c common/*/*/*.c))
+LIB_SRC = $(filter-out $(CPU_SRC),$(wildcard common/*/*.c common/*/*/*.c))
 CXX_SRC = $(if $(filter 1,$(HAVE_FAISS_C)),,$(wildcard common/cluster/*.cpp))
-OBJ = $(SRC:%.c=$B/%.o) $(CXX_SRC:%.cpp=$B/%.o) \
+OBJ = $(LIB_SRC:%.c=$B/%.o) $(CXX_SRC:%.cpp=$B/%.o) \
   $(foreach i,$(ISAS),$(CPU_SRC:common/%.c=$B/common/%.$i.o))
 DEMO_TOOLS = $B/demo-generate $B/demo-blank
 PROGRAMS = $(patsubst tools/%.c,$B/%,$(wildcard tools/raise-*.c))

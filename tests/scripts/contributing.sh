@@ -11,6 +11,9 @@ unset MAKEFLAGS MAKELEVEL MFLAGS
 sed -n '/^    #include/,/^    }/s/^    //p' "$page" >"$dir/example.c"
 cp "$RAISE_BUILD/libraise.a" "$dir"
 make -s -C "$top" B="$dir" SRC="$dir/example.c" -o "$dir/libraise.a" example
+# the library is made of its own files, not of the example
+make -n -s -C "$top" B="$dir/b" SRC="$dir/example.c" example >"$dir/out" 2>&1
+grep -q 'b/common/data/dataset\.o' "$dir/out" || { echo "SRC= replaces the library"; exit 1; }
 "$dir/example" "$RAISE_TESTS/fixtures/features/small.safetensors" >"$dir/out"
 grep -qx '[0-9]* rows, [0-9]* classes' "$dir/out" || { cat "$dir/out"; exit 1; }
 
