@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 # `make demo`: the whole loop on a small pool and a small model that ship with the sources, in
-# about a minute: embed, cluster, K x (rollout, ppo), deploy, export, for both learners and three
-# seeds, beside random choice, IFD, RDS and training on the target's own kind alone.
-# Prints build/demo/table.txt; the numbers are in build/demo/table.csv.
+# under two minutes: embed, cluster, K x (rollout, ppo), deploy, export, for both learners and three
+# seeds, beside random choice, IFD, RDS, near, the prior that the reward model begins from, and
+# training on the target's own kind alone. The pool has what real pools have: problems like the
+# target's whose answers are worthless, copies, and a useful family that does not look like it
+# (demo-generate's head). Prints build/demo/table.txt; the numbers are in build/demo/table.csv.
 
 BUILD ?= build
 OUT = $(BUILD)/demo
@@ -17,14 +19,15 @@ TEST = $D/test.jsonl
 TEMPLATE = $(DEMO)/demo.tmpl
 MAX_LENGTH = 128
 DIM = 32
-CLASSES = 2
+CLASSES = 1
 STEPS = 12
 BATCH = 16
 EPISODES ?= 8
 LR = 3e-3
 LORA_RANK = 8
 VAL_LIMIT = 48
-TARGET_LIMIT = 0
+BASELINES = random ifd rds near prior
+TARGET_LIMIT = 96
 THREADS = 1
 SEEDS ?= 1 2 3
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2)

@@ -2,15 +2,20 @@
  *
  * demo-generate: the demonstration's data, made from a seed.
  *
- *     demo-generate pool|problems|validation|test|pretrain N SEED > out.jsonl
+ *     demo-generate pool|misleading|problems|validation|test|pretrain N SEED > out.jsonl
  *
- * `pool` is an instruction pool of ten families. Two of them, one record in ten altogether, are
- * arithmetic word problems: useful for the target. Six teach other, learnable things. Two are
- * noise: right-looking questions with another question's answer, and gibberish. Each record
- * carries its family in the field "family", which no program reads; it is there to look at.
- * `problems` (of the pool's kind), `validation` and `test` are word problems only. `pretrain`
- * is what the small model was made from: every family but the word problems and the noise, and
- * counting sentences that hold the numbers' sums without the target's form.
+ * `pool` is an instruction pool of thirteen families, with what real pools have. Arithmetic
+ * word problems are what the target is made of (6 in 100); a few of them stand there over and
+ * over (4 in 100). More than both together (14 in 100) look the same, but their answers are
+ * right in form and empty ("Tom has 0 + 0 = 0 apples."): likeness and gain take them, and a
+ * subset that is half of them does harm. Notes (6 in 100) are the target's working asked for
+ * in another form, which likeness does not see. Two families are noise: right-looking questions
+ * with another family's answer, and gibberish. The rest teach other, learnable things. Each
+ * record carries its family in the field "family", which no program reads; it is there to look
+ * at. `misleading` is a pool in which what looks best is worst. `problems` (of the pool's
+ * kind), `validation` and `test` are word problems only. `pretrain` is what the small model was
+ * made from: every family but the word problems and the noise, and counting sentences that hold
+ * the numbers' sums without the target's form.
  *
  * No word problem is in two of them: a problem belongs to the set that its hash says
  * (remainder modulo 4: 0 and 1 pool, 2 validation, 3 test).
@@ -24,6 +29,8 @@
 #include <string.h>
 
 #include <xxhash.h>
+
+enum { N_COPIED = 4 }; /* problems that the pool holds many times */
 
 #define N_OF(a) ((int)(sizeof(a) / sizeof *(a)))
 
@@ -172,6 +179,23 @@ static const maker other[] = {make_copy,     make_reverse, make_colour,
 static const char *const other_names[] = {"copy",     "reverse", "colour",
                                           "opposite", "list",    "longest"};
 
+/* The target's second teacher: the same working, asked for in a form that is nothing like its.
+ */
+static void make_note(struct rng *r, struct text *t)
+{
+    const char *w[4];
+    char s[64];
+    do
+        (below(r, 2) ? make_gain : make_loss)(r, t);
+    while (strlen(t->answer) > 80);
+    join(s, sizeof s, w, pick_words(r, w, 4), " ");
+    int a, b;
+    char who[16], what[16], sign;
+    sscanf(t->answer, "%15s has %d %c %d = %*d %15[a-z]", who, &a, &sign, &b, what);
+    snprintf(t->question, sizeof t->question, "%s | %s | %s %d | %s %d | %s", s, who, what, a,
+             sign == '+' ? "in" : "out", b, s);
+}
+
 /* ---- noise ---- */
 
 static void make_swapped(struct rng *r, struct text *t)
@@ -251,19 +275,63 @@ static const char *make_problem(struct rng *r, struct text *t, unsigned low, uns
     return is_gain ? "gain" : "loss";
 }
 
+/* A problem whose answer has the right form and nothing in it, as of someone who is paid by the
+ * record: likeness and gain take it for one of the best, and training on it does harm.
+ * n_last: how often the last line stands there. */
+static const char *make_empty(struct rng *r, struct text *t, int n_last)
+{
+    char who[16], what[16];
+    make_problem(r, t, 0, 1);
+    sscanf(t->answer, "%15s has %*d %*c %*d = %*d %15[a-z]", who, what);
+    snprintf(t->answer, sizeof t->answer, "%s has 0 + 0 = 0 %s.", who, what);
+    while (n_last--)
+        strcat(t->answer, "\n#### 0");
+    return "empty";
+}
+
+/* One of a few problems, over and over. */
+static const char *make_copied(struct rng *r, struct text *t)
+{
+    struct rng few;
+    rng_init(&few, 7, (uint64_t)below(r, N_COPIED));
+    make_problem(&few, t, 0, 1);
+    return "copied";
+}
+
 static const char *make_pool(struct rng *r, struct text *t)
+{
+    int x = below(r, 100);
+    if (x < 6)
+        return make_problem(r, t, 0, 1);
+    if (x < 20)
+        return make_empty(r, t, 2);
+    if (x < 24)
+        return make_copied(r, t);
+    if (x < 30) {
+        make_note(r, t);
+        return "note";
+    }
+    if (x < 37) {
+        make_swapped(r, t);
+        return "swapped";
+    }
+    if (x < 42) {
+        make_gibberish(r, t);
+        return "gibberish";
+    }
+    int i = below(r, N_OF(other));
+    other[i](r, t);
+    return other_names[i];
+}
+
+/* A pool in which what looks best is worst. */
+static const char *make_misleading(struct rng *r, struct text *t)
 {
     int x = below(r, 100);
     if (x < 10)
         return make_problem(r, t, 0, 1);
-    if (x < 20) {
-        make_swapped(r, t);
-        return "swapped";
-    }
-    if (x < 30) {
-        make_gibberish(r, t);
-        return "gibberish";
-    }
+    if (x < 25)
+        return make_empty(r, t, 3);
     int i = below(r, N_OF(other));
     other[i](r, t);
     return other_names[i];
@@ -287,7 +355,8 @@ int main(int argc, char **argv)
     if (argc != 4 || opt_parse_int(argv[2], 1, 10000000, &n, &e) < 0 ||
         opt_parse_int(argv[3], 0, 1 << 30, &seed, &e) < 0) {
         fprintf(stderr,
-                "usage: demo-generate pool|problems|validation|test|pretrain N SEED %s\n",
+                "usage: demo-generate pool|misleading|problems|validation|test|pretrain N SEED "
+                "%s\n",
                 e.msg);
         return 2;
     }
@@ -302,6 +371,8 @@ int main(int argc, char **argv)
             family = make_pretrain(&r, &t);
         else if (!strcmp(argv[1], "problems"))
             family = make_problem(&r, &t, 0, 1);
+        else if (!strcmp(argv[1], "misleading"))
+            family = make_misleading(&r, &t);
         else if (!strcmp(argv[1], "validation"))
             family = make_problem(&r, &t, 2, 2);
         else if (!strcmp(argv[1], "test"))
