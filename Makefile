@@ -123,7 +123,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch): | $(HOST_PLUGINS) # which they load
 
 .PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-lint deps-tsan example lint format clean install uninstall cuda help
-units: $(UNITS) $(HOST_PLUGINS)
+units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
