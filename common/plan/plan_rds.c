@@ -87,53 +87,107 @@ struct queue {            /* head of one validation row's ranking */
     int64_t n, at;
 };
 
+/* What a round-robin shares: rows that are taken, or have no direction; 1, or -1 where the
+ * least similar are wanted. */
+struct round {
+    const struct unit_rows *u;
+    bool *is_taken;
+    double sign;
+    uint64_t seed;
+};
+
 /* The `want` best free rows for v, in order. */
-static void make_head(struct queue *h, int64_t want, const struct unit_rows *u, const float *v,
-                      const bool *is_taken, uint64_t seed)
+static void make_head(struct queue *h, int64_t want, const struct round *r, const float *v)
 {
+    const struct unit_rows *u = r->u;
     h->head = mem_realloc(h->head, (size_t)want, sizeof *h->head);
     h->n = h->at = 0;
     for (int64_t i = 0; i < u->n; i++) {
-        if (is_taken[i])
+        if (r->is_taken[i])
             continue;
-        struct top_row c = {.key = (double)dot(u->x + i * u->stride, v, u->stride), .row = i};
+        struct top_row c = {.key = r->sign * (double)dot(u->x + i * u->stride, v, u->stride),
+                            .row = i};
         if (h->n == want && c.key < h->head[0].key)
             continue;
-        c.tie = rng_hash(seed, (uint64_t)i, 0, 0);
+        c.tie = rng_hash(r->seed, (uint64_t)i, 0, 0);
         top_offer(h->head, &h->n, want, c);
     }
     top_sort(h->head, h->n);
 }
 
-static int round_robin(struct plan_work *w, const struct unit_rows *u,
-                       const struct unit_rows *v)
+static void take_turns(struct plan_work *w, struct round *r, const struct unit_rows *v,
+                       int64_t n_free)
 {
-    int64_t n_picks = w->n_wanted < u->n ? w->n_wanted : u->n;
+    int64_t n_picks = w->n_wanted < n_free ? w->n_wanted : n_free;
     int64_t want = n_picks / v->n * 2 + SPARE_TURNS;
-    want = want < u->n ? want : u->n;
-    uint64_t seed = w->q->seed;
-    bool *is_taken = mem_zalloc((size_t)u->n, sizeof *is_taken);
+    want = want < n_free ? want : n_free;
     struct queue *queue = mem_zalloc((size_t)v->n, sizeof *queue);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t k = 0; k < v->n; k++)
-        make_head(&queue[k], want, u, v->x + k * v->stride, is_taken, seed);
+        make_head(&queue[k], want, r, v->x + k * v->stride);
     for (int64_t k = 0; w->n_ranked < n_picks; k = (k + 1) % v->n) {
         struct queue *h = &queue[k];
-        while (h->at < h->n && is_taken[h->head[h->at].row])
+        while (h->at < h->n && r->is_taken[h->head[h->at].row])
             h->at++;
         if (h->at == h->n) /* others took all of them */
-            make_head(h, h->n * 2 < u->n ? h->n * 2 : u->n, u, v->x + k * v->stride, is_taken,
-                      seed);
+            make_head(h, h->n * 2 < n_free ? h->n * 2 : n_free, r, v->x + k * v->stride);
         struct top_row c = h->head[h->at++];
-        is_taken[c.row] = true;
-        w->score[c.row] = c.key;
+        r->is_taken[c.row] = true;
+        w->score[c.row] = r->sign * c.key;
         w->ranked[w->n_ranked++] = c.row;
     }
     for (int64_t k = 0; k < v->n; k++)
         free(queue[k].head);
     free(queue);
-    free(is_taken);
+}
+
+/* Every validation row would see the same similarity everywhere: as plan_rank_by_score has it.
+ */
+static bool is_constant(const struct unit_rows *u, const bool *is_left_out)
+{
+    const float *first = NULL;
+    for (int64_t i = 0; i < u->n; i++) {
+        const float *x = u->x + i * u->stride;
+        if (is_left_out[i])
+            continue;
+        if (first && memcmp(first, x, (size_t)u->stride * sizeof *x))
+            return false;
+        first = x;
+    }
+    return true;
+}
+
+/* is_left_out becomes what is taken, too. */
+static int round_robin(struct plan_work *w, const struct unit_rows *u,
+                       const struct unit_rows *v, bool *is_left_out, struct err *e)
+{
+    struct round r = {u, is_left_out, w->q->prefer == PLAN_LOW ? -1 : 1, w->q->seed};
+    int64_t n_free = u->n - w->report->n_left_out;
+    if (!n_free)
+        return err_set(e, ERR_EMPTY, "%s: no record has a score", w->q->method->name);
+    if (n_free > 1 && is_constant(u, is_left_out))
+        return err_set(e, ERR_RANGE,
+                       "%s: all %" PRId64 " embeddings point the same way: there is nothing to "
+                       "choose by",
+                       w->q->method->name, n_free);
+    take_turns(w, &r, v, n_free);
     return 0;
+}
+
+/* An embedding of zeros is like nothing and unlike nothing: such a row is left out. Owned by
+ * the caller: which they are, [n]. */
+static bool *leave_out_zeros(struct plan_work *w, const struct unit_rows *u)
+{
+    bool *is_left_out = mem_zalloc((size_t)u->n, sizeof *is_left_out);
+    for (int64_t i = 0; i < u->n; i++) {
+        bool is_zero = true;
+        for (int64_t j = 0; is_zero && j < u->stride; j++)
+            is_zero = !(fabsf(u->x[i * u->stride + j]) > 0);
+        is_left_out[i] = is_zero;
+        if (is_zero)
+            plan_leave_out(w, i, "embedding without direction", 0);
+    }
+    return is_left_out;
 }
 
 /* ---- do the two belong together? ---- */
@@ -204,19 +258,14 @@ int plan_rank_rds(struct plan_work *w, struct err *e)
     if (rc < 0)
         return rc;
     struct unit_rows u = unit_rows(q->f), v = unit_rows(q->val);
-    switch (q->match) {
-    case PLAN_ROUND_ROBIN:
-        rc = round_robin(w, &u, &v);
-        break;
-    case PLAN_MEAN:
+    if (q->match == PLAN_MEAN)
         scores_by_mean(w->score, &u, &v);
-        rc = plan_rank_by_score(w, e);
-        break;
-    case PLAN_MAX:
+    else if (q->match == PLAN_MAX)
         scores_by_max(w->score, &u, &v);
-        rc = plan_rank_by_score(w, e);
-        break;
-    }
+    bool *is_left_out = leave_out_zeros(w, &u);
+    rc = q->match == PLAN_ROUND_ROBIN ? round_robin(w, &u, &v, is_left_out, e)
+                                      : plan_rank_by_score(w, e);
+    free(is_left_out);
     free(u.x);
     free(v.x);
     return rc;

@@ -312,6 +312,70 @@ static void round_robin_takes_turns(void **state)
     free_made(&v);
 }
 
+static void round_robin_takes_the_least_alike_too(void **state)
+{
+    (void)state;
+    struct features f, v;
+    struct plan p;
+    struct plan_report r;
+    make_features(&f, N, 5);
+    make_features(&v, N_VAL, 6);
+    struct plan_request q = request("rds", &f);
+    q.val = &v;
+    q.prefer = PLAN_LOW;
+    make(&p, &r, &q);
+    bool is_taken[N] = {false};
+    for (int64_t k = 0; k < p.n_picks; k++) {
+        double least = 2;
+        for (int i = 0; i < N; i++) {
+            double s = is_taken[i] ? 2 : cosine(&f, i, &v, (int)(k % N_VAL));
+            least = s < least ? s : least;
+        }
+        assert_true(fabs(cosine(&f, p.pick[k], &v, (int)(k % N_VAL)) - least) < 1e-6);
+        assert_true(fabs((double)p.pick_score[k] - least) < 1e-6);
+        is_taken[p.pick[k]] = true;
+    }
+    done(&p, &r);
+    free_made(&f);
+    free_made(&v);
+}
+
+/* However they are matched: what has no direction is left out by name, and where all point the
+ * same way there is nothing to choose by. */
+static void embeddings_that_tell_nothing(void **state)
+{
+    (void)state;
+    static const enum plan_match matches[] = {PLAN_ROUND_ROBIN, PLAN_MEAN, PLAN_MAX};
+    for (int m = 0; m < 3; m++) {
+        struct features f, v;
+        struct plan p;
+        struct plan_report r;
+        make_features(&f, N, 5);
+        make_features(&v, N_VAL, 6);
+        float *x = (float *)(uintptr_t)f.embedding;
+        struct plan_request q = request("rds", &f);
+        q.val = &v;
+        q.match = matches[m];
+        q.n_steps = (N - 1) / q.batch;
+        memset(x + 4 * DIM, 0, DIM * sizeof *x);
+        make(&p, &r, &q);
+        assert_int_equal(r.n_left_out, 1);
+        assert_int_equal(r.left_out[0].row, 4);
+        assert_string_equal(r.left_out[0].why, "embedding without direction");
+        for (int64_t k = 0; k < p.n_picks; k++)
+            assert_int_not_equal(p.pick[k], 4);
+        done(&p, &r);
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < DIM; j++)
+                x[i * DIM + j] = (float)(j + 1);
+        refuses(&q, ERR_RANGE, "nothing to choose by");
+        memset(x, 0, (size_t)N * DIM * sizeof *x);
+        refuses(&q, ERR_EMPTY, "rds: no record has a score");
+        free_made(&f);
+        free_made(&v);
+    }
+}
+
 static void mean_and_max_of_similarities(void **state)
 {
     (void)state;
@@ -555,6 +619,8 @@ int main(void)
         cmocka_unit_test(ties_are_not_broken_by_row),
         cmocka_unit_test(order_is_the_ranking_or_shuffled),
         cmocka_unit_test(round_robin_takes_turns),
+        cmocka_unit_test(round_robin_takes_the_least_alike_too),
+        cmocka_unit_test(embeddings_that_tell_nothing),
         cmocka_unit_test(mean_and_max_of_similarities),
         cmocka_unit_test(strangers_are_refused),
         cmocka_unit_test(scores_come_from_the_dataset),
