@@ -129,12 +129,13 @@ check: ## run every test, under five minutes (TESTS=pattern); `make deps` instal
 	$Qtests/run $B $(TESTS)
 
 # Everything again under a sanitizer, in a build folder of its own. tests/scripts/blas.sh preloads a
-# library, which address sanitizer's runtime takes for a mistake unless it is told.
+# library, which address sanitizer's runtime takes for a mistake unless it is told; and a test asks
+# for more memory than there is.
 ASAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 sanitize: ## every test under the address and undefined behaviour sanitizers (TESTS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/sanitize CFLAGS='-O1 -g -fno-omit-frame-pointer $(ASAN)' \
 	  LDFLAGS='$(ASAN)' all units
-	$QASAN_OPTIONS=verify_asan_link_order=0 tests/run $B/sanitize $(TESTS)
+	$QASAN_OPTIONS=verify_asan_link_order=0:allocator_may_return_null=1 RAISE_LDFLAGS='$(ASAN)' tests/run $B/sanitize $(TESTS)
 tsan: ## the threaded parts under clang's thread sanitizer, with LLVM's OpenMP
 	$Qtests/tsan $B/tsan $(TESTS)
 mutate: ## break the code in many small places: do the tests notice? (ROWS=text of a row)

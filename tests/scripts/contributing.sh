@@ -10,7 +10,7 @@ page=$top/CONTRIBUTING.md
 unset MAKEFLAGS MAKELEVEL MFLAGS
 sed -n '/^    #include/,/^    }/s/^    //p' "$page" >"$dir/example.c"
 cp "$RAISE_BUILD/libraise.a" "$dir"
-make -s -C "$top" B="$dir" SRC="$dir/example.c" -o "$dir/libraise.a" example
+make -s -C "$top" B="$dir" LDFLAGS="${RAISE_LDFLAGS:-}" SRC="$dir/example.c" -o "$dir/libraise.a" example
 # the library is made of its own files, not of the example
 make -n -s -C "$top" B="$dir/b" SRC="$dir/example.c" example >"$dir/out" 2>&1
 grep -q 'b/common/data/dataset\.o' "$dir/out" || { echo "SRC= replaces the library"; exit 1; }

@@ -78,9 +78,12 @@ static void a_part_is_continued(void **state)
 
 /* Cut after any byte, or with any byte changed, a part gives the whole entries before the
  * damage, and can be written on. */
+static size_t whole_len; /* of the undamaged part */
+
 static void check_damaged(const char *bytes, size_t len)
 {
     struct err e = ERR_INIT;
+    struct stat st;
     assert_int_equal(file_write_all(path, bytes, len, &e), 0);
     struct part *p = part_open(path, parameters, true, &e);
     if (!p) { /* damage of the header's own text is another run's part */
@@ -90,6 +93,11 @@ static void check_damaged(const char *bytes, size_t len)
     int64_t n = part_n_entries(p);
     assert_true(n <= N_ENTRIES);
     check_entries(p, n);
+    size_t want = whole_len;
+    for (int64_t i = n; i < N_ENTRIES; i++)
+        want -= 16 + strlen(entries[i]);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, want); /* what follows is cut off */
     for (int64_t i = n; i < N_ENTRIES; i++)
         assert_int_equal(part_put(p, entries[i], strlen(entries[i]), &e), 0);
     check_entries(p, N_ENTRIES);
@@ -108,6 +116,7 @@ static void damage_costs_what_follows_it_only(void **state)
     size_t len;
     write_all();
     assert_int_equal(file_read_all(path, &bytes, &len, &e), 0);
+    whole_len = len;
     for (size_t n = 0; n < len; n++)
         check_damaged(bytes, n);
     for (size_t i = 0; i < 8 * len; i++) {

@@ -435,7 +435,10 @@ static void the_best_are_shuffled_once(void **state)
             n_falls += scores[one[i]] < scores[one[i - 1]];
         assert_true(n_falls < n - from - 1); /* not the best first */
         for (int64_t at = 0; at < n; at += ROWS) {
-            int64_t width = at < from ? ROWS : n - from;
+            int64_t width = at < from ? ROWS : n - from, n_at_home = 0;
+            for (int64_t i = 0; i < width; i++)
+                n_at_home += one[at + i] == i;
+            assert_true(n_at_home < width / 2); /* whole rounds are shuffled, too */
             qsort(one + at, (size_t)width, sizeof *one, by_value);
             for (int64_t i = 0; i < width; i++) {
                 assert_true(i == 0 || one[at + i] > one[at + i - 1]);

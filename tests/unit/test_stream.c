@@ -269,6 +269,25 @@ static void shards_must_agree(void **state)
     }
 }
 
+/* Tensors of any file begin at a multiple of eight bytes, whatever the header says. */
+static void tensors_are_aligned(void **state)
+{
+    (void)state;
+    char name[24] = "";
+    double x = 1;
+    for (int i = 0; i < 20; i++) {
+        struct st_msg *m = st_msg_new();
+        char *data;
+        size_t len;
+        name[i] = 'a';
+        st_msg_add(m, name, ST_F64, 1, (int64_t[]){1}, &x);
+        st_msg_serialize(m, &data, &len);
+        assert_int_equal(st_get_u64((const unsigned char *)data) % 8, 0);
+        free(data);
+        st_msg_free(m);
+    }
+}
+
 static void the_hash_is_of_the_tensors(void **state)
 {
     (void)state;
@@ -462,6 +481,7 @@ int main(void)
         cmocka_unit_test(the_writer_refuses),
         cmocka_unit_test(readers_ask_for_what_they_need),
         cmocka_unit_test(shards_must_agree),
+        cmocka_unit_test(tensors_are_aligned),
         cmocka_unit_test(the_hash_is_of_the_tensors),
         cmocka_unit_test(the_hash_does_not_depend_on_shards),
         cmocka_unit_test(covered_records_add_up),
