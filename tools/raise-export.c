@@ -210,7 +210,7 @@ static void tell_draw(const struct options *o, const struct dataset *d, int64_t 
     if (d->n_problems)
         buf_printf(&b, ", %" PRId64 " bad ones skipped", d->n_problems);
     log_summary("%" PRId64 " records of %s (%016" PRIx64 ")%s", d->n_records, d->name, d->hash,
-                b.data ? b.data : "");
+                buf_str(&b));
     buf_free(&b);
 }
 
