@@ -24,17 +24,11 @@ CLEAN_N ?= 100
 CORRUPT_N ?= 100
 ## of the samples
 SEED ?= 1
-## where programs were built
-BUILD ?= build
 
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
-BIN ?= $(dir $(firstword $(wildcard $(BUILD)/raise-embed $(HERE)../build/raise-embed \
-  $(HERE)../../../bin/raise-embed)))
+include $(HERE)programs.mk
 DRAW = $(BIN)raise-export -q -f jsonl --on-error skip -s $(SEED)
-SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-export LC_ALL := C
 
 .PHONY: pools help
 ifneq ($(filter help,$(MAKECMDGOALS)),)

@@ -84,19 +84,10 @@ INIT_OPTS ?=
 PPO_OPTS ?=
 ## more options of raise-export where it draws VAL and TEST
 DRAW_OPTS ?=
-## where programs were built
-BUILD ?= build
-## folder of the programs, with its slash; by default BUILD, or where they were installed
-BIN ?= $(dir $(firstword $(wildcard $(BUILD)/raise-embed $(HERE)../build/raise-embed \
-  $(HERE)../../../bin/raise-embed)))
 ## empty: do without the lock, on a file system that has none
 LOCK ?= yes
 
-SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
-unexport BASH_ENV
-override LC_ALL := C
-export LC_ALL
+include $(HERE)programs.mk
 
 goals := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL),run)
 # With -n, -q, -t nothing is run, so nothing is locked.
