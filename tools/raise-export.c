@@ -27,17 +27,17 @@ struct options {
     int match;
     bool is_best, is_unique;
     const char *with, *features, *stanza;
-    int64_t limit; /* the rest up to `apart`: of a draw */
+    int64_t limit; /* the rest up to `records`: of a draw */
     bool is_sampled;
     int on_error;
-    const char *without, *apart;
+    const char *without, *apart, *records, *field;
     const char *const *choices; /* trajectories or plans; none: a draw */
     int n_choices;
     const char *dataset;
 };
 
-static const char *const formats[] = {"auto",     "json",    "jsonl", "csv",
-                                      "messages", "indices", NULL};
+static const char *const formats[] = {"auto",     "json", "jsonl",   "csv",
+                                      "messages", "text", "indices", NULL};
 static const char *const matches[] = {"file", "records", NULL};
 static const char *const on_error_names[] = {"fail", "skip", NULL};
 
@@ -50,6 +50,8 @@ static const struct opt table[] = {
      0, 0, NULL},
     {0, "features", OPT_STRING, offsetof(struct options, features), "FILE",
      "the features that the records were chosen by", 0, 0, NULL},
+    {0, "field", OPT_STRING, offsetof(struct options, field), "NAME",
+     "with -f text: this field of each record alone, a line", 0, 0, NULL},
     {0, "unique", OPT_FLAG, offsetof(struct options, is_unique), NULL,
      "write a record that was trained on again only where it came first", 0, 0, NULL},
     {0, "best", OPT_FLAG, offsetof(struct options, is_best), NULL,
@@ -64,6 +66,8 @@ static const struct opt table[] = {
      "draw N records of the dataset; 0: all", 0, 1e15, NULL},
     {0, "sample", OPT_FLAG, offsetof(struct options, is_sampled), NULL,
      "a seeded sample, not the first", 0, 0, NULL},
+    {0, "records", OPT_STRING, offsetof(struct options, records), "FILE",
+     "the records with these numbers, one a line, in this order", 0, 0, NULL},
     {0, "without", OPT_STRING, offsetof(struct options, without), "FILE",
      "leave out the records that are in this dataset, too", 0, 0, NULL},
     {0, "apart", OPT_STRING, offsetof(struct options, apart), "FILE",
@@ -157,7 +161,9 @@ static int write_records(const struct options *o, enum export_format f, const st
     for (int i = 0; i < n_extras; i++)
         extras[i] = chosen_extra(c, order[i]);
     struct outfile *out = outfile_open(o->common.out, e);
-    int rc = out ? export_write(out, f, d, rows, c->n, extras, n_extras, e) : e->code;
+    int rc = !out       ? e->code
+             : o->field ? export_write_field(out, d, rows, c->n, o->field, e)
+                        : export_write(out, f, d, rows, c->n, extras, n_extras, e);
     if (out && rc < 0)
         outfile_abort(out);
     else if (out)
@@ -200,7 +206,8 @@ static int write_chosen(const struct options *o, struct chosen *c, const struct 
 
 /* ---- a draw: no trajectory, the dataset alone ---- */
 
-static void tell_draw(const struct options *o, const struct dataset *d, int64_t n_out)
+static void tell_draw(const struct options *o, const struct dataset *d, int64_t n_out,
+                      int64_t n_written)
 {
     struct buf b = {0};
     if (o->is_sampled)
@@ -209,19 +216,29 @@ static void tell_draw(const struct options *o, const struct dataset *d, int64_t 
         buf_printf(&b, ", without %" PRId64 " that are in %s", n_out, file_name_in(o->without));
     if (d->n_problems)
         buf_printf(&b, ", %" PRId64 " bad ones skipped", d->n_problems);
-    log_summary("%" PRId64 " records of %s (%016" PRIx64 ")%s", d->n_records, d->name, d->hash,
+    log_summary("%" PRId64 " records of %s (%016" PRIx64 ")%s", n_written, d->name, d->hash,
                 buf_str(&b));
     buf_free(&b);
 }
 
-static int write_draw(const struct options *o, const struct dataset *d, struct err *e)
+/* *n_written: records that went out, of d's or of --records. */
+static int write_draw(const struct options *o, const struct dataset *d, int64_t *n_written,
+                      struct err *e)
 {
-    int64_t *rows = mem_alloc((size_t)d->n_records, sizeof *rows);
+    int64_t *rows = NULL, n = d->n_records;
+    int rc = o->records ? dataset_find_numbers(d, o->records, &rows, &n, e) : 0;
+    if (rc < 0)
+        return rc;
+    if (!o->records)
+        rows = mem_alloc((size_t)n, sizeof *rows);
+    for (int64_t i = 0; !o->records && i < n; i++)
+        rows[i] = i;
     struct chosen c;
-    chosen_all(&c, d, rows);
-    int rc = write_files(o, &c, d, rows, e);
+    chosen_rows(&c, d, rows, n);
+    rc = write_files(o, &c, d, rows, e);
     chosen_free(&c);
     free(rows);
+    *n_written = n;
     return rc;
 }
 
@@ -234,7 +251,7 @@ static int draw(const struct options *o, struct err *e)
                                .limit = o->without ? 0 : o->limit,
                                .is_sampled = o->is_sampled,
                                .seed = o->common.seed};
-    int64_t n_out = 0;
+    int64_t n_out = 0, n_written = 0;
     int rc = dataset_read(&d, o->dataset, &how, e);
     if (rc == 0 && o->without)
         rc = dataset_leave_out_file(&d, o->without, &n_out, e);
@@ -250,9 +267,9 @@ static int draw(const struct options *o, struct err *e)
         log_warn("%s: %" PRId64 " records, fewer than --limit %" PRId64, d.name, d.n_records,
                  o->limit);
     if (rc == 0)
-        rc = write_draw(o, &d, e);
+        rc = write_draw(o, &d, &n_written, e);
     if (rc == 0)
-        tell_draw(o, &d, n_out);
+        tell_draw(o, &d, n_out, n_written);
     dataset_free(&d);
     return rc;
 }
@@ -282,9 +299,12 @@ static void check_draw(const struct options *o)
 {
     int order[CHOSEN_N_FIELDS];
     bool is_draw = o->n_choices == 0;
-    if (!is_draw && (o->limit || o->is_sampled || o->without || o->apart || o->on_error))
-        opt_misuse("--limit, --sample, --without, --apart and --on-error are for a dataset "
-                   "without a trajectory");
+    if (!is_draw &&
+        (o->limit || o->is_sampled || o->without || o->apart || o->on_error || o->records))
+        opt_misuse("--limit, --sample, --records, --without, --apart and --on-error are for a "
+                   "dataset without a trajectory");
+    if (o->records && o->limit)
+        opt_misuse("--records says which records: --limit has nothing to choose");
     if (is_draw && (o->is_best || o->is_unique || o->match))
         opt_misuse("--best, --unique and --match need a trajectory");
     if (is_draw && o->is_sampled && !o->limit)
@@ -303,6 +323,10 @@ static void check_options(const struct options *o)
                    o->n_choices);
     if (o->stanza && file_is_std(o->common.out))
         opt_misuse("--stanza needs -o: it names the file that the records go to");
+    if (o->field && o->format != EXPORT_TEXT + 1)
+        opt_misuse("--field goes with -f text");
+    if (o->field && o->with)
+        opt_misuse("--field writes that field alone, and --with others beside a record");
     if (o->with && o->format == EXPORT_INDICES + 1)
         opt_misuse("--with: indices have no room for other fields");
     int n = o->with ? parse_with(o->with, order) : 0;
@@ -324,6 +348,7 @@ static void check_places(const struct options *o)
         places_add(&p, PLACE_INPUT, "a trajectory", o->choices[i]);
     places_add(&p, PLACE_INPUT, "the dataset", o->dataset);
     places_add(&p, PLACE_INPUT, "--features", o->features);
+    places_add(&p, PLACE_INPUT, "--records", o->records);
     places_add(&p, PLACE_INPUT, "--without", o->without);
     places_add(&p, PLACE_INPUT, "--apart", o->apart);
     places_add(&p, PLACE_FILE, "--stanza", o->stanza);

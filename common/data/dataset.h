@@ -141,6 +141,13 @@ int dataset_join(const struct dataset *d, const struct data_claim *c, int64_t *r
 int dataset_join_content(const struct dataset *d, const struct data_claim *c, int64_t *rows,
                          struct err *e) RAISE_MUST_CHECK;
 
+/* Records by their numbers, one a line of the file (or of standard input) `path`, as
+ * EXPORT_INDICES writes them: *rows, owned by the caller, gets the index into d->records of
+ * each, in the file's order; a number may stand there twice. Errors name the line: ERR_FORMAT
+ * not a number, ERR_RANGE no such record; ERR_EMPTY: no line. */
+int dataset_find_numbers(const struct dataset *d, const char *path, int64_t **rows, int64_t *n,
+                         struct err *e) RAISE_MUST_CHECK;
+
 /* A record of one dataset that is also in another, by hash: index into a, or -1. *other gets
  * the index into b. What keeps validation, test and pool apart. */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * export: which writer, and LLaMA-Factory's stanza; see export.h. The writers: export_json.c,
- * export_csv.c. */
+ * export_csv.c, export_text.c. */
 #include "data/export.h"
 
 #include "data/export_impl.h"
@@ -42,6 +42,8 @@ int export_write(struct outfile *o, enum export_format f, const struct dataset *
         return export_write_json(o, d, rows, n_rows, extras, n_extras, e);
     case EXPORT_CSV:
         return export_write_csv(o, d, rows, n_rows, extras, n_extras, e);
+    case EXPORT_TEXT:
+        return export_write_text(o, d, rows, n_rows, extras, n_extras, e);
     case EXPORT_JSONL:
     case EXPORT_MESSAGES:
     case EXPORT_INDICES:
@@ -132,8 +134,9 @@ char *export_stanza(enum export_format f, const struct dataset *d, const int64_t
                                "      \"system_tag\": \"system\",\n"
                                "      \"observation_tag\": \"tool\"\n    }";
     struct buf b = {0};
-    if (f == EXPORT_INDICES) {
-        err_set(e, ERR_UNSUPPORTED, "indices are no dataset: there is no stanza for them");
+    if (f == EXPORT_INDICES || f == EXPORT_TEXT) {
+        err_set(e, ERR_UNSUPPORTED, "%s no dataset: there is no stanza for %s",
+                f == EXPORT_TEXT ? "text is" : "indices are", f == EXPORT_TEXT ? "it" : "them");
         return NULL;
     }
     if (f != EXPORT_MESSAGES && check_layouts(d, rows, n_rows, e) < 0)

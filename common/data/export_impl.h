@@ -27,5 +27,8 @@ int export_write_lines(struct outfile *o, enum export_format f, const struct dat
 int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *rows,
                      int64_t n_rows, const struct export_extra *extras, int n_extras,
                      struct err *e) RAISE_MUST_CHECK;
+int export_write_text(struct outfile *o, const struct dataset *d, const int64_t *rows,
+                      int64_t n_rows, const struct export_extra *extras, int n_extras,
+                      struct err *e) RAISE_MUST_CHECK;
 
 #endif

@@ -122,14 +122,12 @@ int chosen_read(struct chosen *c, const char *path, struct err *e)
     return rc;
 }
 
-void chosen_all(struct chosen *c, const struct dataset *d, int64_t *rows)
+void chosen_rows(struct chosen *c, const struct dataset *d, const int64_t *rows, int64_t n)
 {
-    *c = (struct chosen){.name = d->name, .n = d->n_records, .loss = (double)NAN};
+    *c = (struct chosen){.name = d->name, .n = n, .loss = (double)NAN};
     double *source = c->values[CHOSEN_SOURCE] = nans(c->n);
-    for (int64_t i = 0; i < c->n; i++) {
-        rows[i] = i;
-        source[i] = (double)d->records[i].source;
-    }
+    for (int64_t i = 0; i < c->n; i++)
+        source[i] = (double)d->records[rows[i]].source;
 }
 
 int chosen_take_features(struct chosen *c, const char *path, struct err *e)

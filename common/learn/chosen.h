@@ -53,8 +53,10 @@ struct chosen {
 /* ERR_MISMATCH: the file is of another kind. On failure *c is empty; else chosen_free. */
 int chosen_read(struct chosen *c, const char *path, struct err *e) RAISE_MUST_CHECK;
 void chosen_free(struct chosen *c); /* of an empty one, too */
-/* Every record of a dataset, in its order: a choice without a trajectory. rows [n_records]. */
-void chosen_all(struct chosen *c, const struct dataset *d, int64_t *rows);
+/* Records of a dataset by their indices into d->records, rows [n]: a choice without a
+ * trajectory.
+ */
+void chosen_rows(struct chosen *c, const struct dataset *d, const int64_t *rows, int64_t n);
 
 /* Values from the features that it was chosen by. ERR_MISMATCH: those are others. */
 int chosen_take_features(struct chosen *c, const char *path, struct err *e) RAISE_MUST_CHECK;
