@@ -13,6 +13,7 @@
 #include "base/place.h"
 #include "base/text.h"
 #include "learn/learn.h"
+#include "learn/liked.h"
 #include "stream/prov.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ enum { MAX_LEARNERS = 16, MAX_ROWS = 80 };
 
 struct options {
     struct opt_common common;
-    const char *features, *policy, *metrics, *weights, *with, *without, *start;
+    const char *features, *policy, *metrics, *weights, *liked, *with, *without, *start;
     bool is_init, is_paper;
     int learner; /* of learners() */
     int64_t n_new;
@@ -43,6 +44,8 @@ static const struct opt shared[] = {
     {0, "metrics", OPT_STRING, AT(metrics), "FILE", "write a CSV row an epoch", 0, 0, NULL},
     {0, "weights", OPT_STRING, AT(weights), "FILE",
      "write what the target likes, a CSV row a feature", 0, 0, NULL},
+    {0, "liked", OPT_STRING, AT(liked), "FILE",
+     "write the rows that each weight likes most and least, as CSV", 0, 0, NULL},
     {0, "new", OPT_INT, AT(n_new), "N",
      "the last N trajectories are the policy's own; 0: see by identity", 0, 1e6, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "With --init", 0, 0, NULL},
@@ -220,6 +223,15 @@ static int write_weights(const char *path, const struct policy *p, struct err *e
     return write_text(path, &b, e);
 }
 
+static int write_liked(const char *path, const struct policy *p, const struct features *f,
+                       struct err *e)
+{
+    enum { EACH = 5 };
+    struct buf b = {0};
+    liked_csv(p, f, EACH, &b);
+    return write_text(path, &b, e);
+}
+
 /* ---- work ---- */
 
 static void warn_constant(void *arg, const char *column)
@@ -380,6 +392,8 @@ static int improve(const struct options *o, const struct features *f, struct pol
         rc = write_metrics(o->metrics, &r, e);
     if (!rc && o->weights)
         rc = write_weights(o->weights, p, e);
+    if (!rc && o->liked)
+        rc = write_liked(o->liked, p, f, e);
     if (!rc)
         rc = write_policy(o, p, prov, e);
     if (!rc && r.is_unchanged)
@@ -397,21 +411,43 @@ static int improve(const struct options *o, const struct features *f, struct pol
     return rc;
 }
 
+static int bind(const struct options *o, const struct features *f, struct policy *p,
+                struct err *e)
+{
+    if (policy_features(p) != f->id)
+        return err_set(e, ERR_MISMATCH, "%s: was made for other features than %s", o->policy,
+                       file_name_in(o->features));
+    return policy_bind(p, f, e) ? err_prefix(e, "%s", o->policy) : 0;
+}
+
 static int update(const struct options *o, const struct features *f, struct policy *p,
                   struct prov *prov, struct err *e)
 {
     struct episodes_read x = {0};
-    if (policy_features(p) != f->id)
-        return err_set(e, ERR_MISMATCH, "%s: was made for other features than %s", o->policy,
-                       file_name_in(o->features));
-    prov_add_input(prov, o->policy, policy_id(p));
-    int rc = policy_bind(p, f, e);
+    int rc = bind(o, f, p, e);
     if (rc)
-        return err_prefix(e, "%s", o->policy);
+        return rc;
+    prov_add_input(prov, o->policy, policy_id(p));
     rc = read_episodes(&x, o, f, p, prov, e);
     if (!rc)
         rc = improve(o, f, p, &x, prov, e);
     episodes_close(&x);
+    return rc;
+}
+
+/* What a policy has learned, and nothing new. */
+static int ask(const struct options *o, struct policy *p, struct err *e)
+{
+    struct features f = {0};
+    int rc = o->weights ? write_weights(o->weights, p, e) : 0;
+    if (rc || !o->liked)
+        return rc;
+    rc = features_read(&f, o->features, e);
+    if (!rc)
+        rc = bind(o, &f, p, e);
+    if (!rc)
+        rc = write_liked(o->liked, p, &f, e);
+    features_free(&f);
     return rc;
 }
 
@@ -422,11 +458,11 @@ static int run(const struct options *o, struct err *e)
     int rc = o->is_init || o->n_files ? file_refuse_tty(o->common.out, e) : 0;
     if (!rc && o->policy && !(p = policy_read(o->policy, learners(), e)))
         rc = e->code;
-    if (!rc && o->weights && !policy_learner(p)->weights)
-        rc = err_set(e, ERR_UNSUPPORTED, "%s: --weights: learner %s has none", o->policy,
-                     policy_learner(p)->name);
+    if (!rc && (o->weights || o->liked) && !policy_learner(p)->weights)
+        rc = err_set(e, ERR_UNSUPPORTED, "%s: %s: learner %s has none", o->policy,
+                     o->weights ? "--weights" : "--liked", policy_learner(p)->name);
     if (!rc && p && !o->n_files) {
-        rc = write_weights(o->weights, p, e);
+        rc = ask(o, p, e);
         policy_free(p);
         return rc;
     }
@@ -457,6 +493,7 @@ static void check_places(const struct options *o)
         places_add(&p, PLACE_INPUT, "a trajectory", o->files[i]);
     places_add(&p, PLACE_FILE, "--metrics", o->metrics);
     places_add(&p, PLACE_FILE, "--weights", o->weights);
+    places_add(&p, PLACE_FILE, "--liked", o->liked);
     if (o->is_init || o->n_files)
         places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
     opt_check_places(&p);
@@ -466,8 +503,10 @@ static void check_places(const struct options *o)
 static void check_options(const struct options *o)
 {
     unsigned both = parse_parts("with", o->with) & parse_parts("without", o->without);
-    if (o->is_init && (o->policy || o->n_files || o->metrics || o->weights || o->n_new))
-        opt_misuse("--init takes no policy, trajectories, --new, --metrics or --weights");
+    if (o->is_init &&
+        (o->policy || o->n_files || o->metrics || o->weights || o->liked || o->n_new))
+        opt_misuse("--init takes no policy, trajectories, --new, --metrics, --weights or "
+                   "--liked");
     if (o->is_init && o->start && !chosen(o)->start)
         opt_misuse("--start is not for --learner %s", chosen(o)->name);
     if (!o->is_init && (o->start || o->without || o->with))
@@ -476,11 +515,12 @@ static void check_options(const struct options *o)
         opt_misuse("--with and --without name the same part");
     if (!o->is_init && !o->policy)
         opt_misuse("--init, or -p POLICY to improve, is missing");
-    if (!o->is_init && !o->n_files && !o->weights)
+    if (!o->is_init && !o->n_files && !o->weights && !o->liked)
         opt_misuse("trajectories, or --weights, are missing");
-    if (!o->is_init && !o->n_files && (o->features || o->common.out || o->metrics || o->n_new))
+    if (!o->is_init && !o->n_files &&
+        ((o->features && !o->liked) || o->common.out || o->metrics || o->n_new))
         opt_misuse("-f, -o, --metrics and --new need trajectories to learn from");
-    if (!o->is_init && !o->n_files)
+    if (!o->is_init && !o->n_files && !o->liked)
         return;
     if (!o->features)
         opt_misuse("-f FEATURES is missing");
@@ -494,7 +534,8 @@ static int parse(struct composed *c, int argc, char **argv)
         .program = program,
         .usage = "--init --learner NAME -f features [options]\n"
                  "       raise-ppo -f features -p policy [options] trajectory ...\n"
-                 "       raise-ppo -p policy --weights FILE",
+                 "       raise-ppo -p policy --weights FILE\n"
+                 "       raise-ppo -p policy -f features --liked FILE",
         .summary = "Makes a policy, and improves it from trajectories.",
         .common = "otusp",
         .common_offset = AT(common),

@@ -12,7 +12,7 @@ make_data() { # tag number
     awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
         printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
 }
-make_data pool 90 >pool.jsonl
+make_data pool 89 | sed 1p >pool.jsonl # a record stands there twice
 make_data val 12 >val.jsonl
 embed() { raise-embed -q -m "$model" --template plain -t 1 -d "$1" pool.jsonl; }
 embed 8 | raise-cluster -q -k 2 -t 1 - >f.st.zst
@@ -61,6 +61,19 @@ raise-ppo -p reward-model.1 --weights - | cmp - w1.csv
 [ "$(wc -l <w1.csv)" = 14 ]
 [ "$(head -n 2 w1.csv | cut -d, -f1 | tr '\n' ' ')" = "feature len_x " ]
 awk -F, 'NR > 1 && !($3 > 0) { exit 1 }' w1.csv
+
+# the rows at a weight's two ends: the longest and the shortest prompts of different content
+ppo -p reward-model.0 --liked l1.csv -o again.1 reward-model.t1 reward-model.t2 reward-model.t3
+raise-ppo -p again.1 -f f.st.zst --liked - | cmp - l1.csv
+raise-ppo -p again.1 --weights w3.csv
+raise-view --table len_x,hash,source f.st.zst | awk -F, 'NR == FNR { if ($1 == "len_x") w = $2; next }
+    FNR > 1 { print (w > 0 ? $1 : -$1), FNR - 2, $2, $3 }' w3.csv - >rows
+ends() { # sort's flags, sign
+    sort -k1,1"$1" -k2,2n -s rows | awk -v sign="$2" '!seen[$3]++ && ++n <= 5 { print "len_x," sign n "," $2 "," $4 }'
+}
+grep '^len_x,' l1.csv | cut -d, -f1-4 | cmp - <(ends rn '' && ends n -)
+awk -F, 'NR > 1 { n[$1]++ } $2 == 1 { most[$1] = $5 } $2 == -1 && !($5 < most[$1]) { exit 1 }
+    END { for (f in n) if (n[f] != 10) exit 1; exit !("score" in n) }' l1.csv
 
 # numbers are as short as they read back
 for csv in ppo.csv reward-model.csv w1.csv; do
@@ -131,6 +144,8 @@ refused 2 'trajectories, or --weights, are missing' -f f.st.zst -p ppo.0
 refused 2 'need trajectories to learn from' -f f.st.zst -p reward-model.1 --weights none/w
 refused 2 'need trajectories to learn from' -p reward-model.1 --weights none/w --metrics none/m
 refused 2 '--metrics and --weights go to one place: none/w' -f f.st.zst -p reward-model.0 --weights none/w --metrics none/w reward-model.t1
+refused 2 'need trajectories to learn from' -f f.st.zst -p reward-model.1 --liked none/l
+refused 1 '^raise-ppo: ppo.0: --liked: learner ppo has none$' -f f.st.zst -p ppo.0 --liked none/l ppo.t1
 refused 2 '--start is not for --learner reward-model' -f f.st.zst --init --learner reward-model --start reward-model.1
 refused 2 '--init takes no policy' -f f.st.zst --init -p ppo.0
 if ppo -p ppo.0 ppo.t1 >/dev/full 2>err; then exit 1; fi
