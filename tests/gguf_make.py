@@ -3,7 +3,10 @@
 """Writes a folder of a llama with a byte-level tokenizer as GGUF: the same model, all weights F32.
 Standard library only, so that tests can make what they need.
 
-    gguf_make.py FOLDER OUT [VERSION [PARTS]]    PARTS > 1: OUT-00001-of-PARTS.gguf and so on
+    gguf_make.py FOLDER OUT [VERSION [PARTS]] [pre=NAME] [token=ID:TEXT]
+
+PARTS > 1: OUT-00001-of-PARTS.gguf and so on. pre=: no tokenizer.ggml.pre, or another than gpt-2.
+token=: the vocabulary goes on to this token, which the embedding has no row for.
 """
 import json
 import struct
@@ -65,14 +68,18 @@ def tensors_of(folder):
         yield name, shape, raw
 
 
-def metadata_of(folder):
+def metadata_of(folder, more):
     with open(folder + "/config.json", encoding="utf-8") as f:
         c = json.load(f)
     with open(folder + "/tokenizer.json", encoding="utf-8") as f:
         t = json.load(f)
     vocab = sorted(t["model"]["vocab"].items(), key=lambda x: x[1])
     special = {x["id"] for x in t["added_tokens"]}
-    return [("general.architecture", "llama", STRING),
+    if "token" in more:
+        last, text = more["token"].split(":", 1)
+        vocab += [(f"<{i}>", i) for i in range(len(vocab), int(last))] + [(text, int(last))]
+        special.add(int(last))
+    pairs = [("general.architecture", "llama", STRING),
             ("llama.block_count", c["num_hidden_layers"], U32),
             ("llama.embedding_length", c["hidden_size"], U32),
             ("llama.attention.head_count", c["num_attention_heads"], U32),
@@ -82,12 +89,13 @@ def metadata_of(folder):
             ("llama.attention.layer_norm_rms_epsilon", c["rms_norm_eps"], F32),
             ("llama.rope.freq_base", c["rope_theta"], F32),
             ("tokenizer.ggml.model", "gpt2", STRING),
-            ("tokenizer.ggml.pre", "gpt-2", STRING),
+            ("tokenizer.ggml.pre", more.get("pre", "gpt-2"), STRING),
             ("tokenizer.ggml.tokens", [s for s, _ in vocab], STRING),
             ("tokenizer.ggml.token_type", [3 if i in special else 1 for _, i in vocab], I32),
             ("tokenizer.ggml.merges", [], STRING),
             ("tokenizer.ggml.bos_token_id", c["bos_token_id"], U32),
             ("tokenizer.ggml.eos_token_id", c["eos_token_id"], U32)]
+    return [p for p in pairs if p[1] != ""]
 
 
 def write(path, version, pairs, tensors):
@@ -105,9 +113,10 @@ def write(path, version, pairs, tensors):
 
 
 def main():
-    folder, to = sys.argv[1:3]
-    version, parts = (int(x) for x in (sys.argv[3:] + ["3", "1"][len(sys.argv) - 3:]))
-    pairs, tensors = metadata_of(folder), list(tensors_of(folder))
+    folder, to, *rest = (x for x in sys.argv[1:] if "=" not in x)
+    more = dict(x.split("=", 1) for x in sys.argv[1:] if "=" in x)
+    version, parts = (int(x) for x in rest + ["3", "1"][len(rest):])
+    pairs, tensors = metadata_of(folder, more), list(tensors_of(folder))
     if parts == 1:
         write(to, version, pairs, tensors)
         return

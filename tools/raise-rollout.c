@@ -14,6 +14,7 @@
 #include "learn/episode_inputs.h"
 #include "learn/episode_metrics.h"
 #include "session.h"
+#include "stream/model_path.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -325,6 +326,16 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
     return p;
 }
 
+/* A folder of the kind that the model came from; beside a GGUF's weights, its tokenizer. */
+static int save_model(struct run *r, struct err *e)
+{
+    const char *dir = r->o->model_dir, *like = r->o->session.model;
+    int rc = lm_save_model(r->s.lm, dir, like, e);
+    if (!rc && model_path_kind(like, e) == MODEL_GGUF)
+        rc = tok_save(r->s.tok, dir, e);
+    return rc;
+}
+
 static int write_results(struct run *r, int argc, char **argv, struct err *e)
 {
     const struct options *o = r->o;
@@ -333,7 +344,7 @@ static int write_results(struct run *r, int argc, char **argv, struct err *e)
     if (o->adapter_dir && is_ok)
         rc = lm_save_adapter(r->s.lm, o->adapter_dir, o->session.model, e);
     if (!rc && o->model_dir && is_ok)
-        rc = lm_save_model(r->s.lm, o->model_dir, o->session.model, e);
+        rc = save_model(r, e);
     if (!rc) {
         rc = episode_metrics_commit(r->metrics, e);
         r->metrics = NULL;

@@ -56,6 +56,10 @@ int session_encoding(struct session *s, const struct session_options *o, struct 
     if (!s->tok)
         return e->code;
     warn_of_markers(s);
+    if (tok_eos(s->tok) < 0)
+        log_warn("%s: its files name no end token that the vocabulary has: answers are read "
+                 "without one",
+                 o->model);
     return 0;
 }
 

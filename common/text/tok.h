@@ -21,14 +21,18 @@
 #include <stdint.h>
 
 struct tok; /* owned; tok_free */
-/* tokenizer.json (plain or .zst); tokenizer_config.json beside it, when there, names BOS/EOS.
- */
+/* tokenizer.json (plain or .zst), and what stands beside it: names of special tokens, tokens
+ * that were added later, the chat template (tok_config.c). EOS is that of the names, or, where
+ * they say none that is a token, of config.json or generation_config.json. */
 struct tok *tok_load_json(const char *path, struct err *e) RAISE_MUST_CHECK;
 struct tok *tok_load_gguf(const struct gguf *g, const char *name,
                           struct err *e) RAISE_MUST_CHECK;
 /* From a Hugging Face folder (its tokenizer.json) or a GGUF file. */
 struct tok *tok_load(const char *model_path, struct err *e) RAISE_MUST_CHECK;
 void tok_free(struct tok *t); /* NULL-safe */
+/* One that came from a GGUF as tokenizer.json, tokenizer_config.json and generation_config.json
+ * of the folder `dir`, which exists. */
+int tok_save(const struct tok *t, const char *dir, struct err *e) RAISE_MUST_CHECK;
 
 int64_t tok_n_vocab(const struct tok *t); /* highest id + 1, added tokens included */
 int32_t tok_bos(const struct tok *t);     /* -1: none */

@@ -2,7 +2,8 @@
  * tok_gguf: tokenizers from GGUF metadata; see tok.h.
  *
  * Kind "gpt2" is byte-level BPE: tokens, merges, and in tokenizer.ggml.pre the name of a set of
- * pre-tokenizers that is fixed in llama.cpp's source, not in the file. Kind "llama" is
+ * pre-tokenizers that is fixed in llama.cpp's source, not in the file. Files from before that
+ * key are known by a token that only their vocabulary has there. Kind "llama" is
  * SentencePiece BPE: tokens and scores; any two neighbours whose join is a token may merge, the
  * highest score first, which is the same as merges ranked by score. */
 #include "base/mem.h"
@@ -28,19 +29,38 @@ static const struct pre_name {
     bool is_merge_ignored;
     bool adds_bos; /* unless the file says otherwise */
 } PRE_NAMES[] = {
-    {"default", TOK_REGEX_GPT2, false, false, false, false},
     {"gpt-2", TOK_REGEX_GPT2, false, false, false, false},
     {"gpt2", TOK_REGEX_GPT2, false, false, false, false},
     {"olmo", TOK_REGEX_GPT2, false, false, false, false},
+    {"phi-2", TOK_REGEX_GPT2, false, false, false, false},
     {"smollm", TOK_REGEX_GPT2, true, false, false, false},
     {"starcoder", TOK_REGEX_GPT2, true, false, false, false},
     {"llama-bpe", TOK_REGEX_LLAMA3, false, false, true, true},
     {"llama3", TOK_REGEX_LLAMA3, false, false, true, true},
     {"llama-v3", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"falcon3", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"falcon-h1", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"pixtral", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"midm-2.0", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"lfm2", TOK_REGEX_LLAMA3, false, false, true, true},
+    {"dbrx", TOK_REGEX_LLAMA3, false, false, false, false},
     {"smaug-bpe", TOK_REGEX_LLAMA3, false, false, false, false},
     {"qwen2", TOK_REGEX_QWEN2, false, true, false, false},
     {"deepseek-r1-qwen", TOK_REGEX_QWEN2, false, true, false, false},
     {"tekken", REGEX_TEKKEN, false, false, true, true},
+};
+
+/* Vocabularies of files that name no set: this token at this place is of this one alone. */
+static const struct {
+    const char *token;
+    int32_t id;
+    const char *name;
+} KNOWN[] = {
+    {"<|begin_of_text|>", 128000, "llama-bpe"},
+    {"<|endoftext|>", 151643, "qwen2"},
+    {"<|endoftext|>", 50256, "gpt-2"},
+    {"<|im_start|>", 1, "smollm"},
+    {"[INST]", 3, "tekken"},
 };
 
 static int load_tokens(struct tok *t, const struct gguf *g, struct err *e)
@@ -160,15 +180,38 @@ static int load_merges(struct tok *t, const struct gguf *g, struct err *e)
     return rc;
 }
 
-static int load_bytes(struct tok *t, const struct gguf *g, struct err *e)
+static const char *known_name(const struct tok *t)
+{
+    for (size_t i = 0; i < sizeof KNOWN / sizeof KNOWN[0]; i++)
+        if (tok_id(t, KNOWN[i].token) == KNOWN[i].id)
+            return KNOWN[i].name;
+    return NULL;
+}
+
+/* "default" is what the converter wrote where it did not know. */
+static const struct pre_name *find_pre(const struct tok *t, const struct gguf *g, struct err *e)
 {
     const char *name = gguf_get_string(g, "tokenizer.ggml.pre");
-    const struct pre_name *p = NULL;
-    for (size_t i = 0; i < sizeof PRE_NAMES / sizeof PRE_NAMES[0] && !p; i++)
-        if (strcmp(PRE_NAMES[i].name, name ? name : "default") == 0)
-            p = &PRE_NAMES[i];
+    const char *known = !name || strcmp(name, "default") == 0 ? known_name(t) : name;
+    for (size_t i = 0; known && i < sizeof PRE_NAMES / sizeof PRE_NAMES[0]; i++)
+        if (strcmp(PRE_NAMES[i].name, known) == 0)
+            return &PRE_NAMES[i];
+    if (known)
+        err_set(e, ERR_UNSUPPORTED, "tokenizer.ggml.pre \"%s\" is not supported", known);
+    else
+        err_set(e, ERR_UNSUPPORTED,
+                "tokenizer.ggml.pre %s, and the vocabulary is none that is known: how it cuts "
+                "a text into words is not in the file; convert the model anew, or use its "
+                "Hugging Face folder",
+                name ? "is \"default\"" : "is missing");
+    return NULL;
+}
+
+static int load_bytes(struct tok *t, const struct gguf *g, struct err *e)
+{
+    const struct pre_name *p = find_pre(t, g, e);
     if (!p)
-        return err_set(e, ERR_UNSUPPORTED, "tokenizer.ggml.pre \"%s\" is not supported", name);
+        return ERR_UNSUPPORTED;
     t->is_byte_level = true;
     t->is_merge_ignored = p->is_merge_ignored;
     t->decoder = DECODE_BYTES;

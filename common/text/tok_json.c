@@ -4,10 +4,11 @@
  * The file describes a pipeline of parts, each an object with a "type". A part that is not
  * known here is an error that names it, and so is a setting that would change the ids: a text
  * is tokenized as the file says or not at all. */
+#include "text/tok_json.h"
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "stream/zio.h"
-#include "text/tok_priv.h"
 #include "text/tok_uni.h"
 
 #include <stdlib.h>
@@ -347,29 +348,36 @@ static int read_model(struct tok *t, const json_t *model, struct err *e)
     return rc;
 }
 
+int tok_json_added(struct tok *t, const json_t *o, int64_t id, struct err *e)
+{
+    const char *s = text_of(o, "content", "");
+    bool is_special = flag_of(o, "special", false);
+    struct tok_added a = {.text = mem_strdup(s),
+                          .len = strlen(s),
+                          .id = (int32_t)id,
+                          .is_special = is_special,
+                          .is_normalized = flag_of(o, "normalized", !is_special),
+                          .is_single_word = flag_of(o, "single_word", false),
+                          .takes_left = flag_of(o, "lstrip", false),
+                          .takes_right = flag_of(o, "rstrip", false)};
+    int rc = 0;
+    if (id != a.id)
+        rc = err_set(e, ERR_FORMAT, "added token \"%.80s\" has no id", s);
+    else if (a.len)
+        rc = tok_add_token(t, &a, e);
+    free(a.text);
+    return rc;
+}
+
 static int read_added(struct tok *t, const json_t *list, struct err *e)
 {
     size_t i;
     json_t *o;
     json_array_foreach(list, i, o)
     {
-        const char *s = text_of(o, "content", "");
         const json_t *id = json_object_get(o, "id");
-        bool is_special = flag_of(o, "special", false);
-        struct tok_added a = {.text = mem_strdup(s),
-                              .len = strlen(s),
-                              .id = (int32_t)json_integer_value(id),
-                              .is_special = is_special,
-                              .is_normalized = flag_of(o, "normalized", !is_special),
-                              .is_single_word = flag_of(o, "single_word", false),
-                              .takes_left = flag_of(o, "lstrip", false),
-                              .takes_right = flag_of(o, "rstrip", false)};
-        int rc = 0;
-        if (!json_is_integer(id) || json_integer_value(id) != a.id)
-            rc = err_set(e, ERR_FORMAT, "added token \"%.80s\" has no id", s);
-        else if (a.len)
-            rc = tok_add_token(t, &a, e);
-        free(a.text);
+        int rc =
+            tok_json_added(t, o, json_is_integer(id) ? json_integer_value(id) : INT64_MIN, e);
         if (rc < 0)
             return rc;
     }
@@ -407,100 +415,15 @@ static int read_all(struct tok *t, const json_t *root, struct err *e)
     return rc < 0 ? rc : check_ids(t, t->after, t->n_after, e);
 }
 
-/* ---- tokenizer_config.json and its neighbours ---- */
+/* ---- the file ---- */
 
-static json_t *parse(const char *text, size_t len, size_t flags, struct err *e)
+json_t *tok_json_parse(const char *text, size_t len, size_t flags, struct err *e)
 {
     json_error_t je;
     json_t *root = json_loadb(text, len, flags, &je);
     if (!root)
         err_set(e, ERR_FORMAT, "line %d: %s", je.line, je.text);
     return root;
-}
-
-/* NULL without an error when the file is not there. Its model_max_length is often 1e30 written
- * as an integer: numbers are read as reals. */
-static json_t *parse_beside(const char *path, const char *name, struct err *e, int *rc)
-{
-    const char *slash = strrchr(path, '/');
-    char *full = mem_printf("%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, name);
-    json_t *root = NULL;
-    if (file_exists(full)) {
-        char *text = NULL;
-        size_t len = 0;
-        *rc = file_read_all(full, &text, &len, e);
-        if (*rc == 0 && !(root = parse(text, len, JSON_DECODE_INT_AS_REAL, e)))
-            *rc = err_prefix(e, "%s", full);
-        free(text);
-    }
-    free(full);
-    return root;
-}
-
-/* A token is named by its text, or by an object that holds it. */
-static int32_t named_id(const struct tok *t, const json_t *config, const char *key)
-{
-    const json_t *v = json_object_get(config, key);
-    const char *s = json_is_object(v) ? text_of(v, "content", NULL) : json_string_value(v);
-    return s ? tok_id(t, s) : -1;
-}
-
-static void read_names(struct tok *t, const json_t *config)
-{
-    int32_t *ids[] = {&t->bos, &t->eos, &t->pad};
-    static const char *const KEYS[] = {"bos_token", "eos_token", "pad_token"};
-    for (int i = 0; i < 3; i++)
-        if (*ids[i] < 0)
-            *ids[i] = named_id(t, config, KEYS[i]);
-}
-
-/* One template, or a list of named ones of which "default" is meant. */
-static void read_chat_template(struct tok *t, const json_t *config)
-{
-    const json_t *v = json_object_get(config, "chat_template");
-    const char *s = json_string_value(v);
-    size_t i;
-    json_t *o;
-    json_array_foreach(v, i, o)
-    {
-        if (!s || strcmp(text_of(o, "name", ""), "default") == 0)
-            s = text_of(o, "template", s);
-    }
-    t->chat_template = s ? mem_strdup(s) : NULL;
-}
-
-static int read_config(struct tok *t, const char *path, struct err *e)
-{
-    int rc = 0;
-    json_t *config = parse_beside(path, "tokenizer_config.json", e, &rc);
-    json_t *map = rc == 0 ? parse_beside(path, "special_tokens_map.json", e, &rc) : NULL;
-    read_names(t, config);
-    read_names(t, map);
-    if (t->bos < 0 && t->n_before > 0)
-        t->bos = t->before[0];
-    read_chat_template(t, config);
-    json_decref(config);
-    json_decref(map);
-    return rc;
-}
-
-static int read_chat_file(struct tok *t, const char *path, struct err *e)
-{
-    const char *slash = strrchr(path, '/');
-    char *full =
-        mem_printf("%.*schat_template.jinja", slash ? (int)(slash + 1 - path) : 0, path);
-    int rc = 0;
-    if (file_exists(full)) {
-        char *text = NULL;
-        size_t len = 0;
-        rc = file_read_all(full, &text, &len, e);
-        if (rc == 0) {
-            free(t->chat_template);
-            t->chat_template = text;
-        }
-    }
-    free(full);
-    return rc;
 }
 
 struct tok *tok_load_json(const char *path, struct err *e)
@@ -513,16 +436,14 @@ struct tok *tok_load_json(const char *path, struct err *e)
     if (rc < 0)
         return NULL;
     t = tok_new();
-    root = parse(text, len, 0, e);
+    root = tok_json_parse(text, len, 0, e);
     free(text);
     rc = root ? read_all(t, root, e) : ERR_FORMAT;
     json_decref(root);
     if (rc < 0)
         err_prefix(e, "%s", file_name_in(path));
     if (rc == 0)
-        rc = read_config(t, path, e);
-    if (rc == 0)
-        rc = read_chat_file(t, path, e);
+        rc = tok_read_beside(t, path, e);
     if (rc == 0 && (rc = tok_finish(t, e)) < 0)
         err_prefix(e, "%s", path);
     if (rc < 0) {

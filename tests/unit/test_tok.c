@@ -105,6 +105,48 @@ static void ids_equal_the_reference(void **state)
     free(path);
 }
 
+/* A GGUF's tokenizer, saved and read again, gives the reference's ids, too. */
+static void what_is_saved_is_the_same(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/raise-test-tok-XXXXXX", *cases_path = fixture("cases.json");
+    static const char *const FILES[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "generation_config.json"};
+    struct err e = ERR_INIT;
+    json_error_t je;
+    json_t *cases = json_load_file(cases_path, JSON_ALLOW_NUL, &je), *c;
+    size_t k, n = 0;
+    assert_non_null(mkdtemp(dir));
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "pieces.gguf" : "bytes.gguf";
+        struct tok *t = load(name);
+        assert_int_equal(tok_save(t, dir, &e), 0);
+        struct tok *saved = tok_load(dir, &e);
+        assert_non_null(saved);
+        assert_int_equal(tok_eos(saved), tok_eos(t));
+        assert_int_equal(tok_bos(saved), tok_bos(t));
+        assert_string_equal(tok_chat_template(saved), tok_chat_template(t));
+        json_array_foreach(cases, k, c)
+        {
+            bool is_it = !strcmp(json_string_value(json_object_get(c, "model")), name);
+            if (is_it)
+                check_case(saved, c);
+            n += is_it;
+        }
+        tok_free(t);
+        tok_free(saved);
+    }
+    assert_true(n > 100);
+    for (int i = 0; i < 3; i++) {
+        char *file = mem_printf("%s/%s", dir, FILES[i]);
+        assert_int_equal(unlink(file), 0);
+        free(file);
+    }
+    assert_int_equal(rmdir(dir), 0);
+    json_decref(cases);
+    free(cases_path);
+}
+
 static void same_ids_from_all_threads(void **state)
 {
     (void)state;
@@ -601,6 +643,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_equal_the_reference),
+        cmocka_unit_test(what_is_saved_is_the_same),
         cmocka_unit_test(same_ids_from_all_threads),
         cmocka_unit_test(cached_words_are_not_confused),
         cmocka_unit_test(long_words_merge_like_short_ones),
