@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ * eval: the table of tasks; see eval.h. */
+#include "eval/eval.h"
+
+#include <string.h>
+
+const struct eval_task eval_tasks[] = {
+    {"loss", eval_loss, &eval_loss_schema, "alpaca"},
+    {NULL, NULL, NULL, NULL},
+};
+
+const struct eval_task *eval_task_find(const char *name)
+{
+    for (const struct eval_task *t = eval_tasks; t->name; t++)
+        if (strcmp(t->name, name) == 0)
+            return t;
+    return NULL;
+}
+
+const struct eval_schema *eval_schema_of(const char *task)
+{
+    const struct eval_task *t = eval_task_find(task);
+    return t ? t->schema : NULL;
+}

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# raise-eval loss: the loss that an episode measures on the same file; the same bytes for any number
+# of threads; what is left out is named; each output holds the same; outputs are tried first.
+set -eu
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+export OMP_WAIT_POLICY=passive
+model=$RAISE_TESTS/fixtures/tiny-llama
+records() { awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
+    printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'; }
+records pool 40 >d.jsonl
+records val 6 >v.jsonl
+loss() { raise-eval loss -q -m "$model" --template plain "$@"; }
+
+# what raise-rollout calls the validation loss, which is the performance with the other sign
+raise-embed -q -m "$model" --template plain -d 8 -o f d.jsonl
+raise-plan -q -f f -T 1 -B 4 -o p random
+raise-rollout -q -f f --plan p -m "$model" -d d.jsonl --val v.jsonl --template plain -o t
+loss v.jsonl --summary s.csv -o rows.csv --json all.json --log-samples samples.jsonl
+python3 - "$(raise-view --table perf t | sed -n 2p)" <<'PY'
+import csv, json, sys
+rows, summary = list(csv.DictReader(open("rows.csv"))), list(csv.DictReader(open("s.csv")))
+made, samples = json.load(open("all.json")), [json.loads(line) for line in open("samples.jsonl")]
+loss, record_loss = (float(r["mean"]) for r in summary)
+assert abs(loss + float(sys.argv[1])) < 1e-6 * loss, (loss, sys.argv[1])
+nll, tokens = [float(r["nll"]) for r in rows], [int(r["tokens"]) for r in rows]
+assert abs(loss - sum(nll) / sum(tokens)) < 1e-12
+assert abs(record_loss - sum(a / b for a, b in zip(nll, tokens)) / 6) < 1e-12
+assert made["metrics"]["loss"]["mean"] == loss and made["metrics"]["loss"]["n"] == 6
+assert [r["prompt"] for r in made["records"]] == [r["prompt"] for r in rows] == [s["prompt"] for s in samples]
+assert len({r["prompt"] for r in rows}) == 6 and [int(r["line"]) for r in rows] == [1, 2, 3, 4, 5, 6]
+assert [r["nll"] for r in made["records"]] == nll
+text = samples[2]["segments"]
+assert "".join(s["text"] for s in text if not s["is_response"]).startswith("val 2\n"), text
+assert [s["text"] for s in text if s["is_response"]][0].strip() == "2 and 4", text
+PY
+
+# threads and batches; a file name with .json is JSON; several files are one after the other
+loss v.jsonl d.jsonl -t 1 >1.csv
+loss v.jsonl d.jsonl -t 2 | cmp - 1.csv
+[ "$(wc -l <1.csv)" = 47 ] && grep -q '^loss,d.jsonl,39,40,' 1.csv
+loss v.jsonl -t 2 -o 2.json --no-provenance
+grep -q '"metrics"' 2.json && ! grep -q '"model"' 2.json
+
+# what does not fit, and what is bad, is named and counted, and the rest is scored
+(printf '{"prompt":"a","completion":"%0600d"}\n' 7; cat v.jsonl; echo '{"prompt": 3') >bad.jsonl
+raise-eval loss -m "$model" --template plain --on-error skip bad.jsonl -o bad.csv --json bad.json 2>err
+grep -q 'warning: 2 of 8 records left out:' err
+grep -q 'bad.jsonl:1: record 0: does not fit into 512 tokens' err
+grep -q 'bad.jsonl:8: record 7: ' err
+cut -d, -f7 bad.csv >a && cut -d, -f7 rows.csv | cmp - a
+grep -q '"left_out": \[$' bad.json
+status=0 && loss bad.jsonl 2>err || status=$?
+[ "$status" = 1 ] && grep -q '^raise-eval: bad.jsonl:8: record 7: ' err
+status=0 && loss --overlong fail --on-error skip bad.jsonl 2>err || status=$?
+[ "$status" = 1 ] && grep -q '^raise-eval: bad.jsonl:1: record 0: .* more than the 512 allowed' err
+
+# places
+refused() { # status pattern command...
+    local status=0 want=$1 pattern=$2
+    shift 2
+    ("$@") >out 2>err || status=$?
+    if [ "$status" != "$want" ] || ! grep -q -- "$pattern" err; then
+        echo "$*: status $status, wanted $want and '$pattern':" && cat err && exit 1
+    fi
+}
+refused 2 'raise-eval: -o would overwrite a benchmark: v.jsonl' loss v.jsonl -o v.jsonl
+refused 2 'raise-eval: --json and -o go to one place: ./x' loss v.jsonl -o ./x --json x
+refused 1 'raise-eval: none/s: No such file' loss -v v.jsonl -o x --summary none/s
+refused 1 'raise-eval: none/s: No such file' loss -v v.jsonl -o x --log-samples none/s
+refused 2 'raise-eval: loss: no benchmark file' loss
+[ ! -e x ]
