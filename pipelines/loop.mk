@@ -12,7 +12,7 @@ fresh = @mkdir -p $(@D); rm -f $@
 made = @[ -s $@ ] || { echo "$@: its command ended well, and did not write it" >&2; exit 1; }
 
 ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS) --precision $(PRECISION)
-EMBED = $(RUN) $(BIN)raise-embed -m $(MODEL) $(ENCODE) --dim $(DIM) --resume $(EMBED_OPTS)
+EMBED = $(RUN) $(BIN)raise-embed -m $(MODEL) $(ENCODE) --dim $(DIM) $(EMBED_OPTS)
 FEATURES = $(OUT)/features.st.zst
 # Expanded by the shell of a recipe: they are known when the features are there.
 steps = $(or $(strip $(STEPS)),$$(cat $(OUT)/steps))

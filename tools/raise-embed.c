@@ -29,7 +29,7 @@ struct options {
     const char *shard, *fields, *columns;
     int64_t dim;
     int reduce;
-    bool is_resumed;
+    bool is_resumed, is_anew; /* the first is the default, and says nothing more */
     int64_t shard_i, shard_n; /* from `shard` */
 };
 
@@ -48,7 +48,9 @@ static const struct opt table[] = {
     SESSION_ON_ERROR_ROW(struct options, records),
     SESSION_LIMIT_ROWS(struct options, records),
     {0, "shard", OPT_STRING, O(shard), "I/N", "the I-th (from 0) of N equal parts", 0, 0, NULL},
-    {0, "resume", OPT_FLAG, O(is_resumed), NULL, "continue a killed run from OUT.part", 0, 0,
+    {0, "no-resume", OPT_FLAG, O(is_anew), NULL, "start anew where a killed run left OUT.part",
+     0, 0, NULL},
+    {0, "resume", OPT_FLAG, O(is_resumed), NULL, "go on after a killed run (the default)", 0, 0,
      NULL},
     SESSION_DEVICE_ROWS(struct options, session, "batch-tokens",
                         "1024 on a CPU, 16384 on a GPU"),
@@ -83,6 +85,7 @@ struct run {
     char *reading; /* how the dataset was read */
     struct log_bar bar;
     double n_scored; /* tokens */
+    int64_t n_kept;  /* windows, as last told */
 };
 
 /* ---- inputs ---- */
@@ -182,10 +185,25 @@ static int check_model(const struct run *r, struct err *e)
 
 /* ---- the work ---- */
 
+static void say_when_killed(struct run *r)
+{
+    r->n_kept = embed_run_n_kept(&r->job);
+    if (r->n_kept)
+        log_when_killed("%s.part: %" PRId64 " of %" PRId64
+                        " windows kept; the same command goes on after them",
+                        r->job.out, r->n_kept, r->job.n_windows);
+    else
+        log_when_killed("killed before the first of %" PRId64
+                        " windows was done: nothing is kept",
+                        r->job.n_windows);
+}
+
 static void on_progress(void *arg, int64_t n_tokens)
 {
     struct run *r = arg;
     r->n_scored += (double)n_tokens;
+    if (embed_run_n_kept(&r->job) != r->n_kept)
+        say_when_killed(r);
     log_bar_set(&r->bar, r->n_scored);
     session_watch(&r->s);
 }
@@ -196,7 +214,7 @@ static void describe_job(struct run *r)
     bool is_pca = o->reduce == REDUCE_PCA;
     r->job.out = o->common.out;
     r->job.is_uncompressed = o->common.is_uncompressed;
-    r->job.is_resumed = o->is_resumed;
+    r->job.is_resumed = !o->is_anew;
     r->job.pca_dim = is_pca ? o->dim : 0;
     r->job.how = (struct embed_options){.tok = r->s.tok,
                                         .tmpl = r->s.tmpl,
@@ -249,7 +267,7 @@ static int score(struct run *r, struct err *e)
     add_reading(r, target_parameters(&r->target));
     job->reading = r->reading;
     if (old && !job->is_resumed)
-        log_warn("%s: left by an unfinished run, discarded (--resume would continue it)", old);
+        log_note("%s: left by an unfinished run, discarded (--no-resume)", old);
     int rc = embed_run_open(job, e);
     if (!rc && job->n_before)
         log_note("%s: continuing after %" PRId64 " of %" PRId64 " windows", old, job->n_before,
@@ -258,6 +276,7 @@ static int score(struct run *r, struct err *e)
     if (rc)
         return rc;
     log_bar_start(&r->bar, "scoring", "tokens", job->n_tokens_left);
+    say_when_killed(r);
     rc = embed_run_score(job, e);
     log_bar_end(&r->bar);
     return rc;
@@ -333,8 +352,9 @@ static void run_free(struct run *r)
 {
     int64_t n_kept = embed_run_n_kept(&r->job);
     if (n_kept)
-        log_note("%s.part: %" PRId64 " of %" PRId64 " windows kept for --resume", r->job.out,
-                 n_kept, r->job.n_windows);
+        log_note("%s.part: %" PRId64 " of %" PRId64
+                 " windows kept; the same command goes on after them",
+                 r->job.out, n_kept, r->job.n_windows);
     embed_run_free(&r->job);
     target_free(&r->target);
     given_free(&r->given);

@@ -114,6 +114,7 @@ struct run {
     struct episode_metrics *metrics;
     struct episode_step last; /* its row waits for the test loss */
     struct log_bar bar;
+    double worked, work; /* tokens gone through (lm_on_work); in the whole run */
     double n_tokens, train_seconds;
 };
 
@@ -230,6 +231,64 @@ static int open_model(struct run *r, struct err *e)
     return 0;
 }
 
+/* ---- progress ---- */
+
+static double row_tokens(const struct run *r, int64_t i)
+{
+    const struct features *f = &r->in.features;
+    int64_t n = (int64_t)f->len_x[i] + f->len_y[i];
+    return (double)(n < r->s.max_len ? n : r->s.max_len);
+}
+
+/* Tokens of the batches of steps t + 1 to T, forward and backward: of the rows that a plan
+ * lists, else of rows of mean length. */
+static double tokens_to_train(const struct run *r, int64_t t)
+{
+    const struct episode *k = &r->episode;
+    double sum = 0;
+    if (k->plan) {
+        for (int64_t i = k->plan->step_offset[t]; i < k->plan->step_offset[k->n_steps]; i++)
+            sum += row_tokens(r, k->plan->pick[i]);
+    } else {
+        for (int64_t i = 0; i < r->in.features.n; i++)
+            sum += row_tokens(r, i);
+        sum *= (double)((k->n_steps - t) * k->batch) / (double)r->in.features.n;
+    }
+    return sum * lm_step_passes(r->s.lm);
+}
+
+/* What is left after n measurements of the validation set, n - 1 of the steps. */
+static double work_left(const struct run *r, int64_t n)
+{
+    int64_t t = n ? n - 1 : 0;
+    double val = (double)r->in.validation.pack.n_tokens;
+    double test = r->o->test ? (double)r->in.test.pack.n_tokens : 0;
+    return tokens_to_train(r, t) + (double)(r->episode.n_steps + 1 - n) * val + test;
+}
+
+static void on_work(void *arg, double n_tokens)
+{
+    struct run *r = arg;
+    r->worked += n_tokens;
+    log_bar_work(&r->bar, r->worked, r->work);
+}
+
+static void begin_progress(struct run *r)
+{
+    r->work = work_left(r, 0) + (r->o->test ? (double)r->in.test.pack.n_tokens : 0);
+    log_bar_start(&r->bar, "episode", "steps", (double)r->episode.n_steps);
+    log_bar_work(&r->bar, 0, r->work);
+    log_when_killed("nothing is kept of this episode; the same command begins it again");
+    lm_on_work(r->s.lm, on_work, r);
+}
+
+static void end_progress(struct run *r)
+{
+    log_bar_work(&r->bar, r->worked, r->worked);
+    log_bar_end(&r->bar);
+    lm_on_work(r->s.lm, NULL, NULL);
+}
+
 /* ---- the work ---- */
 
 static void on_step(void *arg, const struct episode_step *s)
@@ -238,13 +297,10 @@ static void on_step(void *arg, const struct episode_step *s)
     r->n_tokens += (double)s->n_tokens;
     r->train_seconds += s->seconds;
     session_watch(&r->s);
-    if (s->t == 0)
-        log_bar_start(&r->bar, "episode", "steps", (double)s->n_steps);
+    r->work = r->worked + work_left(r, s->t + 1);
     log_bar_set(&r->bar, (double)s->t);
     log_detail("step %" PRId64 ": train %.4f, validation %.4f, reward %+.4f, %.1f s", s->t,
                s->train_loss, s->val_loss, s->reward, s->seconds);
-    if (s->t == s->n_steps)
-        log_bar_end(&r->bar);
     r->last = *s;
     if (s->t < s->n_steps)
         episode_metrics_put(r->metrics, s, s->t ? (double)NAN : r->test_before);
@@ -282,16 +338,15 @@ static int run_episode(struct run *r, struct err *e)
 {
     const char *test = r->o->test;
     describe_episode(r);
+    begin_progress(r);
     int rc = test ? episode_set_loss(r->s.lm, &r->in.test, &r->test_before, e) : 0;
     if (!rc)
         rc = episode_run(&r->episode, &r->traj, e);
-    if (rc || !traj_is_ok(&r->traj)) {
-        log_bar_end(&r->bar);
-        return rc;
-    }
-    if (test)
+    bool is_over = rc || !traj_is_ok(&r->traj);
+    if (test && !is_over)
         rc = episode_set_loss(r->s.lm, &r->in.test, &r->test_after, e);
-    if (!rc)
+    end_progress(r);
+    if (!is_over && !rc)
         episode_metrics_put(r->metrics, &r->last, r->test_after);
     return rc;
 }

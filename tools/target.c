@@ -94,6 +94,54 @@ int target_plan(const struct target *t, const char *model, struct lm_options *lo
 
 /* ---- with it ---- */
 
+struct work {
+    struct log_bar bar;
+    double done;
+    struct lm *lm;
+};
+
+static void on_work(void *arg, double n_tokens)
+{
+    struct work *w = arg;
+    w->done += n_tokens;
+    log_bar_set(&w->bar, w->done);
+}
+
+static void begin_work(struct work *w, struct lm *m, const char *what, double n_tokens)
+{
+    w->lm = m;
+    log_bar_start(&w->bar, what, "tokens", n_tokens);
+    lm_on_work(m, on_work, w);
+}
+
+static void end_work(struct work *w)
+{
+    lm_on_work(w->lm, NULL, NULL);
+    log_bar_work(&w->bar, 1, 1);
+    log_bar_end(&w->bar);
+}
+
+/* Tokens gone through: the records' embeddings, their loss before and after, the steps between.
+ */
+static double probe_tokens(const struct probe *p, const struct lm *m)
+{
+    const struct gain *g = &p->gain;
+    int64_t batch = g->n_records < GAIN_BATCH ? g->n_records : GAIN_BATCH;
+    double n = (double)g->n_tokens, steps = (double)(g->n_steps * batch) / (double)g->n_records;
+    return 3 * n + (p->is_made_before ? 0 : steps * n * lm_step_passes(m));
+}
+
+/* Each epoch: the pool's share, and the target's records. */
+static double warm_up_tokens(const struct probe *p, const struct lm *m)
+{
+    const struct embed_run *job = p->job;
+    double passes = 2 + (double)p->n_epochs; /* as cost.n_tokens counts, and a little more */
+    double pool =
+        (double)job->cost.n_tokens / passes * (double)job->data->n_records / (double)job->n;
+    return (double)p->n_epochs * lm_step_passes(m) *
+           (pool / INFLUENCE_SHARE + (double)p->gain.n_tokens);
+}
+
 /* A loss that is no number comes of the options. */
 static int blame(const char *options, int rc, struct err *e)
 {
@@ -104,7 +152,10 @@ static int blame(const char *options, int rc, struct err *e)
 static int make_probe(struct probe *p, struct lm *m, struct err *e)
 {
     const struct gain *g = &p->gain;
+    struct work w = {0};
+    begin_work(&w, m, "target", probe_tokens(p, m));
     int rc = blame("--target-lr, --target-steps", probe_make(p, m, e), e);
+    end_work(&w);
     if (rc)
         return rc;
     log_note("target: loss %.4f before the probe's steps, %.4f after%s", g->loss, g->loss_tuned,
@@ -131,7 +182,13 @@ int target_make(struct target *t, struct lm *m, struct err *e)
     log_note("influence: %" PRId64 " epochs of warm-up on a twentieth of %" PRId64
              " records%s, then a gradient of every record for each",
              p->n_epochs, p->job->data->n_records, p->is_warm_before ? " (made before)" : "");
-    return blame("--influence-lr", probe_warm_up(p, m, e), e);
+    struct work w = {0};
+    if (p->is_warm_before)
+        return probe_warm_up(p, m, e);
+    begin_work(&w, m, "warm-up", warm_up_tokens(p, m));
+    rc = blame("--influence-lr", probe_warm_up(p, m, e), e);
+    end_work(&w);
+    return rc;
 }
 
 /* ---- what others are told ---- */

@@ -2,6 +2,7 @@
  * log: what a program says on standard error; see log.h. */
 #include "base/log.h"
 
+#include "base/temp.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -21,6 +24,17 @@ static double start_time; /* set before main by mark_start */
 __attribute__((constructor)) static void mark_start(void)
 {
     start_time = text_clock();
+}
+
+/* As huggingface_hub reads its variables. */
+static bool is_set(const char *variable)
+{
+    static const char *const yes[] = {"1", "true", "yes", "on"};
+    const char *value = getenv(variable);
+    for (size_t i = 0; value && i < sizeof yes / sizeof *yes; i++)
+        if (!strcasecmp(value, yes[i]))
+            return true;
+    return false;
 }
 
 /* One line in one write(2), so that the lines of several programs do not mix. Nothing can be
@@ -69,9 +83,16 @@ void log_warn(const char *fmt, ...)
     SAY(1, "warning: ");
 }
 
+/* One of make's jobs, and nobody asked for more: notes are left to make. */
+static bool is_job(void)
+{
+    return log_level == 1 && is_set("RAISE_JOB");
+}
+
 void log_note(const char *fmt, ...)
 {
-    SAY(1, "");
+    if (!is_job())
+        SAY(1, "");
 }
 
 void log_detail(const char *fmt, ...)
@@ -79,37 +100,86 @@ void log_detail(const char *fmt, ...)
     SAY(2, "");
 }
 
+/* ---- the bar ---- */
+
+enum { HIDDEN, LINES, BAR };
+
 static bool bars_wanted(void)
 {
-    return isatty(STDERR_FILENO) && !getenv("HF_HUB_DISABLE_PROGRESS_BARS");
+    const char *make = getenv("MAKEFLAGS");
+    return isatty(STDERR_FILENO) && !is_set("HF_HUB_DISABLE_PROGRESS_BARS") &&
+           !(make && strstr(make, "--jobserver"));
+}
+
+static int columns(void)
+{
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 80;
+}
+
+static double share_of(const struct log_bar *b)
+{
+    double done = b->work > 0 ? b->worked : b->done, all = b->work > 0 ? b->work : b->total;
+    return all > 0 ? done < all ? done / all : 1 : 0;
+}
+
+/* "3 of 12 steps, 5.3s/step": a unit that takes more than a second is told in seconds. */
+static void put_count(struct buf *b, const struct log_bar *bar)
+{
+    char done[TEXT_AMOUNT], total[TEXT_AMOUNT], rate[TEXT_AMOUNT];
+    double spent = bar->counted_to - bar->counted_from;
+    double speed = spent > 0 ? bar->done / spent : 0;
+    buf_printf(b, "%s of %s %s", text_count(done, bar->done), text_count(total, bar->total),
+               bar->unit);
+    if (speed >= 1)
+        buf_printf(b, ", %s/s", text_count(rate, speed));
+    else if (speed > 0)
+        buf_printf(b, ", %s/%.*s", text_duration(rate, 1 / speed), (int)strlen(bar->unit) - 1,
+                   bar->unit);
+}
+
+/* What fits into the terminal: percentage and time left in any case, then the name, the count,
+ * and a bar of what is left over. The last column stays empty, lest the terminal wraps. */
+static void put_bar(struct buf *line, const char *head, double share, const char *count,
+                    const char *left)
+{
+    enum { LEAST = 5, MOST = 30 };
+    int room = columns() - 1 - (int)strlen("100% ") - (int)strlen(left);
+    int n_head = (int)strlen(head), n_count = (int)strlen(count) + 2;
+    bool has_head = n_head <= room;
+    room -= has_head ? n_head : 0;
+    bool has_count = n_count <= room;
+    room -= has_count ? n_count : 0;
+    int n_bar = room - 3 > MOST ? MOST : room - 3;
+    buf_printf(line, "\r%s", has_head ? head : "");
+    if (n_bar >= LEAST) {
+        buf_putc(line, '[');
+        for (int i = 0; i < n_bar; i++)
+            buf_putc(line, i < (int)(n_bar * share) ? '=' : ' ');
+        buf_puts(line, "] ");
+    }
+    buf_printf(line, "%3d%% %s%s%s\033[K", (int)(100 * share), has_count ? count : "",
+               has_count ? ", " : "", left);
 }
 
 static void draw(const struct log_bar *b, double now)
 {
-    char rate[32], left[32], done[32], total[32];
-    double spent = now - b->start;
-    double speed = spent > 0 ? b->done / spent : 0;
-    text_count(rate, speed);
-    text_duration(left, speed > 0 ? (b->total - b->done) / speed : -1);
-    text_count(done, b->done);
-    text_count(total, b->total);
-    double share = b->total > 0 ? b->done / b->total : 0;
-    struct buf line = {0};
-    if (b->is_shown == 1) {
-        buf_printf(&line, "%s: %s: %3.0f%% %s of %s %s, %s/s, %s left\n", log_program, b->what,
-                   100 * share, done, total, b->unit, rate, left);
-        put(&line);
-        return;
-    }
-    char bar[31];
-    int full = (int)(30 * (share > 1 ? 1 : share));
-    for (int i = 0; i < 30; i++)
-        bar[i] = i < full ? '=' : ' ';
-    bar[30] = '\0';
-    buf_printf(&line, "\r%s: %s [%s] %3.0f%% %s/%s %s %s/s %s left\033[K", log_program, b->what,
-               bar, 100 * share, done, total, b->unit, rate, left);
+    char left[TEXT_AMOUNT + 8];
+    double spent = now - b->start, share = share_of(b);
+    struct buf line = {0}, head = {0}, count = {0};
+    text_duration(left, share > 0 ? spent / share - spent : -1);
+    strcat(left, " left");
+    buf_printf(&head, "%s: %s ", log_program, b->what);
+    put_count(&count, b);
+    if (b->is_shown == BAR)
+        put_bar(&line, buf_str(&head), share, buf_str(&count), left);
+    else
+        buf_printf(&line, "%s: %s: %d%%, %s, %s\n", log_program, b->what, (int)(100 * share),
+                   buf_str(&count), left);
+    bar_on_screen = b->is_shown == BAR;
     put(&line);
-    bar_on_screen = true;
+    buf_free(&head);
+    buf_free(&count);
 }
 
 void log_bar_start(struct log_bar *b, const char *what, const char *unit, double total)
@@ -118,32 +188,71 @@ void log_bar_start(struct log_bar *b, const char *what, const char *unit, double
     b->what = what;
     b->unit = unit;
     b->total = total;
-    b->start = b->last = text_clock();
-    b->is_shown = log_level >= 1 ? (bars_wanted() ? 2 : 1) : 0;
-    if (b->is_shown == 2)
+    b->start = b->last = b->counted_from = b->counted_to = text_clock();
+    b->is_shown = log_level < 1 ? HIDDEN : bars_wanted() ? BAR : is_job() ? HIDDEN : LINES;
+    if (b->is_shown == BAR)
         draw(b, b->start);
 }
 
-void log_bar_set(struct log_bar *b, double done)
+static void redraw(struct log_bar *b, double now)
 {
-    b->done = done;
-    if (!b->is_shown)
-        return;
-    double now = text_clock();
-    if (now - b->last < (b->is_shown == 2 ? 1.0 / 6 : 30.0))
+    if (!b->is_shown || now - b->last < (b->is_shown == BAR ? 1.0 / 6 : 30.0))
         return;
     b->last = now;
     draw(b, now);
 }
 
+void log_bar_set(struct log_bar *b, double done)
+{
+    double now = text_clock();
+    if (!b->done && done <= 0)
+        b->counted_from = now;
+    if (done > b->done)
+        b->counted_to = now;
+    b->done = done;
+    redraw(b, now);
+}
+
+void log_bar_work(struct log_bar *b, double worked, double work)
+{
+    b->worked = worked;
+    b->work = work;
+    redraw(b, text_clock());
+}
+
 void log_bar_end(struct log_bar *b)
 {
-    if (b->is_shown == 2) {
+    struct buf line = {0};
+    if (b->is_shown == BAR && !is_job())
         draw(b, text_clock());
-        put(&(struct buf){.data = mem_strdup("\n"), .len = 1});
+    if (b->is_shown == BAR) {
+        buf_puts(&line, is_job() ? "\r\033[K" : "\n");
+        put(&line);
         bar_on_screen = false;
     }
-    b->is_shown = 0;
+    b->is_shown = HIDDEN;
+}
+
+void log_when_killed(const char *fmt, ...)
+{
+    struct buf line = {0}, text = {0};
+    va_list ap;
+    if (!fmt || log_level < 1) {
+        temp_last_words(NULL);
+        return;
+    }
+    va_start(ap, fmt);
+    buf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    /* The first byte ends a bar, or the "^C" of a terminal. */
+    buf_printf(&line, "%s%s: ", isatty(STDERR_FILENO) ? "\n" : "", log_program);
+    text_printable(&line, text.data, text.len);
+    if (line.len > TEMP_WORDS - 2)
+        line.len = TEMP_WORDS - 2;
+    buf_putc(&line, '\n');
+    temp_last_words(buf_str(&line));
+    buf_free(&line);
+    buf_free(&text);
 }
 
 void log_summary(const char *fmt, ...)

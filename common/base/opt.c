@@ -372,7 +372,7 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
 static int is_immaterial(int argc, char **argv, int i)
 {
     static const char *const with_value[] = {"--output", "--threads"};
-    static const char *const flags[] = {"--quiet", "--verbose", "--resume"};
+    static const char *const flags[] = {"--quiet", "--verbose", "--resume", "--no-resume"};
     const char *a = argv[i];
     if (a[0] == '-' && (a[1] == 'o' || a[1] == 't'))
         return a[2] || i + 1 == argc ? 1 : 2;

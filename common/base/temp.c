@@ -32,6 +32,8 @@ struct temp {
 
 static _Atomic(struct temp *) slots; /* only ever grows, at its head */
 static atomic_bool is_ending;        /* a handler, or exit(), is removing them */
+static char words[2][TEMP_WORDS];    /* one is being written while the other may be read */
+static _Atomic(const char *) last_words;
 
 /* ---- ending ---- */
 
@@ -61,12 +63,22 @@ static void remove_all(void)
     errno = saved;
 }
 
+static void say_last_words(int sig)
+{
+    const char *text = atomic_exchange(&last_words, NULL);
+    if (text && (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGXCPU)) {
+        ssize_t n = write(STDERR_FILENO, text, strlen(text));
+        (void)n;
+    }
+}
+
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
     (void)context;
     if (sig == SIGXFSZ && info->si_pid == getpid())
         return; /* a limit on the size of files: the write tells it */
     remove_all();
+    say_last_words(sig);
     signal(sig, SIG_DFL);
     raise(sig); /* blocked until the handler returns */
 }
@@ -259,4 +271,13 @@ int temp_keep(struct temp *t, const char *target)
 void temp_remove(struct temp *t)
 {
     (void)finish(t, NULL);
+}
+
+void temp_last_words(const char *text)
+{
+    char *next = words[atomic_load(&last_words) == words[0]];
+    catch_signals();
+    if (text)
+        snprintf(next, TEMP_WORDS, "%s", text);
+    atomic_store(&last_words, text ? next : NULL);
 }

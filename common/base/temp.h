@@ -39,4 +39,10 @@ struct temp *temp_open(const char *target, const struct stat *like, int *fd) RAI
 int temp_keep(struct temp *t, const char *target) RAISE_MUST_CHECK;
 void temp_remove(struct temp *t);
 
+/* A copy of `text`, at most TEMP_WORDS bytes, is written to standard error when a user or the
+ * system ends the process by a signal (SIGINT, SIGTERM, SIGHUP, SIGXCPU); it replaces the one
+ * before. NULL: nothing is written. By one thread only. */
+enum { TEMP_WORDS = 512 };
+void temp_last_words(const char *text);
+
 #endif

@@ -313,8 +313,11 @@ int embed_run_score(struct embed_run *r, struct err *e)
     int rc = 0;
     for (int64_t w = 0; !rc && w < r->n_before; w++)
         rc = load_window(r, w, true, e);
-    for (int64_t w = r->n_before; !rc && w < r->n_windows; w++)
+    for (int64_t w = r->n_before; !rc && w < r->n_windows; w++) {
         rc = score_window(r, w, e);
+        if (!rc && r->how.progress)
+            r->how.progress(r->how.progress_arg, 0); /* one more is kept */
+    }
     return rc;
 }
 
@@ -348,7 +351,7 @@ int embed_run_finish(struct embed_run *r, struct err *e)
     return rc;
 }
 
-/* A part is kept for --resume only, and only when it holds something. */
+/* A part is kept where it can be taken up, and only when it holds something. */
 int64_t embed_run_n_kept(const struct embed_run *r)
 {
     return r->part && r->is_resumed ? part_n_entries(r->part) : 0;

@@ -74,7 +74,7 @@ int embed_run_open(struct embed_run *r, struct err *e) RAISE_MUST_CHECK;
 int embed_run_score(struct embed_run *r, struct err *e) RAISE_MUST_CHECK;
 /* From the part to the output. ERR_EMPTY when no record gave a row. */
 int embed_run_finish(struct embed_run *r, struct err *e) RAISE_MUST_CHECK;
-/* Windows that a part keeps for --resume when the run is freed now: 0 after success. */
+/* Windows that a part keeps when the run is freed or killed now: 0 after success. */
 int64_t embed_run_n_kept(const struct embed_run *r);
 void embed_run_free(struct embed_run *r);
 

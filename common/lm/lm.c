@@ -153,6 +153,12 @@ int64_t lm_micro_tokens(const struct lm *m)
     return m->o.micro_tokens;
 }
 
+void lm_on_work(struct lm *m, void (*on_work)(void *arg, double n_tokens), void *arg)
+{
+    m->on_work = on_work;
+    m->work_arg = arg;
+}
+
 int64_t lm_n_trainable(const struct lm *m)
 {
     int64_t n = 0;

@@ -101,6 +101,11 @@ int64_t lm_n_trainable(const struct lm *m);
 /* Most tokens worked on at once: less than was asked for after memory ran out. */
 int64_t lm_micro_tokens(const struct lm *m);
 
+/* For a bar: on_work is told after each piece of work how many tokens it went forward through.
+ * A token of a step or gradient counts lm_step_passes times, as what goes backward costs. */
+void lm_on_work(struct lm *m, void (*on_work)(void *arg, double n_tokens), void *arg);
+double lm_step_passes(const struct lm *m);
+
 struct lm_batch {
     const int32_t *ids;     /* [n_tokens] */
     const uint8_t *is_loss; /* [n_tokens]; 1: this token is a target, never a sequence's

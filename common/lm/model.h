@@ -145,7 +145,15 @@ struct lm {
     int64_t n_steps;
 
     struct lm_acts acts;
+
+    void (*on_work)(void *arg, double n_tokens);
+    void *work_arg;
 };
+static inline void lm_tell_work(const struct lm *m, double n_tokens)
+{
+    if (m->on_work)
+        m->on_work(m->work_arg, n_tokens);
+}
 
 /* lm.c: device, options and tables, without any weight. `choice` may be NULL. */
 struct lm_choice;

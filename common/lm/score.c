@@ -63,6 +63,7 @@ int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll,
             MEM_GROW(loss, cap_loss, p.n_rows);
             add_losses(m, &p, loss, nll, count);
         }
+        lm_tell_work(m, (double)p.T);
     }
     lm_piece_free(&p);
     free(host);

@@ -5,6 +5,13 @@
 
 #include <stdlib.h>
 
+/* Backward is a pass for the inputs' gradients and, where all weights are tuned, one for
+ * theirs. */
+double lm_step_passes(const struct lm *m)
+{
+    return (m->o.tuning == LM_TUNE_FULL ? 3 : 2) + (m->o.recompute ? 1 : 0);
+}
+
 /* Gradients of the batch's mean loss, summed over its pieces, into m->grads. The scale is one
  * over the targets of the *whole* batch, so how it was cut does not weigh. */
 static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_stats *s,
@@ -34,6 +41,7 @@ static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_sta
         m->d->ops->download(m->d, loss, m->acts.s.losses, (size_t)p.n_rows * sizeof *loss);
         for (int64_t i = 0; i < p.n_rows; i++)
             sum += (double)loss[i];
+        lm_tell_work(m, (double)p.T * lm_step_passes(m));
     }
     lm_piece_free(&p);
     free(loss);

@@ -99,15 +99,16 @@ static int say_difference(const struct part *p, const char *was, const char *now
         size_t n = strcspn(was, "\n"), m = strcspn(now, "\n");
         if (n != m || strncmp(was, now, n)) {
             return err_set(e, ERR_MISMATCH,
-                           "%s: of another run: it had %.*s, this one has %.*s (remove it to "
-                           "start anew)",
+                           "%s: of another run: it had %.*s, this one has %.*s (remove it "
+                           "to start anew: --no-resume)",
                            p->path, n ? (int)n : 12, n ? was : "nothing more", m ? (int)m : 12,
                            m ? now : "nothing more");
         }
         was += n + (was[n] == '\n');
         now += m + (now[m] == '\n');
     }
-    return err_set(e, ERR_MISMATCH, "%s: of another version's run (remove it to start anew)",
+    return err_set(e, ERR_MISMATCH,
+                   "%s: of another version's run (remove it to start anew: --no-resume)",
                    p->path);
 }
 

@@ -266,6 +266,34 @@ static void micro_batches_sum_to_the_batch(void **state)
     }
 }
 
+static void add_work(void *sum, double n_tokens)
+{
+    *(double *)sum += n_tokens;
+}
+
+/* In whatever pieces: a token that was scored is told once, one that was trained on more often.
+ */
+static void all_work_is_told(void **state)
+{
+    (void)state;
+    const struct lm_batch b = make_batch();
+    for (int64_t tokens = 6; tokens <= 4096; tokens += 4090) {
+        struct lm *m = open_tiny("llama", "cpu", LM_TUNE_LORA, tokens);
+        double scored = 0, trained = 0;
+        struct lm_step_stats stats;
+        lm_on_work(m, add_work, &scored);
+        loss_of(m, &b);
+        assert_true(scored > 0 && scored <= (double)b.n_tokens);
+        lm_on_work(m, add_work, &trained);
+        assert_int_equal(lm_step(m, &b, 0, &stats, NULL), 0);
+        assert_true(trained == 2 * scored);
+        lm_on_work(m, NULL, NULL);
+        loss_of(m, &b);
+        assert_true(trained == 2 * scored);
+        lm_close(m);
+    }
+}
+
 static void a_batch_may_hold_empty_sequences(void **state)
 {
     (void)state;
@@ -673,6 +701,7 @@ int main(void)
         cmocka_unit_test(packing_leaks_nothing),
         cmocka_unit_test(a_neighbour_changes_no_loss),
         cmocka_unit_test(micro_batches_sum_to_the_batch),
+        cmocka_unit_test(all_work_is_told),
         cmocka_unit_test(a_batch_may_hold_empty_sequences),
         cmocka_unit_test(reset_restores_the_same_bytes),
         cmocka_unit_test(another_seed_draws_another_adapter),
