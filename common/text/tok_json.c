@@ -426,29 +426,16 @@ json_t *tok_json_parse(const char *text, size_t len, size_t flags, struct err *e
     return root;
 }
 
-struct tok *tok_load_json(const char *path, struct err *e)
+int tok_json_read(struct tok *t, const char *path, struct err *e)
 {
     char *text = NULL;
     size_t len = 0;
-    struct tok *t = NULL;
-    json_t *root = NULL;
     int rc = zin_read_all(path, &text, &len, NULL, e);
     if (rc < 0)
-        return NULL;
-    t = tok_new();
-    root = tok_json_parse(text, len, 0, e);
+        return rc;
+    json_t *root = tok_json_parse(text, len, 0, e);
     free(text);
     rc = root ? read_all(t, root, e) : ERR_FORMAT;
     json_decref(root);
-    if (rc < 0)
-        err_prefix(e, "%s", file_name_in(path));
-    if (rc == 0)
-        rc = tok_read_beside(t, path, e);
-    if (rc == 0 && (rc = tok_finish(t, e)) < 0)
-        err_prefix(e, "%s", path);
-    if (rc < 0) {
-        tok_free(t);
-        return NULL;
-    }
-    return t;
+    return rc < 0 ? err_prefix(e, "%s", file_name_in(path)) : 0;
 }

@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "stream/model_path.h"
-#include "text/tok.h"
+#include "text/tok_json.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,6 +14,21 @@ static struct tok *load_gguf_file(const char *path, struct err *e)
     struct gguf *g = gguf_open(path, e);
     struct tok *t = g ? tok_load_gguf(g, path, e) : NULL;
     gguf_close(g);
+    return t;
+}
+
+struct tok *tok_load_json(const char *path, struct err *e)
+{
+    struct tok *t = tok_new();
+    int rc = tok_json_read(t, path, e);
+    if (rc == 0)
+        rc = tok_read_beside(t, path, e);
+    if (rc == 0 && (rc = tok_finish(t, e)) < 0)
+        err_prefix(e, "%s", path);
+    if (rc < 0) {
+        tok_free(t);
+        return NULL;
+    }
     return t;
 }
 
