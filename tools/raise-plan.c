@@ -6,6 +6,7 @@
 #include "base/opt.h"
 #include "base/place.h"
 #include "base/text.h"
+#include "learn/best.h"
 #include "plan/plan_make.h"
 #include "stream/prov.h"
 
@@ -20,9 +21,12 @@ struct options {
     struct opt_common common;
     const char *features, *val_features, *dataset, *field, *list, *left_out;
     int64_t n_steps, batch, n_top;
+    double epochs, max_cosine;
     bool has_repeats;
     int order, prefer, match;
     const struct plan_method *method;
+    char **episodes; /* trajectories, for best-of */
+    int n_episodes;
     const char *command_line;
 };
 
@@ -39,6 +43,11 @@ static const struct opt table[] = {
     {0, "top", OPT_INT, AT(n_top), "N", "choose N records; 0: steps x batch", 0, 1e12, NULL},
     {0, "repeats", OPT_FLAG, AT(has_repeats), NULL,
      "go through the chosen records again when they are too few", 0, 0, NULL},
+    {0, "epochs", OPT_REAL, AT(epochs), "X",
+     "go X times through all, or the best --top, instead of --steps; 0: --steps", 0, 1e6, NULL},
+    {0, "max-cosine", OPT_REAL, AT(max_cosine), "X",
+     "pass over records that are more alike than that to one chosen before; 0: none", 0, 1,
+     NULL},
     {0, "order", OPT_CHOICE, AT(order), "ORDER", "order of training", 0, 0, orders},
     {0, "prefer", OPT_CHOICE, AT(prefer), "END", "which scores to choose", 0, 0, ends},
     {0, "left-out", OPT_STRING, AT(left_out), "FILE",
@@ -47,10 +56,11 @@ static const struct opt table[] = {
     {0, "val-features", OPT_STRING, AT(val_features), "FILE", "features of the validation set",
      0, 0, NULL},
     {0, "match", OPT_CHOICE, AT(match), "HOW", "several validation records", 0, 0, matches},
-    {0, NULL, OPT_HEADING, 0, NULL, "For scores", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "For scores, deita, alpagasus", 0, 0, NULL},
     {'d', "dataset", OPT_STRING, AT(dataset), "FILE", "the records of the features", 0, 0,
      NULL},
-    {0, "field", OPT_STRING, AT(field), "NAME", "field that holds the score", 0, 0, NULL},
+    {0, "field", OPT_STRING, AT(field), "NAME", "field that holds the score; two for deita", 0,
+     0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "For only", 0, 0, NULL},
     {0, "list", OPT_STRING, AT(list), "FILE", "record numbers, one a line", 0, 0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Common", 0, 0, NULL},
@@ -61,6 +71,10 @@ static const struct opt table[] = {
 struct inputs {
     struct features f, val;
     struct dataset data;
+    struct traj *episodes;
+    const char **names; /* of the episodes' files */
+    uint64_t *ids;      /* their identities */
+    int64_t n_episodes;
     int64_t *list;
     int64_t n_list;
     uint64_t list_hash;
@@ -100,10 +114,41 @@ static int read_list(struct inputs *in, const char *path, struct err *e)
     return rc;
 }
 
+static int read_episode(struct inputs *in, const char *path, struct err *e)
+{
+    int64_t k = in->n_episodes;
+    struct st_msg *m = st_read(path, "trajectory", e);
+    if (!m)
+        return e->code;
+    in->names[k] = file_name_in(path);
+    in->ids[k] = st_msg_hash(m);
+    int rc = traj_from_msg(&in->episodes[k], m, e);
+    st_msg_free(m);
+    if (!rc && !traj_is_ok(&in->episodes[k]))
+        log_warn("%s: left out, the episode did not end well: %s", in->names[k],
+                 in->episodes[k].status);
+    in->n_episodes += !rc;
+    return rc;
+}
+
+static int read_episodes(struct inputs *in, const struct options *o, struct err *e)
+{
+    size_t n = (size_t)o->n_episodes;
+    in->episodes = mem_zalloc(n, sizeof *in->episodes);
+    in->names = mem_zalloc(n, sizeof *in->names);
+    in->ids = mem_zalloc(n, sizeof *in->ids);
+    int rc = 0;
+    for (size_t k = 0; k < n && !rc; k++)
+        rc = read_episode(in, o->episodes[k], e);
+    return rc;
+}
+
 static int read_inputs(struct inputs *in, const struct options *o, struct err *e)
 {
     const struct data_options skip = {.on_error = DATA_SKIP};
     unsigned needs = o->method->needs;
+    if (needs & PLAN_NEEDS_EPISODES)
+        return read_episodes(in, o, e);
     int rc = features_read(&in->f, o->features, e);
     if (!rc && needs & PLAN_NEEDS_VAL)
         rc = features_read(&in->val, o->val_features, e);
@@ -119,6 +164,11 @@ static void free_inputs(struct inputs *in)
     features_free(&in->f);
     features_free(&in->val);
     dataset_free(&in->data);
+    for (int64_t k = 0; k < in->n_episodes; k++)
+        traj_free(&in->episodes[k]);
+    free(in->episodes);
+    free(in->names);
+    free(in->ids);
     free(in->list);
 }
 
@@ -129,7 +179,10 @@ static struct prov *provenance(const struct options *o, const struct inputs *in)
     if (o->common.no_provenance)
         return NULL;
     struct prov *p = prov_new("raise-plan", o->command_line, o->common.seed);
-    prov_add_input(p, o->features, in->f.id);
+    for (int64_t k = 0; k < in->n_episodes; k++)
+        prov_add_input(p, o->episodes[k], in->ids[k]);
+    if (!in->n_episodes)
+        prov_add_input(p, o->features, in->f.id);
     if (o->method->needs & PLAN_NEEDS_VAL)
         prov_add_input(p, o->val_features, in->val.id);
     if (o->method->needs & PLAN_NEEDS_FIELD)
@@ -178,13 +231,53 @@ static int write_left_out(const char *path, const struct plan_report *r,
     return rc;
 }
 
-static void report(const struct options *o, const struct plan_report *r, int64_t n)
+static void report(const struct options *o, const struct plan_report *r, const struct plan *p,
+                   int64_t n)
 {
     const char *method = o->method->name;
     if (!isnan(r->best))
         log_note("%s: scores of the chosen records: %.6g to %.6g", method, r->worst, r->best);
     log_summary("%s: %" PRId64 " of %" PRId64 " records in %" PRId64 " steps of %" PRId64,
-                method, r->n_used, n, o->n_steps, o->batch);
+                method, r->n_used, n, p->n_steps, o->batch);
+}
+
+static int plan_by_ranking(struct plan *p, struct plan_report *r, const struct options *o,
+                           const struct inputs *in, struct err *e)
+{
+    struct plan_request q = {.method = o->method,
+                             .f = &in->f,
+                             .val = &in->val,
+                             .data = &in->data,
+                             .field = o->field,
+                             .list = in->list,
+                             .n_list = in->n_list,
+                             .n_steps = o->n_steps,
+                             .batch = o->batch,
+                             .n_top = o->n_top,
+                             .has_repeats = o->has_repeats,
+                             .epochs = o->epochs,
+                             .max_cosine = o->max_cosine,
+                             .order = (enum plan_order)o->order,
+                             .prefer = (enum plan_prefer)o->prefer,
+                             .match = (enum plan_match)o->match,
+                             .seed = o->common.seed};
+    int rc = plan_make(p, r, &q, e);
+    report_left_out(r, &in->f);
+    if (!rc && o->left_out)
+        rc = write_left_out(o->left_out, r, &in->f, e);
+    return rc;
+}
+
+static int plan_of_best(struct plan *p, const struct inputs *in, struct err *e)
+{
+    int64_t k = best_episode(in->episodes, in->names, in->n_episodes, e);
+    if (k < 0)
+        return (int)k;
+    const struct traj *t = &in->episodes[k];
+    best_plan(p, t);
+    log_note("best-of: of %" PRId64 " episodes %s has the least final validation loss, %.6g",
+             in->n_episodes, in->names[k], -t->perf[t->n_steps]);
+    return 0;
 }
 
 static int run(const struct options *o, struct err *e)
@@ -196,34 +289,16 @@ static int run(const struct options *o, struct err *e)
     int rc = file_refuse_tty(o->common.out, e);
     if (!rc)
         rc = read_inputs(&in, o, e);
-    if (rc < 0)
-        goto out;
-    struct plan_request q = {.method = o->method,
-                             .f = &in.f,
-                             .val = &in.val,
-                             .data = &in.data,
-                             .field = o->field,
-                             .list = in.list,
-                             .n_list = in.n_list,
-                             .n_steps = o->n_steps,
-                             .batch = o->batch,
-                             .n_top = o->n_top,
-                             .has_repeats = o->has_repeats,
-                             .order = (enum plan_order)o->order,
-                             .prefer = (enum plan_prefer)o->prefer,
-                             .match = (enum plan_match)o->match,
-                             .seed = o->common.seed};
-    rc = plan_make(&plan, &r, &q, e);
-    report_left_out(&r, &in.f);
-    if (!rc && o->left_out)
-        rc = write_left_out(o->left_out, &r, &in.f, e);
-    prov = provenance(o, &in);
     if (!rc)
         rc =
+            in.n_episodes ? plan_of_best(&plan, &in, e) : plan_by_ranking(&plan, &r, o, &in, e);
+    if (!rc) {
+        prov = provenance(o, &in);
+        rc =
             plan_write(&plan, o->common.out, o->common.is_uncompressed ? ST_PLAIN : 0, prov, e);
-    if (!rc)
-        report(o, &r, in.f.n);
-out:
+    }
+    if (!rc && !in.n_episodes)
+        report(o, &r, &plan, in.f.n);
     prov_free(prov);
     plan_report_free(&r);
     plan_free(&plan);
@@ -239,7 +314,7 @@ static char *summary(void)
     struct buf b = {0};
     buf_puts(&b, "Writes a plan of training steps by a fixed method:");
     for (const struct plan_method *m = plan_methods(); m->name; m++)
-        buf_printf(&b, "\n  %-8s %s", m->name, m->help);
+        buf_printf(&b, "\n  %-11s %s", m->name, m->help);
     return buf_str(&b);
 }
 
@@ -258,19 +333,27 @@ static void check_options(struct options *o, const char *name)
     } rows[] = {{PLAN_NEEDS_VAL, "--val-features", o->val_features},
                 {PLAN_NEEDS_FIELD, "--dataset", o->dataset},
                 {PLAN_NEEDS_FIELD, "--field", o->field},
-                {PLAN_NEEDS_LIST, "--list", o->list}};
+                {PLAN_NEEDS_LIST, "--list", o->list},
+                {PLAN_NEEDS_EPISODES, "trajectories", o->n_episodes ? "" : NULL}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (needs & rows[i].need && !rows[i].value)
             opt_misuse("%s needs %s", name, rows[i].option);
         if (!(needs & rows[i].need) && rows[i].value)
             opt_misuse("%s does not use %s", name, rows[i].option);
     }
+    if (needs & PLAN_NEEDS_EPOCHS && !(o->epochs > 0))
+        opt_misuse("%s needs --epochs", name);
+    if (needs & PLAN_NEEDS_EPISODES && o->features)
+        opt_misuse("%s does not use --features", name);
 }
 
 static void check_places(const struct options *o)
 {
     struct places p = {0};
-    places_add(&p, PLACE_INPUT, "-f", o->features ? o->features : "-");
+    if (!o->n_episodes)
+        places_add(&p, PLACE_INPUT, "-f", o->features ? o->features : "-");
+    for (int i = 0; i < o->n_episodes; i++)
+        places_add(&p, PLACE_INPUT, "a trajectory", o->episodes[i]);
     places_add(&p, PLACE_INPUT, "--val-features", o->val_features);
     places_add(&p, PLACE_INPUT, "--dataset", o->dataset);
     places_add(&p, PLACE_INPUT, "--list", o->list);
@@ -286,15 +369,18 @@ int main(int argc, char **argv)
     char *command_line = opt_command_line(argc, argv), *help = summary();
     const struct opt_spec spec = {
         .program = "raise-plan",
-        .usage = "[options] -f features method",
+        .usage = "[options] -f features method\n"
+                 "       raise-plan [options] best-of trajectory ...",
         .summary = help,
         .common = "otusp",
         .common_offset = offsetof(struct options, common),
         .table = table,
         .min_args = 1,
-        .max_args = 1,
+        .max_args = -1,
     };
     int first = opt_parse(&spec, &o, argc, argv);
+    o.episodes = argv + first + 1;
+    o.n_episodes = argc - first - 1;
     check_options(&o, argv[first]);
     check_places(&o);
     o.command_line = command_line;

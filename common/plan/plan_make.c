@@ -68,9 +68,12 @@ static int rank_length(struct plan_work *w, struct err *e)
 
 static const struct plan_method methods[] = {
     {"random", "uniform, without replacement", 0, false, rank_random},
+    {"full", "all records, for --epochs of them", PLAN_NEEDS_EPOCHS, false, rank_random},
     {"ifd", "instruction-following difficulty, highest first", 0, false, rank_ifd},
     {"rds", "most similar to the validation set (RDS+)", PLAN_NEEDS_VAL, false, plan_rank_rds},
     {"loss", "highest loss of the response first", 0, false, rank_loss},
+    {"self-paced", "from a growing part of the pool, easiest first", 0, true,
+     plan_rank_self_paced},
     {"length", "longest response first", 0, false, rank_length},
     {"near", "embedding nearest to one of the target's", 0, false, plan_rank_near},
     {"gain", "most gained by steps on the target, for its length", 0, false, plan_rank_gain},
@@ -78,7 +81,13 @@ static const struct plan_method methods[] = {
     {"prior", "near, gains and consistency together", 0, false, plan_rank_prior},
     {"scores", "highest number in a field of the dataset first", PLAN_NEEDS_FIELD, false,
      plan_rank_field},
+    {"deita", "highest product of two fields: complexity, quality (DEITA)", PLAN_NEEDS_FIELD,
+     false, plan_rank_product},
+    {"alpagasus", "highest rating in a field, of at least 4.5 (AlpaGasus)", PLAN_NEEDS_FIELD,
+     false, plan_rank_rating},
     {"only", "a list of record numbers, in its order", PLAN_NEEDS_LIST, true, plan_rank_list},
+    {"best-of", "what the best of several episodes was trained on", PLAN_NEEDS_EPISODES, true,
+     NULL},
     {NULL, NULL, 0, false, NULL},
 };
 
@@ -97,24 +106,27 @@ const struct plan_method *plan_method_find(const char *name)
 
 /* ---- from a ranking to a plan ---- */
 
-/* Rows that the plan draws from: the first of the ranking. */
-static int64_t pool_size(const struct plan_work *w, struct err *e)
+/* Rows that the plan draws from, the first of the ranking; of what that makes: w->n_picks. */
+static int64_t pool_size(struct plan_work *w, struct err *e)
 {
     const struct plan_request *q = w->q;
-    int64_t n_picks = q->n_steps * q->batch;
-    int64_t n = q->n_top ? q->n_top : n_picks;
-    if (!q->n_top && q->has_repeats && n > w->n_ranked)
-        n = w->n_ranked;
+    bool takes_all = !q->n_top && (q->epochs > 0 || q->has_repeats);
+    int64_t n = takes_all && w->n_wanted > w->n_ranked ? w->n_ranked : w->n_wanted;
     if (n > w->n_ranked)
         return err_set(e, ERR_RANGE,
                        "%s: %" PRId64 " records wanted, %" PRId64 " of %" PRId64
                        " can be chosen",
                        q->method->name, n, w->n_ranked, q->f->n);
-    if (n < n_picks && !q->has_repeats)
+    if (q->epochs > 0)
+        w->n_picks = llround(q->epochs * (double)n);
+    else if (n < w->n_picks && !q->has_repeats)
         return err_set(e, ERR_RANGE,
                        "%s: %" PRId64 " steps of %" PRId64 " need %" PRId64
                        " records, there are %" PRId64 " (allow repeats?)",
-                       q->method->name, q->n_steps, q->batch, n_picks, n);
+                       q->method->name, q->n_steps, q->batch, w->n_picks, n);
+    if (w->n_picks < 1)
+        return err_set(e, ERR_RANGE, "%s: %g epochs of %" PRId64 " records are none",
+                       q->method->name, q->epochs, n);
     return n;
 }
 
@@ -140,8 +152,8 @@ static void fill(struct plan *p, const struct plan_work *w, int64_t n_pool)
         p->source[k] = q->f->source[p->pick[k]];
         p->record_hash[k] = q->f->hash[p->pick[k]];
     }
-    for (int64_t t = 0; t <= q->n_steps; t++)
-        p->step_offset[t] = t * q->batch;
+    for (int64_t t = 0; t <= p->n_steps; t++) /* the last step takes what is left */
+        p->step_offset[t] = t < p->n_steps ? t * q->batch : n;
     p->features = q->f->id;
     p->dataset = q->f->dataset;
     snprintf(p->method, sizeof p->method, "%s", q->method->name);
@@ -150,9 +162,8 @@ static void fill(struct plan *p, const struct plan_work *w, int64_t n_pool)
 static void report_scores(const struct plan_work *w, int64_t n_pool)
 {
     struct plan_report *r = w->report;
-    int64_t n_picks = w->q->n_steps * w->q->batch;
     r->n_ranked = w->n_ranked;
-    r->n_used = n_pool < n_picks ? n_pool : n_picks;
+    r->n_used = n_pool < w->n_picks ? n_pool : w->n_picks;
     r->best = r->worst = w->score[w->ranked[0]];
     for (int64_t k = 0; k < n_pool; k++) {
         double s = w->score[w->ranked[k]];
@@ -163,12 +174,24 @@ static void report_scores(const struct plan_work *w, int64_t n_pool)
 
 static int check_request(const struct plan_request *q, struct err *e)
 {
-    int64_t n_picks;
+    int64_t n_picks, most = INT64_C(1) << 40;
+    if (!q->method->rank)
+        return err_set(e, ERR_UNSUPPORTED, "%s: chooses by no features", q->method->name);
     if (q->n_steps < 1 || q->batch < 1 || q->n_top < 0 ||
-        __builtin_mul_overflow(q->n_steps, q->batch, &n_picks) || n_picks > INT64_C(1) << 40)
+        __builtin_mul_overflow(q->n_steps, q->batch, &n_picks) || n_picks > most)
         return err_set(e, ERR_RANGE, "%" PRId64 " steps of %" PRId64 " records", q->n_steps,
                        q->batch);
+    if (!(q->epochs >= 0) || q->epochs * (double)q->f->n > (double)most)
+        return err_set(e, ERR_RANGE, "%g epochs", q->epochs);
+    if (!(q->epochs > 0) && q->method->needs & PLAN_NEEDS_EPOCHS)
+        return err_set(e, ERR_RANGE, "%s: no epochs", q->method->name);
     return 0;
+}
+
+static int compare_left_out(const void *a, const void *b)
+{
+    const struct plan_left_out *x = a, *y = b;
+    return (x->row > y->row) - (x->row < y->row);
 }
 
 int plan_make(struct plan *p, struct plan_report *r, const struct plan_request *q,
@@ -180,16 +203,21 @@ int plan_make(struct plan *p, struct plan_report *r, const struct plan_request *
     int rc = check_request(q, e);
     if (rc < 0)
         return rc;
-    struct plan_work w = {.q = q, .report = r};
-    w.n_wanted = q->n_top ? q->n_top : q->n_steps * q->batch;
+    struct plan_work w = {.q = q, .report = r, .n_picks = q->n_steps * q->batch};
+    w.n_wanted = q->n_top ? q->n_top : q->epochs > 0 ? q->f->n : w.n_picks;
+    w.n_enough = q->max_cosine > 0 ? q->f->n : w.n_wanted;
     w.score = mem_alloc(n, sizeof *w.score);
     w.ranked = mem_alloc(n, sizeof *w.ranked);
     for (size_t i = 0; i < n; i++)
         w.score[i] = (double)NAN;
     rc = q->method->rank(&w, e);
+    if (!rc && q->max_cosine > 0)
+        plan_keep_diverse(&w);
+    if (r->n_left_out)
+        qsort(r->left_out, (size_t)r->n_left_out, sizeof *r->left_out, compare_left_out);
     int64_t n_pool = rc < 0 ? rc : pool_size(&w, e);
     if (n_pool > 0) {
-        plan_init(p, q->n_steps, q->n_steps * q->batch);
+        plan_init(p, (w.n_picks + q->batch - 1) / q->batch, w.n_picks);
         fill(p, &w, n_pool);
         report_scores(&w, n_pool);
     }

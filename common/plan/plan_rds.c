@@ -15,40 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANES = 8, SPARE_TURNS = 32 };
-
-/* Rows of length 1, padded with zeros to whole vectors of LANES; a zero row stays zero. */
-struct unit_rows {
-    float *x;
-    int64_t n, stride;
-};
-
-static struct unit_rows unit_rows(const struct features *f)
-{
-    struct unit_rows u = {NULL, f->n, (f->dim + LANES - 1) / LANES * LANES};
-    u.x = mem_zalloc((size_t)(u.n * u.stride), sizeof *u.x);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < f->n; i++) {
-        const float *src = f->embedding + i * f->dim;
-        double sum = 0;
-        for (int64_t j = 0; j < f->dim; j++)
-            sum += (double)src[j] * (double)src[j];
-        double scale = sum > 0 ? 1 / sqrt(sum) : 0;
-        for (int64_t j = 0; j < f->dim; j++)
-            u.x[i * u.stride + j] = (float)((double)src[j] * scale);
-    }
-    return u;
-}
-
-/* Sums in LANES fixed partial sums: vectorised without leave to reorder anything. */
-static float dot(const float *a, const float *b, int64_t stride)
-{
-    float sum[LANES] = {0};
-    for (int64_t j = 0; j < stride; j += LANES)
-        for (int l = 0; l < LANES; l++)
-            sum[l] += a[j + l] * b[j + l];
-    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
-}
+enum { SPARE_TURNS = 32 };
 
 /* ---- mean and max ---- */
 
@@ -63,7 +30,7 @@ static void scores_by_mean(double *score, const struct unit_rows *u, const struc
     }
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < u->n; i++)
-        score[i] = (double)dot(u->x + i * u->stride, mean, u->stride);
+        score[i] = (double)plan_dot(u->x + i * u->stride, mean, u->stride);
     free(mean);
 }
 
@@ -73,7 +40,7 @@ static void scores_by_max(double *score, const struct unit_rows *u, const struct
     for (int64_t i = 0; i < u->n; i++) {
         float best = -2;
         for (int64_t k = 0; k < v->n; k++) {
-            float s = dot(u->x + i * u->stride, v->x + k * v->stride, u->stride);
+            float s = plan_dot(u->x + i * u->stride, v->x + k * v->stride, u->stride);
             best = s > best ? s : best;
         }
         score[i] = (double)best;
@@ -105,8 +72,8 @@ static void make_head(struct queue *h, int64_t want, const struct round *r, cons
     for (int64_t i = 0; i < u->n; i++) {
         if (r->is_taken[i])
             continue;
-        struct top_row c = {.key = r->sign * (double)dot(u->x + i * u->stride, v, u->stride),
-                            .row = i};
+        struct top_row c = {
+            .key = r->sign * (double)plan_dot(u->x + i * u->stride, v, u->stride), .row = i};
         if (h->n == want && c.key < h->head[0].key)
             continue;
         c.tie = rng_hash(r->seed, (uint64_t)i, 0, 0);
@@ -118,7 +85,7 @@ static void make_head(struct queue *h, int64_t want, const struct round *r, cons
 static void take_turns(struct plan_work *w, struct round *r, const struct unit_rows *v,
                        int64_t n_free)
 {
-    int64_t n_picks = w->n_wanted < n_free ? w->n_wanted : n_free;
+    int64_t n_picks = w->n_enough < n_free ? w->n_enough : n_free;
     int64_t want = n_picks / v->n * 2 + SPARE_TURNS;
     want = want < n_free ? want : n_free;
     struct queue *queue = mem_zalloc((size_t)v->n, sizeof *queue);
@@ -257,7 +224,7 @@ int plan_rank_rds(struct plan_work *w, struct err *e)
     int rc = check_kin(q->f, q->val, e);
     if (rc < 0)
         return rc;
-    struct unit_rows u = unit_rows(q->f), v = unit_rows(q->val);
+    struct unit_rows u = plan_unit_rows(q->f, false), v = plan_unit_rows(q->val, false);
     if (q->match == PLAN_MEAN)
         scores_by_mean(w->score, &u, &v);
     else if (q->match == PLAN_MAX)

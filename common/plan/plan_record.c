@@ -48,24 +48,72 @@ static int match_records(int64_t *record, const struct plan_request *q, struct e
     return dataset_join(d, &c, record, e);
 }
 
-int plan_rank_field(struct plan_work *w, struct err *e)
+/* The number in a field of every row's record becomes, or multiplies, its score; a row without
+ * one is left out. */
+static void multiply_by_field(struct plan_work *w, const int64_t *record, const char *field)
 {
     const struct plan_request *q = w->q;
-    int64_t *record = mem_alloc((size_t)q->f->n, sizeof *record);
-    int rc = match_records(record, q, e);
-    for (int64_t i = 0; i < q->f->n && !rc; i++) {
+    for (int64_t i = 0; i < q->f->n; i++) {
         double v = (double)NAN;
-        if (!data_record_number(&q->data->records[record[i]], q->field, &v))
+        if (isnan(w->score[i]))
+            continue;
+        if (!data_record_number(&q->data->records[record[i]], field, &v))
             plan_leave_out(w, i, "no number in the field", (double)NAN);
         else if (!isfinite(v))
             plan_leave_out(w, i, "not a finite number in the field", v);
         else
-            w->score[i] = v;
+            w->score[i] *= v;
+    }
+}
+
+/* Scores of the product of n fields. */
+static int score_by_fields(struct plan_work *w, const char *const *fields, int n, struct err *e)
+{
+    const struct plan_request *q = w->q;
+    int64_t *record = mem_alloc((size_t)q->f->n, sizeof *record);
+    int rc = match_records(record, q, e);
+    for (int64_t i = 0; i < q->f->n && !rc; i++)
+        w->score[i] = 1;
+    for (int k = 0; k < n && !rc; k++) {
+        multiply_by_field(w, record, fields[k]);
+        if (w->report->n_left_out == q->f->n)
+            rc = err_set(e, ERR_EMPTY, "%s: no record has a number in \"%s\"", q->data->name,
+                         fields[k]);
     }
     free(record);
-    if (!rc && w->report->n_left_out == q->f->n)
-        return err_set(e, ERR_EMPTY, "%s: no record has a number in \"%s\"", q->data->name,
-                       q->field);
+    return rc;
+}
+
+int plan_rank_field(struct plan_work *w, struct err *e)
+{
+    int rc = score_by_fields(w, &w->q->field, 1, e);
+    return rc ? rc : plan_rank_by_score(w, e);
+}
+
+/* DEITA's evol score: complexity times quality. */
+int plan_rank_product(struct plan_work *w, struct err *e)
+{
+    char *names = mem_strdup(w->q->field), *comma = strchr(names, ',');
+    const char *fields[2] = {names, comma ? comma + 1 : ""};
+    int rc = 0;
+    if (!comma || comma == names || !comma[1] || strchr(comma + 1, ','))
+        rc = err_set(e, ERR_RANGE, "%s: two fields are wanted, as complexity,quality: \"%s\"",
+                     w->q->method->name, names);
+    else
+        *comma = '\0';
+    rc = rc ? rc : score_by_fields(w, fields, 2, e);
+    free(names);
+    return rc ? rc : plan_rank_by_score(w, e);
+}
+
+/* AlpaGasus keeps what ChatGPT rated 4.5 or more, of 5. */
+int plan_rank_rating(struct plan_work *w, struct err *e)
+{
+    static const double least = 4.5;
+    int rc = score_by_fields(w, &w->q->field, 1, e);
+    for (int64_t i = 0; i < w->q->f->n && !rc; i++)
+        if (w->score[i] < least)
+            plan_leave_out(w, i, "rating below 4.5", w->score[i]);
     return rc ? rc : plan_rank_by_score(w, e);
 }
 

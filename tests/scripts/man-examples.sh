@@ -17,7 +17,7 @@ import json
 def record(i):
     a, b = i % 37, i % 11
     r = {"instruction": f"Add {a} and {b}.", "input": "", "output": f"{a} + {b} = {a + b}", "id": i}
-    return r if i % 50 == 7 else {**r, "quality": i % 5}
+    return r if i % 50 == 7 else {**r, "quality": i % 5, "complexity": i % 7}
 data = [record(i) for i in range(2000)]
 for name in "data.json", "alpaca.json":
     json.dump(data, open(name, "w"))

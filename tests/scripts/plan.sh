@@ -12,7 +12,8 @@ val=$RAISE_TESTS/fixtures/features/val.safetensors
 printf '%s\n' 8 2 118 0 44 6 >list
 
 for method in random ifd "rds --val-features $val" "rds --match mean --val-features $val" \
-    "rds --match max --val-features $val" loss length "only --list list"; do
+    "rds --match max --val-features $val" loss length self-paced \
+    "loss --max-cosine 0.999" "only --list list"; do
     # shellcheck disable=SC2086
     set -- -q --steps 3 --batch 2 --no-provenance $method
     raise-plan -f "$small" -o 1.st.zst "$@"
@@ -50,6 +51,11 @@ if method == "rds": # the validation records are like the third group, axis 2
     assert all(x[4 * i + 2] > 6 for i in plan["pick"])
 PY
 done
+
+# all records, twice: 60 of them in 8 steps of 16, the last of 8; best-of is the episode itself
+raise-plan -q -f "$small" -B 16 --epochs 2 -o full.st.zst full
+[ "$(raise-view --table step_offset full.st.zst | tail -n 1)" = 120 ]
+raise-view --table pick full.st.zst | tail -n +2 | sort -n | uniq -c | awk '$1 != 2 { exit 1 }'
 
 # a list from standard input is known by its content, as one from a file; so is a plan
 plan() { raise-plan -q -f "$small" --steps 3 --batch 2 only "$@"; }
