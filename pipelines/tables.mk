@@ -40,7 +40,7 @@ endef
 $(OUT)/table.csv: $$(TESTS)
 	@{ echo method,seed,steps,test_loss; cat $^ | sort -s -u -t, -k1,1 -k2,2; } $(write)
 $(OUT)/table.txt: $(OUT)/table.csv $$(SUBSETS)
-	@awk -F, -f $(HERE)table.awk $< $(write); cat $@
+	@awk -F, -v learners="$(LEARNERS)" -f $(HERE)results.awk -f $(HERE)table.awk $< $(write); cat $@
 $(OUT)/loss.csv: $$(LOSSES)
 	@{ echo method,seed,step,validation_loss; cat $^; } $(write)
 $(OUT)/episodes.csv: $$(GAINS)

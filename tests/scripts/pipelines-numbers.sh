@@ -23,7 +23,8 @@ awk -F, 'NR > 1 && ($4 == "" || $4 == 0) { exit 1 }' a/episodes.csv
 [ "$(raise-view --meta raise.n_total a/s1/val.st.zst)" = 5 ]
 raise-export -q -n 5 --sample -s 1 val.jsonl | cmp - a/s1/val.jsonl
 [ "$(awk 'NR > 1 && !/\.$/ { print $NF }' a/table.txt | sort -u)" = - ]
-tail -n 1 a/table.txt | grep -q 'has the lowest test loss: .* below .*, the next\.$'
+grep -q 'has the lowest test loss: .* below .*, the next\.$' a/table.txt
+tail -n 1 a/table.txt | grep -qE '^RAISE \(reward model\) (is|did not beat) .*random choice.* \(one seed: '
 [ "$(cut -d, -f1,3 a/table.csv | tr '\n' ' ')" = "method,steps none,0 random,5 rds,5 reward-model,5 " ]
 # A thousand rows: 1 % of 3 epochs in steps of 4 is 7.
 go n -n a/steps STEPS= || fail "-n"
@@ -138,9 +139,35 @@ grep -q 'cat .* demo/target/s3/test.csv' log || fail "table.csv without the ceil
 
 # The deviation is that of a sample; the best method stands last, and the verdict is by seeds that
 # both have.
-printf '%s\n' method,seed,steps,test_loss none,1,0,9 ppo,1,4,1 rds,1,4,3 ppo,2,4,2 rds,2,4,3 ppo,3,4,3 target,1,4,0.5 |
-    awk -F, -f "$pipelines/table.awk" >table
+told_by() { # rows...: table.txt of them
+    printf '%s\n' method,seed,steps,test_loss "$@" | awk -F, -f "$pipelines/results.awk" -f "$pipelines/table.awk" >table
+}
+told_by none,1,0,9 ppo,1,4,1 rds,1,4,3 ppo,2,4,2 rds,2,4,3 ppo,3,4,3 target,1,4,0.5
 [ "$(awk 'NR > 1 && !/\.$/ { print $1, $(NF - 1), $NF }' table)" = \
     "$(printf 'no 9.0000 -\nRDS 3.0000 0.0000\nRAISE 2.0000 1.0000\ntarget 0.5000 -')" ] || fail "a table of seven losses"
 [ "$(tail -n 1 table)" = 'RAISE (PPO) has the lowest test loss: 1.5000 below RDS, the next (differences over 2 seeds: sd 0.7071).' ] ||
     fail "the verdict"
+
+# Against random choice: of all ways to give the differences a sign, those whose sum is at least
+# theirs. 0.3 0.2 0.1 -0.05: two of 16, 0.65 and 0.55 itself.
+against() { # differences...
+    local rows=() s=0 d
+    for d; do
+        s=$((s + 1))
+        rows+=("ppo,$s,4,1" "random,$s,4,$(awk -v d="$d" 'BEGIN { print 1 + d }')")
+    done
+    told_by "${rows[@]}"
+    tail -n 1 table
+}
+is() { [ "$1" = "$2" ] || fail "expected: $2, is: $1"; }
+is "$(against 0.3 0.2 0.1 -0.05)" 'RAISE (PPO) is 0.1375 below random choice (4 seeds, p = 0.1250, one-sided).'
+is "$(against 0.1 0.1 0.1 0.1 0.1)" 'RAISE (PPO) is 0.1000 below random choice (5 seeds, p = 0.0312, one-sided).'
+is "$(against -0.1 -0.2)" 'RAISE (PPO) did not beat random choice: its test loss is 0.1500 above (2 seeds, p = 1.0000, one-sided).'
+is "$(against 0.25)" 'RAISE (PPO) is 0.2500 below random choice (one seed: how far that is chance is not known).'
+against 0.1 -0.2 0.3 0.1 0.5 -0.1 0.2 0.05 0.15 -0.3 >/dev/null
+python3 -c '
+import itertools
+d = [0.1, -0.2, 0.3, 0.1, 0.5, -0.1, 0.2, 0.05, 0.15, -0.3]
+p = sum(sum(s * x for s, x in zip(w, d)) >= sum(d) - 1e-9 for w in itertools.product((1, -1), repeat=10)) / 1024
+print(f"p = {p:.4f},")' >p 2>/dev/null || { echo "python3 is not installed"; exit 77; }
+grep -qF "$(cat p)" table || fail "not $(cat p)"
