@@ -4,8 +4,7 @@
 #   INPUTS  variables that name files which must be there [POOL VAL TEST]
 
 INPUTS ?= POOL VAL TEST
-quoted = '$(subst ','\'',$($(1)))'
-checks = $(foreach v,$(2),$(1):$v $(call quoted,$v))
+checks = $(foreach v,$(2),$(1):$v '$(subst ','\'',$($v))')
 learners-known := $(shell $(BIN)raise-ppo -h 2>/dev/null | \
   tr -s '\n ' ' ' | sed -n 's/.*--learner NAME [^:]*: \([a-z|-]*\) .*/\1/p' | tr '|' ' ')
 plans-known := $(shell $(BIN)raise-plan -h 2>/dev/null | sed -n '2,/^$$/s/^  \([a-z-]*\)  .*/\1/p')
@@ -17,9 +16,8 @@ trouble := $(shell bash $(HERE)check.sh \
   $(call checks,size,DIM VAL_LIMIT TEST_LIMIT TARGET_LIMIT MAX_LENGTH THREADS $(SIZES)) \
   $(call checks,real,LR) $(call checks,seeds,SEEDS) $(call checks,names,LEARNERS BASELINES))
 $(if $(trouble),$(error $(trouble)))
+$(if $(filter-out yes,$(REBUILD)),$(error REBUILD=$(REBUILD): yes, or nothing))
 
-LEARNER_OF = $(or $(LEARNER_$(1)),$(1))
-PLAN_OF = $(or $(PLAN_$(1)),$(1))
 $(if $(strip $(LEARNERS) $(BASELINES)),,$(error LEARNERS and BASELINES are both empty))
 $(foreach l,$(LEARNERS),$(if $(filter-out $(learners-known),$(call LEARNER_OF,$l)),$(if \
   $(learners-known),$(error LEARNERS: unknown learner "$(call LEARNER_OF,$l)"; known: $(learners-known)))))

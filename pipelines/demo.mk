@@ -27,6 +27,7 @@ LR = 3e-3
 LORA_RANK = 8
 VAL_LIMIT = 48
 BASELINES = random ifd rds near prior
+ALSO = target
 TARGET_LIMIT = 96
 THREADS = 1
 SEEDS ?= 1 2 3

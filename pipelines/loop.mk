@@ -11,6 +11,7 @@ table: run
 fresh = @mkdir -p $(@D); rm -f $@
 made = @[ -s $@ ] || { echo "$@: its command ended well, and did not write it" >&2; exit 1; }
 
+ENCODING = $(call input,MODEL) $(call kept,TEMPLATE MAX_LENGTH PRECISION)
 ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS) --precision $(PRECISION)
 EMBED = $(RUN) $(BIN)raise-embed -m $(MODEL) $(ENCODE) --dim $(DIM) $(EMBED_OPTS)
 FEATURES = $(OUT)/features.st.zst
@@ -21,30 +22,31 @@ steps-file = $(if $(strip $(STEPS)),,$(OUT)/steps)
 # ---- what is measured on: drawn once, read by rewards, baselines and tests alike ----
 # A record that is in the pool, too, is told here, before anything is embedded.
 DRAW = $(BIN)raise-export -f jsonl -t $(THREADS) --apart $(POOL) $(DRAW_OPTS)
+draws-from = $(call input,$(1)) $(call input,POOL) $(call kept,DRAW_OPTS $(2))
 has-limit = $(filter-out 0,$($(1)_LIMIT))
 sample = -s $(2) -n $($(1)_LIMIT) $(if $(call has-limit,$(1)),--sample)
 # TARGET_LIMIT, but no more than half of VAL: the other half is for the rewards.
-half = $(BIN)raise-export -q -f indices $(DRAW_OPTS) $< | \
+half = $(BIN)raise-export -q -f indices $(DRAW_OPTS) $(VAL) | \
   awk -v n="$$(numfmt --from=iec $(call upper,$(TARGET_LIMIT)))" 'END { h = int(NR / 2); print (n < h || !h ? n : h) }'
 upper = $(subst g,G,$(subst m,M,$(subst k,K,$(1))))
 target-file = $(if $(call has-limit,TARGET),$(OUT)/target.jsonl)
 
-$(OUT)/test.jsonl: $(TEST) $(POOL)
+$(OUT)/test.jsonl: $(call draws-from,TEST,TEST_LIMIT)
 	$(fresh)
-	$(DRAW) -n $(TEST_LIMIT) -o $@ $<
+	$(DRAW) -n $(TEST_LIMIT) -o $@ $(TEST)
 	$(made)
-$(OUT)/target.jsonl: $(VAL) $(POOL) $(OUT)/test.jsonl
+$(OUT)/target.jsonl: $(call draws-from,VAL,TARGET_LIMIT) $(OUT)/test.jsonl
 	$(fresh)
-	$(DRAW) -s 1 --sample -n $$($(half)) -o $@ $<
+	$(DRAW) -s 1 --sample -n $$($(half)) -o $@ $(VAL)
 	$(made)
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $@ >/dev/null
 define drawn
-$(OUT)/s$(1)/val.jsonl: $(VAL) $(POOL) $(OUT)/test.jsonl $(target-file)
+$(OUT)/s$(1)/val.jsonl: $(call draws-from,VAL,VAL_LIMIT TARGET_LIMIT) $(OUT)/test.jsonl $(target-file)
 	$$(fresh)
-	$$(DRAW) $(call sample,VAL,$(1)) $(addprefix --without ,$(target-file)) -o $$@ $$<
+	$$(DRAW) $(call sample,VAL,$(1)) $(addprefix --without ,$(target-file)) -o $$@ $(VAL)
 	$$(made)
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $$@ >/dev/null
-$(OUT)/s$(1)/val.st.zst: $(OUT)/s$(1)/val.jsonl
+$(OUT)/s$(1)/val.st.zst: $(OUT)/s$(1)/val.jsonl $$(ENCODING) $(call kept,DIM EMBED_OPTS)
 	$$(fresh)
 	$$(EMBED) -o $$@ $$<
 	$$(made)
@@ -52,28 +54,29 @@ endef
 $(foreach s,$(SEEDS),$(eval $(call drawn,$s)))
 
 # The model's tokenizer and the template, on one record.
-$(OUT)/checked: $(target-file) $(foreach s,$(SEEDS),$(OUT)/s$s/val.jsonl)
+$(OUT)/checked: $(call input,POOL) $(ENCODING) $(target-file) $(foreach s,$(SEEDS),$(OUT)/s$s/val.jsonl)
 	$(fresh)
 	@$(BIN)raise-rollout --show 1 --on-error skip -m $(MODEL) -d $(POOL) $(ENCODE) >$@ || \
 	  { echo "MODEL=$(MODEL) TEMPLATE=$(TEMPLATE): a record of $(POOL) cannot be encoded" >&2; exit 1; }
 	$(made)
 
 # ---- features ----
-$(OUT)/pool.st.zst: $(POOL) $(target-file) | $(OUT)/checked
+$(OUT)/pool.st.zst: $(call input,POOL) $(ENCODING) $(call kept,DIM EMBED_OPTS POOL_OPTS TARGET_LIMIT $(if $(target-file),LR TARGET_OPTS)) $(target-file) | $(OUT)/checked
 	$(fresh)
-	$(EMBED) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $@ $<
+	$(EMBED) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $@ $(POOL)
 	$(made)
-$(FEATURES): $(OUT)/pool.st.zst
+$(FEATURES): $(OUT)/pool.st.zst $(call kept,CLASSES)
 	$(fresh)
 	$(BIN)raise-cluster -k $(CLASSES) -s 1 -t $(THREADS) -o $@ $<
 	$(made)
-$(OUT)/steps: $(FEATURES)
+$(OUT)/steps: $(FEATURES) $(call kept,BATCH STEPS PERCENT EPOCHS)
 	$(fresh)
 	@n=$$($(BIN)raise-view --table source $< | tail -n +2 | wc -l); \
 	awk -v n="$$n" 'BEGIN { t = int(n * $(EPOCHS) * $(PERCENT) / 100 / $(BATCH) + 1e-9); print (t > 5 ? t : 5) }' >$@
 	@echo "$$(cat $@) steps an episode: $(PERCENT) % of $(EPOCHS) epochs of the pool, at least 5"
 
-# An episode: $(call rollout,METHOD,SEED,FEATURES,POOL)
+# An episode: $(call rollout,METHOD,SEED,FEATURES,POOL); $(call trained-with,METHOD)
+trained-with = $(steps-file) $(ENCODING) $(call kept,STEPS BATCH LR LORA_RANK ROLLOUT_OPTS ROLLOUT_OPTS_$(1))
 rollout = $(RUN) $(BIN)raise-rollout -f $(3) -m $(MODEL) -d $(4) --val $(OUT)/s$(2)/val.jsonl \
   $(ENCODE) --steps $(steps) --batch $(BATCH) --lr $(LR) --lora-rank $(LORA_RANK) -s $(2) \
   $(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))
@@ -90,11 +93,12 @@ UPDATES := $(words $(LAST_OF))
 trajectories = $(foreach k,$(EPISODE_LIST),$(OUT)/$(1)/s$(2)/traj.$k.st.zst)
 
 define learner
-$(OUT)/$(1)/s$(2)/policy.0.st.zst: $(FEATURES)
+$(OUT)/$(1)/s$(2)/policy.0.st.zst: $(FEATURES) $(call kept,LEARNER_$(1) INIT_OPTS INIT_OPTS_$(1))
 	$$(fresh)
 	$(BIN)raise-ppo --init --learner $(call LEARNER_OF,$(1)) -s $(2) $(INIT_OPTS) $(INIT_OPTS_$(1)) -f $$< -o $$@
 	$$(made)
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(UPDATES).st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl $(steps-file)
+$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(UPDATES).st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl \
+    $(call trained-with,$(1)) $(call kept,EPISODES)
 	$$(fresh)
 	$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) --test $(OUT)/test.jsonl -p $$< --deploy --save-adapter $$(@D)/adapter -o $$@
 	$$(made)
@@ -107,29 +111,32 @@ $(call rows,$(1),$(2))
 $(call gains,$(1),$(2))
 endef
 define episode
-$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),$(POLICY_OF)).st.zst $(OUT)/s$(2)/val.jsonl $(steps-file)
+$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),$(POLICY_OF)).st.zst $(OUT)/s$(2)/val.jsonl $(call trained-with,$(1)) \
+    $(call kept,PER_UPDATE)
 	$$(fresh)
 	$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) -p $$< --episode $(3) -o $$@
 	$$(made)
 endef
 define update
 $(OUT)/$(1)/s$(2)/policy.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),0 $(EPISODE_LIST)).st.zst \
-    $(wordlist 1,$(word $(3),$(LAST_OF)),$(call trajectories,$(1),$(2)))
+    $(wordlist 1,$(word $(3),$(LAST_OF)),$(call trajectories,$(1),$(2))) $(call kept,PPO_OPTS PPO_OPTS_$(1) PER_UPDATE)
 	$$(fresh)
 	$(BIN)raise-ppo -s $(2) $(PPO_OPTS) $(PPO_OPTS_$(1)) -f $(FEATURES) -p $$< --metrics $$(@D)/metrics.$(3).csv \
-	  -o $$@ $$(filter-out $$<,$$^)
+	  -o $$@ $$(filter-out $$<,$$(made-of))
 	$$(made)
 endef
 
 # ---- baselines: a fixed plan, trained on exactly as a policy's choices ----
 # $(call baseline,METHOD,SEED,FEATURES,POOL)
 PLAN = $(BIN)raise-plan --steps $(steps) --batch $(BATCH)
+is-known = $(if $(filter $(1),$(BASELINES) $(ALSO)),,$(error $(1): a baseline that is neither in BASELINES nor in ALSO))
 define baseline
-$(OUT)/$(1)/s$(2)/plan.st.zst: $(3) $(steps-file) $(if $(filter rds,$(call PLAN_OF,$(1))),$(OUT)/s$(2)/val.st.zst)
+$(call is-known,$(1))
+$(OUT)/$(1)/s$(2)/plan.st.zst: $(3) $(steps-file) $(call kept,STEPS BATCH PLAN_$(1) PLAN_OPTS_$(1)) $(if $(filter rds,$(call PLAN_OF,$(1))),$(OUT)/s$(2)/val.st.zst)
 	$$(fresh)
 	$$(PLAN) -f $$< -s $(2) $$(addprefix --val-features ,$$(filter %/val.st.zst,$$^)) $(PLAN_OPTS_$(1)) -o $$@ $(call PLAN_OF,$(1))
 	$$(made)
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl
+$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl $(call trained-with,$(1))
 	$$(fresh)
 	$$(call rollout,$(1),$(2),$(3),$(4)) --test $(OUT)/test.jsonl --plan $$< -o $$@
 	$$(made)

@@ -7,6 +7,7 @@
 #
 #     OUT ?= build/mine                     settings first; what is not set has a default below
 #     POOL = pool.jsonl
+#     ALSO = METHOD                         baselines that rules of its own add
 #     JOBS = -j2                            flags for the make that runs the rules, if any
 #     mine: run
 #     include pipelines/raise.mk
@@ -21,6 +22,7 @@
 #   OUT/table.csv  method,seed,steps,test_loss       OUT/table.txt  means and deviations
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
+#   OUT/settings/NAME  what it was made with (settings.mk)
 #
 # A learner or baseline is a name with options of its own: LEARNERS='reward-model blind' with
 # LEARNER_blind=reward-model INIT_OPTS_blind='--without stage', PPO_OPTS_blind, ROLLOUT_OPTS_blind;
@@ -84,6 +86,8 @@ INIT_OPTS ?=
 PPO_OPTS ?=
 ## more options of raise-export where it draws VAL and TEST
 DRAW_OPTS ?=
+## yes: what was made with other settings than these is made anew; empty: that is refused
+REBUILD ?=
 ## empty: do without the lock, on a file system that has none
 LOCK ?= yes
 
@@ -98,8 +102,13 @@ ifneq ($(filter help,$(goals)),)
 help:
 	@awk -f $(HERE)help.awk $(MAKEFILE_LIST)
 else
+LEARNER_OF = $(or $(LEARNER_$(1)),$(1))
+PLAN_OF = $(or $(PLAN_$(1)),$(1))
+ifndef SETTINGS_CHANGED
 include $(HERE)check.mk
-ifneq ($(or $(is-dry),$(if $(LOCK),,no),$(filter $(abspath $(OUT)),$(RAISE_FOLDER))),)
+endif
+include $(HERE)settings.mk
+ifneq ($(or $(is-dry),$(filter $(abspath $(OUT)),$(RAISE_FOLDER))),)
 RULES := yes
 include $(HERE)loop.mk $(HERE)tables.mk
 else
@@ -109,7 +118,8 @@ else
 $(goals): locked
 locked:
 	+@mkdir -p $(OUT); exec 9>>$(OUT)/.lock; \
-	flock -n 9 || { echo "OUT=$(OUT): another make is at work in this folder" >&2; exit 1; }; \
+	$(if $(LOCK),flock -n 9 || { echo "OUT=$(OUT): another make is at work in this folder" >&2; exit 1; };) \
+	bash $(HERE)settings.sh keep '$(OUT)' '$(REBUILD)' $(settings) -- $(MAKE) -f $(firstword $(MAKEFILE_LIST)); \
 	RAISE_FOLDER=$(abspath $(OUT)) exec $(if $(shell command -v setpriv),setpriv --pdeathsig TERM) \
 	  $(MAKE) --no-print-directory $(JOBS) -f $(firstword $(MAKEFILE_LIST)) $(MAKECMDGOALS)
 endif

@@ -26,7 +26,7 @@ LOSSES += $(OUT)/$(1)/s$(2)/loss.csv
 endef
 # What an episode brought: does the learner learn? One that ended badly brought no number.
 define gains
-$(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2))
+$(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2)) $(call kept,EPISODES)
 	$$(fresh)
 	@for k in $(EPISODE_LIST); do \
 	  t=$$(@D)/traj.$$$$k.st.zst; status=$$$$($(BIN)raise-view --meta raise.status $$$$t); gain=; \
@@ -37,14 +37,14 @@ $(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2))
 GAINS += $(OUT)/$(1)/s$(2)/gains.csv
 endef
 
-$(OUT)/table.csv: $$(TESTS)
-	@{ echo method,seed,steps,test_loss; cat $^ | sort -s -u -t, -k1,1 -k2,2; } $(write)
+$(OUT)/table.csv: $$(TESTS) $(call kept,TABLE)
+	@{ echo method,seed,steps,test_loss; cat $(made-of) | sort -s -u -t, -k1,1 -k2,2; } $(write)
 $(OUT)/table.txt: $(OUT)/table.csv $$(SUBSETS)
 	@awk -F, -v learners="$(LEARNERS)" -f $(HERE)results.awk -f $(HERE)table.awk $< $(write); cat $@
-$(OUT)/loss.csv: $$(LOSSES)
-	@{ echo method,seed,step,validation_loss; cat $^; } $(write)
-$(OUT)/episodes.csv: $$(GAINS)
-	@{ echo method,seed,episode,gain,status; cat /dev/null $^; } $(write)
+$(OUT)/loss.csv: $$(LOSSES) $(call kept,TABLE)
+	@{ echo method,seed,step,validation_loss; cat $(made-of); } $(write)
+$(OUT)/episodes.csv: $$(GAINS) $(call kept,TABLE)
+	@{ echo method,seed,episode,gain,status; cat /dev/null $(made-of); } $(write)
 $(OUT)/loss.png $(OUT)/episodes.png: $(OUT)/%.png: $(OUT)/%.csv
 	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)$*.gp; mv $@.tmp $@
 

@@ -48,13 +48,13 @@ told 'leaky.jsonl:9: record 8: is also pool.jsonl:7: record 6' && embeds b
 if go c VAL=leaky.jsonl; then fail "a leak into the validation"; fi
 told 'leaky.jsonl:9: record 8: is also pool.jsonl:7: record 6' && embeds c
 head -n 3 test.jsonl >shared.jsonl
-if go c VAL=shared.jsonl; then fail "validation is in the test"; fi
-told 'is also c/test.jsonl:1: record 0' && embeds c
+if go g VAL=shared.jsonl; then fail "validation is in the test"; fi
+told 'is also g/test.jsonl:1: record 0' && embeds g
 echo 'what is this?' >text.txt
-if go c TEST=text.txt; then fail "a text as test"; fi
-told 'text.txt:1: not a JSON' && embeds c
-if go c TEMPLATE=alpacca; then fail "an unknown template"; fi
-told 'TEMPLATE=alpacca' && embeds c
+if go e TEST=text.txt; then fail "a text as test"; fi
+told 'text.txt:1: not a JSON' && embeds e
+if go f TEMPLATE=alpacca; then fail "an unknown template"; fi
+told 'TEMPLATE=alpacca' && embeds f
 
 # What is allowed, as commands. (-n makes nothing.)
 go d -n LIMIT=1k STEPS= PERCENT=0.5 TEST_LIMIT=3 ROLLOUT_OPTS=--full INIT_OPTS='--without stage' \

@@ -32,7 +32,7 @@ records pool 1000 >many.jsonl
 go many many/steps DATA=many.jsonl STEPS= || fail "steps"
 [ "$(cat many/steps)" = 7 ]
 rm many/steps
-go many many/steps DATA=many.jsonl STEPS= PERCENT=2.2 || fail "steps"
+go many many/steps DATA=many.jsonl STEPS= PERCENT=2.2 REBUILD=yes || fail "steps"
 [ "$(cat many/steps)" = 16 ]
 # Two disjoint samples: at most half of VAL for the features, the others for the rewards.
 go t t/s1/val.jsonl TARGET_LIMIT=3 VAL_LIMIT=5 || fail "a target beside"
