@@ -2,7 +2,8 @@
  * raise-eval: what a model can do, record by record, with errors.
  *
  * A task (eval/eval.h) reads and encodes its files, has the model opened when it knows how much
- * there is to do, and fills a result; this program says where it came from and writes it. */
+ * there is to do, and fills a result; this program says where it came from and writes it. Two
+ * results are compared record by record (eval/compare.h). */
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -10,6 +11,7 @@
 #include "base/opt.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "eval/compare.h"
 #include "eval/eval.h"
 #include "session.h"
 
@@ -23,7 +25,7 @@ struct options {
     struct session_options session;
     struct session_records records;
     const char *json, *summary, *samples;
-    const struct eval_task *task;
+    const struct eval_task *task; /* NULL: compare */
     const char *const *files;
     int n_files;
 };
@@ -50,7 +52,8 @@ static const struct opt table[] = {
 
 static const struct opt_spec spec = {
     .program = "raise-eval",
-    .usage = "loss -m MODEL [options] FILE...",
+    .usage = "loss -m MODEL [options] FILE...\n"
+             "       raise-eval compare [options] A B",
     .summary = "Measures a model on benchmark files, a row a record, with standard errors.",
     .common = "otsp",
     .common_offset = O(common),
@@ -164,6 +167,40 @@ static int write_results(struct run *r, const char *args, struct err *e)
     return rc;
 }
 
+/* ---- two results ---- */
+
+static void tell_differences(const struct eval_result *a, const struct eval_result *b)
+{
+    for (const struct eval_metric *m = a->schema->metrics; m->name; m++) {
+        struct eval_difference x = eval_compare(a, b, m, NULL);
+        log_note("%s: %.4f and %.4f, difference %+.4f, standard error %.4f; %" PRId64
+                 " more, %" PRId64 " less, sign test p %.3g",
+                 m->name, x.a, x.b, x.of.mean, x.of.error, x.n_more, x.n_less, x.p);
+    }
+}
+
+static int compare(const struct options *o, struct err *e)
+{
+    struct eval_result a = {0}, b = {0};
+    struct buf text = {0};
+    const char *name_a = file_name_in(o->files[0]), *name_b = file_name_in(o->files[1]);
+    int rc = eval_result_read(&a, o->files[0], eval_schema_of, e);
+    if (rc == 0)
+        rc = eval_result_read(&b, o->files[1], eval_schema_of, e);
+    if (rc == 0)
+        rc = eval_check_pair(&a, name_a, &b, name_b, e);
+    if (rc == 0) {
+        eval_put_comparison(&text, &a, &b);
+        rc = write_out(o->common.out ? o->common.out : "-", &text, e);
+    }
+    if (rc == 0)
+        tell_differences(&a, &b);
+    buf_free(&text);
+    eval_result_free(&a);
+    eval_result_free(&b);
+    return rc;
+}
+
 /* ---- the program ---- */
 
 static int measure(struct run *r, const char *args, struct err *e)
@@ -214,9 +251,10 @@ static void run_free(struct run *r)
 static void check_places(const struct options *o)
 {
     struct places p = {0};
-    session_add_places(&o->session, &p);
+    if (o->task)
+        session_add_places(&o->session, &p);
     for (int i = 0; i < o->n_files; i++)
-        places_add(&p, PLACE_INPUT, "a benchmark", o->files[i]);
+        places_add(&p, PLACE_INPUT, o->task ? "a benchmark" : "a result", o->files[i]);
     places_add(&p, PLACE_FILE, "--json", o->json);
     places_add(&p, PLACE_FILE, "--summary", o->summary);
     places_add(&p, PLACE_FILE, "--log-samples", o->samples);
@@ -224,14 +262,26 @@ static void check_places(const struct options *o)
     opt_check_places(&p);
 }
 
+static void check_compare(const struct options *o)
+{
+    if (o->n_files != 2)
+        opt_misuse("compare: two results are compared, not %d", o->n_files);
+    if (o->session.model || o->session.adapter || o->json || o->summary || o->samples)
+        opt_misuse("compare reads two results: no model, no output but -o");
+}
+
 static void check_options(struct options *o, const char *task)
 {
+    if (strcmp(task, "compare") == 0) {
+        check_compare(o);
+        return;
+    }
     o->task = eval_task_find(task);
     if (!o->task) {
         struct buf known = {0};
         for (const struct eval_task *t = eval_tasks; t->name; t++)
-            buf_printf(&known, "%s%s", t == eval_tasks ? "" : ", ", t->name);
-        opt_misuse("no task '%s'; known: %s", task, buf_str(&known));
+            buf_printf(&known, "%s, ", t->name);
+        opt_misuse("no task '%s'; known: %scompare", task, buf_str(&known));
     }
     if (!o->n_files)
         opt_misuse("%s: no benchmark file", task);
@@ -253,8 +303,8 @@ int main(int argc, char **argv)
     check_places(&o);
     struct run r = {.o = &o};
     char *args = opt_command_line(argc, argv);
-    int rc = measure(&r, args, &e);
-    if (rc == 0)
+    int rc = o.task ? measure(&r, args, &e) : compare(&o, &e);
+    if (rc == 0 && o.task)
         report(&r);
     free(args);
     run_free(&r);

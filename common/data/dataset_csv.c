@@ -42,6 +42,15 @@ static void check_field(struct csv_state *st, const char *s, size_t len)
         st->why = mem_printf("column %zu: a NUL byte", st->n_fields + 1);
 }
 
+static void add_name(struct csv_state *st, const char *s, size_t len)
+{
+    struct buf name = {0};
+    text_json_string(&name, s, len);
+    MEM_GROW(st->names, st->cap, st->n_names + 1);
+    st->names[st->n_names++] = mem_strndup(name.data, name.len);
+    buf_free(&name);
+}
+
 static void on_field(void *field, size_t len, void *arg)
 {
     struct csv_state *st = arg;
@@ -49,11 +58,7 @@ static void on_field(void *field, size_t len, void *arg)
     const char *s = field;
     check_field(st, s, len);
     if (!st->has_header) {
-        struct buf name = {0};
-        text_json_string(&name, s, len);
-        MEM_GROW(st->names, st->cap, st->n_names + 1);
-        st->names[st->n_names++] = mem_strndup(name.data, name.len);
-        buf_free(&name);
+        add_name(st, s, len);
     } else if (st->n_fields < st->n_names) {
         buf_puts(b, st->n_fields ? ", " : "{");
         buf_puts(b, st->names[st->n_fields]);
@@ -92,8 +97,8 @@ static void on_row(int c, void *arg)
         on_header(st);
     } else {
         if (!st->why && st->n_fields != st->n_names)
-            st->why = mem_printf("%zu columns, expected %zu as in the first line", st->n_fields,
-                                 st->n_names);
+            st->why = mem_printf("%zu columns, expected %zu%s", st->n_fields, st->n_names,
+                                 s->columns ? "" : " as in the first line");
         buf_putc(&s->csv, '}');
         data_split_add(s, st->from, s->csv.len - st->from, st->row_line, st->why);
         buf_putc(&s->csv, '\n');
@@ -147,6 +152,9 @@ int data_split_csv(struct data_split *s, struct err *e)
     if (csv_init(&p, CSV_STRICT | CSV_STRICT_FINI) != 0)
         return err_set(e, ERR_IO, "%s: libcsv does not start", s->name);
     csv_set_space_func(&p, keep_spaces);
+    for (int i = 0; s->columns && s->columns[i]; i++)
+        add_name(&st, s->columns[i], strlen(s->columns[i]));
+    st.has_header = s->columns != NULL;
     int rc = feed(&p, &st, st.e);
     csv_free(&p);
     for (size_t i = 0; i < st.n_names; i++)

@@ -29,6 +29,7 @@ struct data_split {
     const char *text; /* what the slices point into; borrowed */
     size_t len;
     enum data_format format;
+    const char *const *columns; /* of a CSV without a line of names, up to NULL; borrowed */
     struct buf csv;            /* owned: the objects made from CSV rows; then `text` is this */
     struct data_slice *slices; /* owned */
     int64_t n_slices;

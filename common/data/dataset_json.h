@@ -16,6 +16,14 @@ const char *data_type_name(const json_t *v);
 json_t *data_json_load(const char *s, size_t len, size_t flags, bool numbers_are_text,
                        json_error_t *why) RAISE_MUST_CHECK;
 
+/* Slice i of a file: whether it is well-formed text, and its object, owned by the caller
+ * (json_decref). The error holds only what is wrong, without a place, and *line the line it is
+ * in, which check sets and load moves on. */
+int data_slice_check(const struct data_split *s, int64_t i, int64_t *line,
+                     struct err *e) RAISE_MUST_CHECK;
+json_t *data_slice_load(const struct data_split *s, int64_t i, bool numbers_are_text,
+                        int64_t *line, struct err *e) RAISE_MUST_CHECK;
+
 struct data_reading {
     bool is_csv;
     bool numbers_are_text; /* of the object that is read */

@@ -118,6 +118,8 @@ void eval_put_csv(struct buf *b, const struct eval_result *r);
  * and left_out. */
 void eval_put_json(struct buf *b, const struct eval_result *r, const struct eval_note *notes,
                    int n_notes);
+/* A cell of CSV, quoted where RFC 4180 asks for it. */
+void eval_put_field(struct buf *b, const char *s);
 /* The means alone, as CSV: task, group, metric, n, mean, stderr; the group of all is "". */
 void eval_put_summary(struct buf *b, const struct eval_result *r);
 

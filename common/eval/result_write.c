@@ -15,8 +15,7 @@ bool eval_is_json(const char *path)
     return n > 5 && strcmp(path + n - 5, ".json") == 0;
 }
 
-/* Quoted where RFC 4180 asks for it. */
-static void put_field(struct buf *b, const char *s)
+void eval_put_field(struct buf *b, const char *s)
 {
     if (!strpbrk(s, "\",\r\n")) {
         buf_puts(b, s);
@@ -47,9 +46,9 @@ static void put_csv_row(struct buf *b, const struct eval_result *r, const struct
 {
     char hash[17];
     buf_printf(b, "%s,", r->task);
-    put_field(b, row->file);
+    eval_put_field(b, row->file);
     buf_printf(b, ",%" PRId64 ",%" PRId64 ",", row->record, row->line);
-    put_field(b, row->group);
+    eval_put_field(b, row->group);
     buf_printf(b, ",%s", prov_hex(hash, row->hash));
     for (int k = 0; k < eval_n_columns(r->schema); k++) {
         buf_putc(b, ',');
@@ -73,7 +72,7 @@ static void put_summary_group(struct buf *b, const struct eval_result *r, const 
     for (int k = 0; k < eval_n_metrics(r->schema); k++) {
         struct eval_estimate x = eval_estimate(r, &r->schema->metrics[k], group);
         buf_printf(b, "%s,", r->task);
-        put_field(b, group ? group : "");
+        eval_put_field(b, group ? group : "");
         buf_printf(b, ",%s,%" PRId64 ",", r->schema->metrics[k].name, x.n);
         put_value(b, x.mean, NULL, "");
         buf_putc(b, ',');
@@ -156,7 +155,7 @@ void eval_put_json(struct buf *b, const struct eval_result *r, const struct eval
 {
     int64_t n = 0;
     const char **groups = eval_groups(r, &n);
-    buf_puts(b, "{\"task\": ");
+    buf_puts(b, "{\n \"task\": "); /* the brace alone: rows.h sees one object */
     put_string(b, r->task);
     for (int i = 0; i < n_notes; i++) {
         buf_printf(b, ",\n \"%s\": ", notes[i].key);

@@ -72,3 +72,43 @@ refused 1 'raise-eval: none/s: No such file' loss -v v.jsonl -o x --summary none
 refused 1 'raise-eval: none/s: No such file' loss -v v.jsonl -o x --log-samples none/s
 refused 2 'raise-eval: loss: no benchmark file' loss
 [ ! -e x ]
+
+# two results: b - a, paired; read from either kind of file
+loss v.jsonl -o a.csv --json a.json
+raise-rollout -q -f f --plan p -m "$model" -d d.jsonl --val v.jsonl --template plain --lr 0.01 --save-adapter tuned -o /dev/null
+loss v.jsonl --adapter tuned -o b.csv --json b.json
+raise-eval compare a.csv b.csv -q >ab.csv
+raise-eval compare a.json b.json -q | cmp - ab.csv
+raise-eval compare a.json b.csv -q | cmp - ab.csv
+python3 - <<'PY'
+import csv, math
+a, b = (list(csv.DictReader(open(f))) for f in ("a.csv", "b.csv"))
+[loss, mean] = csv.DictReader(open("ab.csv"))
+d = [float(y["mean"]) - float(x["mean"]) for x, y in zip(a, b)]
+assert any(d) and mean["metric"] == "record_loss" and mean["n"] == "6"
+m = sum(d) / 6
+assert abs(float(mean["difference"]) - m) < 1e-14
+assert abs(float(mean["stderr"]) - math.sqrt(sum((x - m) ** 2 for x in d) / 5 / 6)) < 1e-14
+more = sum(x > 0 for x in d)
+assert [int(mean["more"]), int(mean["less"])] == [more, 6 - more]
+p = min(1, 2 * sum(math.comb(6, k) for k in range(min(more, 6 - more) + 1)) / 64)
+assert abs(float(mean["p_sign"]) - p) < 1e-12, (mean, p)
+w = [int(x["tokens"]) for x in a]
+D = sum(float(y["nll"]) - float(x["nll"]) for x, y in zip(a, b)) / sum(w)
+assert abs(float(loss["difference"]) - D) < 1e-14 and abs(float(loss["b"]) - float(loss["a"]) - D) < 1e-12
+PY
+loss v.jsonl --template none -o other.csv
+refused 1 'raise-eval: record 0 of v.jsonl (line 1): was asked otherwise: prompt .* in a.csv, .* in other.csv' raise-eval compare a.csv other.csv
+head -n 5 a.csv >short.csv
+refused 1 'raise-eval: a.csv has 6 records, short.csv has 4' raise-eval compare a.csv short.csv
+sed 2d a.csv >gap.csv
+refused 1 'a.csv goes on with record 0 of v.jsonl, gap.csv with record 1 of v.jsonl' raise-eval compare a.csv gap.csv
+sed '3s/,[0-9]*,\([0-9.]*\)$/,99,\1/' a.csv >tokens.csv
+refused 1 'record 1 of v.jsonl (line 2): .* tokens in the one, 99 in the other: other tokenizers?' raise-eval compare a.csv tokens.csv
+sed '3s/,v.jsonl,1,/,v.jsonl,one,/' a.csv >word.csv
+refused 1 'raise-eval: word.csv: row 1: no number in "record"' raise-eval compare a.csv word.csv
+sed '2s/^loss/lost/' a.csv >lost.csv
+refused 1 'lost.csv: row 0: is of an unknown task, "lost"' raise-eval compare a.csv lost.csv
+refused 1 'd.jsonl: row 0: no results of raise-eval: no text in "task"' raise-eval compare a.csv d.jsonl
+refused 2 'raise-eval: -o would overwrite a result: a.csv' raise-eval compare a.csv b.csv -o a.csv
+refused 2 'raise-eval: compare: two results are compared, not 1' raise-eval compare a.csv

@@ -39,6 +39,8 @@ for i in 1 2; do
         --steps 3 --episode $i -o traj.$i.st.zst
 done
 cp traj.1.st.zst final.st.zst
+raise-rollout -q -f f.st.zst -p p.0.st.zst -m model -d data.json --val target.jsonl --val-limit 8 \
+    --steps 1 --save-adapter adapter -o /dev/null
 
 # The literal blocks of a page's EXAMPLES, as one script.
 examples() {

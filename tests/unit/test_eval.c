@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * eval/result: means and standard errors, hashes of what was asked, files. */
+#include "eval/compare.h"
 #include "eval/eval.h"
 
 #include <math.h>
@@ -10,6 +11,13 @@
 
 #include <cmocka.h>
 
+/* cmocka's own compares floats. */
+static void assert_near(double x, double want, double bound)
+{
+    if (!(fabs(x - want) <= bound))
+        fail_msg("%.17g, not %.17g", x, want);
+}
+
 static void mean_of_records_and_its_error(void **state)
 {
     (void)state;
@@ -17,7 +25,7 @@ static void mean_of_records_and_its_error(void **state)
     struct eval_estimate x = eval_estimate_of(value, one, 4);
     assert_true(x.n == 4 && x.mean == 0.75);
     /* deviation of the sample, sqrt(3/4 * 1/4 * 4/3) = 0.5, over sqrt(4) */
-    assert_float_equal(x.error, 0.25, 1e-15);
+    assert_near(x.error, 0.25, 1e-15);
     x = eval_estimate_of(value, one, 1);
     assert_true(x.mean == 1 && isnan(x.error));
     x = eval_estimate_of(value, one, 0);
@@ -29,9 +37,9 @@ static void mean_of_tokens_is_a_ratio(void **state)
     (void)state;
     const double value[] = {2, 9}, weight[] = {1, 3};
     struct eval_estimate x = eval_estimate_of(value, weight, 2);
-    assert_float_equal(x.mean, 11.0 / 4, 1e-15);
+    assert_near(x.mean, 11.0 / 4, 1e-15);
     /* residuals 2 - 2.75 and 9 - 8.25: sqrt(2 * 2 * 0.75^2) / 4 */
-    assert_float_equal(x.error, 1.5 / 4, 1e-15);
+    assert_near(x.error, 1.5 / 4, 1e-15);
 }
 
 static struct eval_result sample(void)
@@ -59,7 +67,7 @@ static void groups_have_their_own_means(void **state)
     assert_string_equal(groups[1], "two");
     struct eval_estimate x = eval_estimate(&r, &eval_loss_schema.metrics[0], "one");
     assert_int_equal(x.n, 2); /* what was not measured is in no mean */
-    assert_float_equal(x.mean, (2.0 / 3 + 1) / 5, 1e-15);
+    assert_near(x.mean, (2.0 / 3 + 1) / 5, 1e-15);
     assert_int_equal(eval_estimate(&r, &eval_loss_schema.metrics[0], NULL).n, 3);
     free(groups);
     eval_result_free(&r);
@@ -99,6 +107,17 @@ static void rows_as_csv(void **state)
     eval_result_free(&r);
 }
 
+static void sign_test_is_binomial(void **state)
+{
+    (void)state;
+    assert_true(eval_sign_test(0, 0) == 1 && eval_sign_test(3, 3) == 1);
+    assert_near(eval_sign_test(0, 6), 2.0 / 64, 1e-14);
+    assert_near(eval_sign_test(6, 0), 2.0 / 64, 1e-14);
+    assert_near(eval_sign_test(1, 9), 2 * 11.0 / 1024, 1e-14);
+    /* the sum of binomial coefficients, exactly */
+    assert_near(eval_sign_test(6800, 7200), 0.0007452325248581519, 1e-14);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +126,7 @@ int main(void)
         cmocka_unit_test(groups_have_their_own_means),
         cmocka_unit_test(hashes_keep_parts_apart),
         cmocka_unit_test(rows_as_csv),
+        cmocka_unit_test(sign_test_is_binomial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
