@@ -27,7 +27,7 @@ SEED ?= 1
 
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
 include $(HERE)programs.mk
-DRAW = $(BIN)raise-export -q -f jsonl --on-error skip -s $(SEED)
+DRAW = $(BIN)raise-export -q -F jsonl --on-error skip -s $(SEED)
 .DELETE_ON_ERROR:
 
 .PHONY: pools help

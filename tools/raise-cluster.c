@@ -56,6 +56,10 @@ static const struct opt_spec spec = {
     .common_offset = offsetof(struct options, common),
     .table = table,
     .max_args = 1,
+    .input = "It reads features, as raise-embed writes them: a file, or standard input where a "
+             "pipe or a file is. All rows are read before the first is written.",
+    .examples = "raise-cluster -k 1 -o features.st.zst pool.st.zst\n"
+                "raise-embed -m MODEL data.jsonl | raise-cluster -k 4 > features.st.zst",
 };
 
 /* ---- input ---- */
@@ -333,8 +337,8 @@ int main(int argc, char **argv)
                         .n_neighbours = 20};
     struct err e = ERR_INIT;
     cpu_fix_blas(argv);
-    char *command_line = opt_command_line(argc, argv);
     int first = opt_parse(&spec, &o, argc, argv);
+    char *command_line = opt_command_line(&spec, argc, argv);
     o.in = first < argc ? argv[first] : NULL;
     o.command_line = command_line;
     check_places(&o);

@@ -40,7 +40,8 @@ static const char *const overlong_names[] = {"drop", "cut", "fail", NULL};
 static const struct opt table[] = {
     SESSION_MODEL_ROWS(struct options, session),
     SESSION_ENCODING_ROWS(struct options, session, overlong_names),
-    {'d', "dim", OPT_INT, O(dim), "N", "width of the embedding", 1, 1 << 20, NULL},
+    {'D', "dim", OPT_INT, O(dim), "N", "width of the embedding", 1, 1 << 20, NULL},
+    {'d', NULL, OPT_INT, O(dim), "N", NULL, 1, 1 << 20, NULL},
     {0, "reduce", OPT_CHOICE, O(reduce), "HOW", "from the model's width to --dim", 0, 0,
      reduce_names},
     {0, "columns", OPT_STRING, O(columns), "NAMES", "columns of the record itself, or all", 0,
@@ -71,6 +72,14 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 0,
     .max_args = 1,
+    .input =
+        "It reads a dataset of instructions, JSON, JSON lines or CSV, plain or compressed, in "
+        "any layout that raise-data(5) tells (Alpaca, messages, ShareGPT, prompt and "
+        "completion, question and answer), from a file or a pipe; and a model, as a Hugging "
+        "Face folder or a .gguf file. --show of raise-rollout prints records as the model "
+        "sees them.",
+    .examples = "raise-embed -m MODEL -o features.st.zst data.jsonl\n"
+                "raise-embed -m MODEL --target problems.jsonl -o features.st.zst data.jsonl",
 };
 
 struct run {
@@ -249,7 +258,7 @@ static void add_provenance(struct run *r, const char *path, int argc, char **arg
 {
     if (r->o->common.no_provenance)
         return;
-    char *args = opt_command_line(argc, argv);
+    char *args = opt_command_line(&spec, argc, argv);
     r->prov = prov_new(spec.program, args, r->o->common.seed);
     prov_set_path(r->prov, lm_arith_path(r->s.lm));
     prov_add_input(r->prov, path, r->data.hash);

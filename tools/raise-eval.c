@@ -41,10 +41,10 @@ static const struct opt table[] = {
     SESSION_DEVICE_ROWS(struct options, session, "batch-tokens",
                         "1024 on a CPU, 16384 on a GPU"),
     {0, NULL, OPT_HEADING, 0, NULL, "Results", 0, 0, NULL},
-    {0, "json", OPT_STRING, O(json), "FILE", "all results as JSON, too", 0, 0, NULL},
-    {0, "summary", OPT_STRING, O(summary), "FILE", "means and standard errors as CSV", 0, 0,
+    {0, "json", OPT_PLACE, O(json), "FILE", "all results as JSON, too", 0, 0, NULL},
+    {0, "summary", OPT_PLACE, O(summary), "FILE", "means and standard errors as CSV", 0, 0,
      NULL},
-    {0, "log-samples", OPT_STRING, O(samples), "FILE", "what was asked, as JSON lines", 0, 0,
+    {0, "log-samples", OPT_PLACE, O(samples), "FILE", "what was asked, as JSON lines", 0, 0,
      NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Common", 0, 0, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
@@ -60,6 +60,11 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 1,
     .max_args = -1,
+    .input =
+        "It reads benchmark files, as they are published or in any layout of raise-data(5), "
+        "and a model.",
+    .examples = "raise-eval loss -m MODEL test.jsonl\n"
+                "raise-eval loss -m MODEL --adapter DIR --summary loss.csv test.jsonl",
 };
 
 struct run {
@@ -302,7 +307,7 @@ int main(int argc, char **argv)
     check_options(&o, argv[first]);
     check_places(&o);
     struct run r = {.o = &o};
-    char *args = opt_command_line(argc, argv);
+    char *args = opt_command_line(&spec, argc, argv);
     int rc = o.task ? measure(&r, args, &e) : compare(&o, &e);
     if (rc == 0 && o.task)
         report(&r);

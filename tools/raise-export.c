@@ -42,8 +42,9 @@ static const char *const matches[] = {"file", "records", NULL};
 static const char *const on_error_names[] = {"fail", "skip", NULL};
 
 static const struct opt table[] = {
-    {'f', "format", OPT_CHOICE, offsetof(struct options, format), "FORMAT",
+    {'F', "format", OPT_CHOICE, offsetof(struct options, format), "FORMAT",
      "auto: by the output's name, else as the dataset", 0, 0, formats},
+    {'f', NULL, OPT_CHOICE, offsetof(struct options, format), "FORMAT", NULL, 0, 0, formats},
     {'w', "with", OPT_STRING, offsetof(struct options, with), "LIST",
      "fields to put beside each record: step,class,score,source,reward, and of --features "
      "near,gain,consistency,influence",
@@ -51,7 +52,7 @@ static const struct opt table[] = {
     {0, "features", OPT_STRING, offsetof(struct options, features), "FILE",
      "the features that the records were chosen by", 0, 0, NULL},
     {0, "field", OPT_STRING, offsetof(struct options, field), "NAME",
-     "with -f text: this field of each record alone, a line", 0, 0, NULL},
+     "with -F text: this field of each record alone, a line", 0, 0, NULL},
     {0, "unique", OPT_FLAG, offsetof(struct options, is_unique), NULL,
      "write a record that was trained on again only where it came first", 0, 0, NULL},
     {0, "best", OPT_FLAG, offsetof(struct options, is_best), NULL,
@@ -59,7 +60,7 @@ static const struct opt table[] = {
     {0, "match", OPT_CHOICE, offsetof(struct options, match), "HOW",
      "file: the dataset must be the same file; records: it must hold the chosen records", 0, 0,
      matches},
-    {0, "stanza", OPT_STRING, offsetof(struct options, stanza), "FILE",
+    {0, "stanza", OPT_PLACE, offsetof(struct options, stanza), "FILE",
      "also write the entry for LLaMA-Factory's dataset_info.json", 0, 0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Without a trajectory", 0, 0, NULL},
     {'n', "limit", OPT_INT, offsetof(struct options, limit), "N",
@@ -88,6 +89,11 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 1,
     .max_args = -1,
+    .input =
+        "It reads what raise-rollout or raise-plan wrote and the dataset that was chosen from, "
+        "the same file that the features were made of; or a dataset alone, to draw from.",
+    .examples = "raise-export -o subset.jsonl final.st.zst data.jsonl\n"
+                "raise-export -s 1 --sample -n 1000 -o sample.jsonl data.jsonl",
 };
 
 /* ---- what was chosen ---- */

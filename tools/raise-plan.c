@@ -39,7 +39,8 @@ static const struct opt table[] = {
     {'f', "features", OPT_STRING, AT(features), "FILE", "features (default: standard input)", 0,
      0, NULL},
     {'T', "steps", OPT_INT, AT(n_steps), "N", "training steps", 1, 1e9, NULL},
-    {'B', "batch", OPT_INT, AT(batch), "N", "records a step", 1, 1e6, NULL},
+    {'b', "batch", OPT_INT, AT(batch), "N", "records a step", 1, 1e6, NULL},
+    {'B', NULL, OPT_INT, AT(batch), "N", NULL, 1, 1e6, NULL},
     {0, "top", OPT_INT, AT(n_top), "N", "choose N records; 0: steps x batch", 0, 1e12, NULL},
     {0, "repeats", OPT_FLAG, AT(has_repeats), NULL,
      "go through the chosen records again when they are too few", 0, 0, NULL},
@@ -50,15 +51,14 @@ static const struct opt table[] = {
      NULL},
     {0, "order", OPT_CHOICE, AT(order), "ORDER", "order of training", 0, 0, orders},
     {0, "prefer", OPT_CHOICE, AT(prefer), "END", "which scores to choose", 0, 0, ends},
-    {0, "left-out", OPT_STRING, AT(left_out), "FILE",
+    {0, "left-out", OPT_PLACE, AT(left_out), "FILE",
      "list the records that could not be ranked, as CSV", 0, 0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "For rds", 0, 0, NULL},
     {0, "val-features", OPT_STRING, AT(val_features), "FILE", "features of the validation set",
      0, 0, NULL},
     {0, "match", OPT_CHOICE, AT(match), "HOW", "several validation records", 0, 0, matches},
     {0, NULL, OPT_HEADING, 0, NULL, "For scores, deita, alpagasus", 0, 0, NULL},
-    {'d', "dataset", OPT_STRING, AT(dataset), "FILE", "the records of the features", 0, 0,
-     NULL},
+    {'d', "data", OPT_STRING, AT(dataset), "FILE", "the dataset of the features", 0, 0, NULL},
     {0, "field", OPT_STRING, AT(field), "NAME", "field that holds the score; two for deita", 0,
      0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "For only", 0, 0, NULL},
@@ -331,7 +331,7 @@ static void check_options(struct options *o, const char *name)
         unsigned need;
         const char *option, *value;
     } rows[] = {{PLAN_NEEDS_VAL, "--val-features", o->val_features},
-                {PLAN_NEEDS_FIELD, "--dataset", o->dataset},
+                {PLAN_NEEDS_FIELD, "--data", o->dataset},
                 {PLAN_NEEDS_FIELD, "--field", o->field},
                 {PLAN_NEEDS_LIST, "--list", o->list},
                 {PLAN_NEEDS_EPISODES, "trajectories", o->n_episodes ? "" : NULL}};
@@ -355,7 +355,7 @@ static void check_places(const struct options *o)
     for (int i = 0; i < o->n_episodes; i++)
         places_add(&p, PLACE_INPUT, "a trajectory", o->episodes[i]);
     places_add(&p, PLACE_INPUT, "--val-features", o->val_features);
-    places_add(&p, PLACE_INPUT, "--dataset", o->dataset);
+    places_add(&p, PLACE_INPUT, "--data", o->dataset);
     places_add(&p, PLACE_INPUT, "--list", o->list);
     places_add(&p, PLACE_FILE, "--left-out", o->left_out);
     places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
@@ -366,7 +366,7 @@ int main(int argc, char **argv)
 {
     struct options o = {.common = OPT_COMMON_DEFAULTS, .n_steps = 10, .batch = 16};
     struct err e = ERR_INIT;
-    char *command_line = opt_command_line(argc, argv), *help = summary();
+    char *help = summary();
     const struct opt_spec spec = {
         .program = "raise-plan",
         .usage = "[options] -f features method\n"
@@ -377,8 +377,13 @@ int main(int argc, char **argv)
         .table = table,
         .min_args = 1,
         .max_args = -1,
+        .input = "It reads features, as raise-embed and raise-cluster write them, and for some "
+                 "methods the records, a list or trajectories besides.",
+        .examples = "raise-plan -f features.st.zst -T 50 -b 16 -o plan.st.zst random\n"
+                    "raise-plan -f features.st.zst -o plan.st.zst ifd",
     };
     int first = opt_parse(&spec, &o, argc, argv);
+    char *command_line = opt_command_line(&spec, argc, argv);
     o.episodes = argv + first + 1;
     o.n_episodes = argc - first - 1;
     check_options(&o, argv[first]);

@@ -31,7 +31,7 @@ struct options {
     size_t own[MAX_LEARNERS]; /* where each learner's options stand, from this struct on */
     char **files;
     int n_files;
-    const char *command_line;
+    char *command_line;
 };
 
 static const char program[] = "raise-ppo";
@@ -41,10 +41,10 @@ static const struct opt shared[] = {
     {'f', "features", OPT_STRING, AT(features), "FILE", "features with classes", 0, 0, NULL},
     {'p', "policy", OPT_STRING, AT(policy), "FILE", "the policy to improve", 0, 0, NULL},
     {0, "init", OPT_FLAG, AT(is_init), NULL, "make policy 0", 0, 0, NULL},
-    {0, "metrics", OPT_STRING, AT(metrics), "FILE", "write a CSV row an epoch", 0, 0, NULL},
-    {0, "weights", OPT_STRING, AT(weights), "FILE",
+    {0, "metrics", OPT_PLACE, AT(metrics), "FILE", "write a CSV row an epoch", 0, 0, NULL},
+    {0, "weights", OPT_PLACE, AT(weights), "FILE",
      "write what the target likes, a CSV row a feature", 0, 0, NULL},
-    {0, "liked", OPT_STRING, AT(liked), "FILE",
+    {0, "liked", OPT_PLACE, AT(liked), "FILE",
      "write the rows that each weight likes most and least, as CSV", 0, 0, NULL},
     {0, "new", OPT_INT, AT(n_new), "N",
      "the last N trajectories are the policy's own; 0: see by identity", 0, 1e6, NULL},
@@ -135,6 +135,7 @@ static void composed_free(struct composed *c)
         free(c->heading[i]);
     buf_free(&c->without);
     buf_free(&c->paper);
+    free(c->o->command_line);
     free(c->o);
 }
 
@@ -541,11 +542,17 @@ static int parse(struct composed *c, int argc, char **argv)
         .common_offset = AT(common),
         .table = c->row,
         .max_args = -1,
+        .input =
+            "It reads features and a policy; and to learn, the trajectories of that policy's "
+            "episodes so far, as raise-rollout writes them.",
+        .examples = "raise-ppo --init --learner reward-model -f features.st.zst -o p.0\n"
+                    "raise-ppo -f features.st.zst -p p.0 -o p.1 traj.1",
     };
     struct err e = ERR_INIT;
     log_program = program;
     bool is_paper = apply_paper(c->o, argc, argv, &e);
     int first = opt_parse(&spec, c->o, argc, argv);
+    c->o->command_line = opt_command_line(&spec, argc, argv);
     if (c->o->is_paper && !is_paper)
         opt_misuse("--paper cannot be abbreviated");
     return first;
@@ -555,18 +562,15 @@ int main(int argc, char **argv)
 {
     struct composed c;
     struct err e = ERR_INIT;
-    char *line = opt_command_line(argc, argv);
     compose(&c);
     c.o->common = (struct opt_common)OPT_COMMON_DEFAULTS;
     int first = parse(&c, argc, argv);
-    c.o->command_line = line;
     c.o->files = argv + first;
     c.o->n_files = argc - first;
     check_options(c.o);
     check_places(c.o);
     int rc = run(c.o, &e);
     composed_free(&c);
-    free(line);
     if (!rc)
         rc = file_close_stdout(&e);
     if (rc < 0)

@@ -53,16 +53,17 @@ static const struct opt table[] = {
     SESSION_ENCODING_ROWS(struct options, session, overlong_names),
     SESSION_ON_ERROR_ROW(struct options, records),
     {0, NULL, OPT_HEADING, 0, NULL, "Choice", 0, 0, NULL},
-    {0, "steps", OPT_INT, O(n_steps), "T", "steps; 0: the plan's, else 10", 0, 1e9, NULL},
-    {'b', "batch", OPT_INT, O(batch), "B", "records a step", 1, 1e6, NULL},
+    {'T', "steps", OPT_INT, O(n_steps), "N", "steps; 0: the plan's, else 10", 0, 1e9, NULL},
+    {'b', "batch", OPT_INT, O(batch), "N", "records a step", 1, 1e6, NULL},
     {0, "tau", OPT_REAL, O(tau), "X", "temperature of the draw", 1e-6, 1e6, NULL},
     {0, "deploy", OPT_FLAG, O(is_deployed), NULL,
      "the policy as learned: its best records, shuffled", 0, 0, NULL},
     {0, "draw", OPT_FLAG, O(is_drawn), NULL, "with --deploy: drawn, step by step", 0, 0, NULL},
     {0, "greedy", OPT_FLAG, O(is_greedy), NULL, "the highest scores, no draw", 0, 0, NULL},
     {0, "repeats", OPT_FLAG, O(has_repeats), NULL, "records may be chosen again", 0, 0, NULL},
-    {'k', "episode", OPT_INT, O(episode), "K", "number of the episode: its random numbers", 0,
+    {'e', "episode", OPT_INT, O(episode), "K", "number of the episode: its random numbers", 0,
      1e15, NULL},
+    {'k', NULL, OPT_INT, O(episode), "K", NULL, 0, 1e15, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Training", 0, 0, NULL},
     {0, "lr", OPT_REAL, O(lr), "X", "learning rate", 0, 1e30, NULL},
     {0, "warmup", OPT_INT, O(n_warmup), "N", "steps of linear warm-up; -1: a third", -1, 1e9,
@@ -83,10 +84,10 @@ static const struct opt table[] = {
     {0, NULL, OPT_HEADING, 0, NULL, "Output", 0, 0, NULL},
     {0, "show", OPT_INT, O(n_shown), "N", "print N records as the model sees them, and exit", 0,
      1e9, NULL},
-    {0, "metrics", OPT_STRING, O(metrics), "CSV", "one row a step", 0, 0, NULL},
-    {0, "save-adapter", OPT_STRING, O(adapter_dir), "DIR", "write the adapter (PEFT)", 0, 0,
+    {0, "metrics", OPT_PLACE, O(metrics), "CSV", "one row a step", 0, 0, NULL},
+    {0, "save-adapter", OPT_PLACE, O(adapter_dir), "DIR", "write the adapter (PEFT)", 0, 0,
      NULL},
-    {0, "save-model", OPT_STRING, O(model_dir), "DIR", "write the model (Hugging Face)", 0, 0,
+    {0, "save-model", OPT_PLACE, O(model_dir), "DIR", "write the model (Hugging Face)", 0, 0,
      NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
@@ -102,6 +103,13 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 0,
     .max_args = 0,
+    .input =
+        "It reads features and the dataset that they were made of, a policy (raise-ppo) or a "
+        "plan (raise-plan), the model that is trained, and validation records, in any layout "
+        "of raise-data(5), whose loss says what a step was worth.",
+    .examples = "raise-rollout -f features.st.zst -p policy.0.st.zst -m MODEL \\\n"
+                "    -d data.jsonl --val val.jsonl -o traj.1.st.zst\n"
+                "raise-rollout --show 2 -m MODEL -d data.jsonl",
 };
 
 struct run {
@@ -365,7 +373,7 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
     const struct episode_inputs *in = &r->in;
     if (o->common.no_provenance)
         return NULL;
-    char *args = opt_command_line(argc, argv);
+    char *args = opt_command_line(&spec, argc, argv);
     struct prov *p = prov_new(spec.program, args, o->common.seed);
     free(args);
     prov_set_path(p, lm_arith_path(r->s.lm));

@@ -53,6 +53,10 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 0,
     .max_args = -1,
+    .input = "It reads any file that a RAISE program wrote (features, trajectories, policies, "
+             "plans), or one from a pipe.",
+    .examples = "raise-view features.st.zst\n"
+                "raise-view --table len_x,len_y,logp_yx features.st.zst",
 };
 
 /* ---- what a file is ---- */
@@ -383,8 +387,8 @@ int main(int argc, char **argv)
     struct options o = {.common = OPT_COMMON_DEFAULTS};
     struct err e = ERR_INIT;
     const char *standard_input[] = {"-"};
-    char *args = opt_command_line(argc, argv);
     int first = opt_parse(&spec, &o, argc, argv);
+    char *args = opt_command_line(&spec, argc, argv);
     int n = argc - first;
     const char *const *paths = n ? (const char *const *)(argv + first) : standard_input;
     check_modes(&o, n);

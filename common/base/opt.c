@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/opt_impl.h"
 #include "base/place.h"
 #include "base/version.h"
 
@@ -16,12 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AT(base, off, type) ((type *)(void *)((char *)(base) + (off)))
 #define COMMON(field) offsetof(struct opt_common, field)
 
 static const struct opt common_table[] = {
-    {'o', "output", OPT_STRING, COMMON(out), "FILE", "write to FILE, not standard output", 0, 0,
+    {'o', "output", OPT_PLACE, COMMON(out), "FILE", "write to FILE, not standard output", 0, 0,
      NULL},
     {'t', "threads", OPT_INT, COMMON(n_threads), "N", "threads in total; 0: all cores", 0, 4096,
      NULL},
@@ -35,20 +37,14 @@ static const struct opt common_table[] = {
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
-enum { N_MAX_OPTS = 96, ID_HELP = 1000, ID_VERSION, ID_FIRST };
+enum { ID_HELP = 1000, ID_VERSION, ID_FIRST };
 
-/* The program's table and the common options it takes, side by side for parser and help. */
-struct merged {
-    struct opt row[N_MAX_OPTS];
-    int n;
-};
-
-static void merge(struct merged *m, const struct opt_spec *spec)
+static void merge(struct opt_merged *m, const struct opt_spec *spec)
 {
     m->n = 0;
-    for (const struct opt *o = spec->table; o && o->type != OPT_END && m->n < N_MAX_OPTS; o++)
+    for (const struct opt *o = spec->table; o && o->type != OPT_END && m->n < OPT_MAX_ROWS; o++)
         m->row[m->n++] = *o;
-    for (const struct opt *o = common_table; o->type != OPT_END && m->n < N_MAX_OPTS; o++) {
+    for (const struct opt *o = common_table; o->type != OPT_END && m->n < OPT_MAX_ROWS; o++) {
         if (o->letter != 'q' && o->letter != 'v' && !strchr(spec->common, o->letter))
             continue;
         m->row[m->n] = *o;
@@ -135,6 +131,7 @@ int opt_set(const struct opt *o, void *options, const char *arg, struct err *e)
     case OPT_REAL:
         return opt_parse_real(arg, o->min, o->max, AT(options, o->offset, double), e);
     case OPT_STRING:
+    case OPT_PLACE:
         *AT(options, o->offset, const char *) = arg;
         return 0;
     case OPT_CHOICE:
@@ -144,90 +141,6 @@ int opt_set(const struct opt *o, void *options, const char *arg, struct err *e)
         break;
     }
     return err_set(e, ERR_UNSUPPORTED, "internal: option type %d", (int)o->type);
-}
-
-/* Text from column `at` on, in lines of at most 80 columns that begin at `indent`; broken at
- * blanks and after '|' and ','. */
-static void print_wrapped(const char *text, int at, int indent)
-{
-    int n_blanks = 0;
-    while (*text) {
-        int n = (int)strcspn(text, " |,\n");
-        n += text[n] == '|' || text[n] == ',';
-        if (*text == '\n' || (n && at > indent && at + n_blanks + n > 80)) {
-            printf("\n%*s", indent, "");
-            at = indent;
-            n_blanks = 0;
-        }
-        if (n)
-            at += printf("%*s%.*s", n_blanks, "", n, text);
-        n_blanks = *text == ' ' ? n_blanks + 1 : 0;
-        text += n ? n : 1;
-    }
-    putchar('\n');
-}
-
-static void add_default(struct buf *b, const struct opt *o, const void *options)
-{
-    const char *base = options;
-    switch (o->type) {
-    case OPT_INT:
-        buf_printf(b, " [%lld]", (long long)*(const int64_t *)(const void *)(base + o->offset));
-        break;
-    case OPT_UINT64:
-        buf_printf(b, " [%llu]",
-                   (unsigned long long)*(const uint64_t *)(const void *)(base + o->offset));
-        break;
-    case OPT_REAL:
-        buf_printf(b, " [%g]", *(const double *)(const void *)(base + o->offset));
-        break;
-    case OPT_STRING: {
-        const char *s = *(const char *const *)(const void *)(base + o->offset);
-        if (s)
-            buf_printf(b, " [%s]", s);
-        break;
-    }
-    case OPT_CHOICE:
-        buf_printf(b, " [%s]", o->choices[*(const int *)(const void *)(base + o->offset)]);
-        break;
-    case OPT_FLAG:
-    case OPT_COUNT:
-    case OPT_HEADING:
-    case OPT_END:
-        break;
-    }
-}
-
-static void print_help(const struct opt_spec *spec, const struct merged *m, const void *options)
-{
-    enum { INDENT = 31 };
-    printf("Usage: %s %s\n", spec->program, spec->usage);
-    print_wrapped(spec->summary, 0, 0);
-    printf("\nOptions:\n");
-    for (int i = 0; i < m->n; i++) {
-        const struct opt *o = &m->row[i];
-        if (o->type == OPT_HEADING) {
-            printf("%s:\n", o->help);
-            continue;
-        }
-        char left[128];
-        char letter[8] = "    ";
-        if (o->letter)
-            snprintf(letter, sizeof letter, "-%c%s", o->letter, o->name ? ", " : "  ");
-        snprintf(left, sizeof left, "  %s%s%s%s%s", letter, o->name ? "--" : "",
-                 o->name ? o->name : "", o->arg ? " " : "", o->arg ? o->arg : "");
-        struct buf text = {0};
-        buf_puts(&text, o->help);
-        for (int c = 0; o->type == OPT_CHOICE && o->choices[c]; c++)
-            buf_printf(&text, "%s%s", c ? "|" : ": ", o->choices[c]);
-        add_default(&text, o, options);
-        printf("%-30s %s", left,
-               strlen(left) > INDENT - 1 ? "\n                               " : "");
-        print_wrapped(buf_str(&text), INDENT, INDENT);
-        buf_free(&text);
-    }
-    printf("  -h, --help                   print this help\n"
-           "  -V, --version                print version, compiler and libraries\n");
 }
 
 static RAISE_NORETURN void leave_ok(void)
@@ -266,11 +179,11 @@ void opt_check_places(struct places *p)
 
 /* getopt_long's tables; '_' in a long name typed by the user becomes '-' beforehand. */
 struct getopt_tables {
-    char letters[2 * N_MAX_OPTS + 8];
-    struct option longs[N_MAX_OPTS + 4];
+    char letters[2 * OPT_MAX_ROWS + 8];
+    struct option longs[OPT_MAX_ROWS + 4];
 };
 
-static void build_tables(struct getopt_tables *g, const struct merged *m)
+static void build_tables(struct getopt_tables *g, const struct opt_merged *m)
 {
     char *p = g->letters;
     int n = 0;
@@ -305,7 +218,62 @@ static void dashes_for_underscores(int argc, char **argv)
                     *p = '-';
 }
 
-static const struct opt *row_of(const struct merged *m, int id)
+/* ---- names that users bring along ---- */
+
+static bool has_name(const struct opt_merged *m, const char *name)
+{
+    for (int i = 0; i < m->n; i++)
+        if (m->row[i].name && !strcmp(m->row[i].name, name))
+            return true;
+    return !strcmp(name, "help") || !strcmp(name, "version");
+}
+
+/* How many options the name typed, n bytes of it, could be short for. */
+static int n_meant(const struct opt_merged *m, const char *typed, size_t n)
+{
+    int k = !strncmp("help", typed, n) + !strncmp("version", typed, n);
+    for (int i = 0; i < m->n; i++)
+        k += m->row[i].name && !strncmp(m->row[i].name, typed, n);
+    return k;
+}
+
+/* --model-name-or-path becomes --model, where the program has that and not the other. */
+static void translate_habits(const struct opt_merged *m, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (strncmp(argv[i], "--", 2) != 0)
+            continue;
+        const char *typed = argv[i] + 2;
+        size_t n = strcspn(typed, "=");
+        const struct opt_habit *h = n_meant(m, typed, n) ? NULL : opt_habit(typed, n);
+        if (h && h->is_same && has_name(m, h->ours))
+            argv[i] = mem_printf("--%s%s", h->ours, typed + n); /* as long as the program */
+    }
+}
+
+static RAISE_NORETURN void refuse_unknown(const struct opt_spec *spec,
+                                          const struct opt_merged *m, const char *typed)
+{
+    if (optopt && optopt < ID_HELP)
+        opt_misuse("unknown option '-%c'", optopt);
+    size_t n = strcspn(typed + 2, "=");
+    struct buf all = {0};
+    if (n_meant(m, typed + 2, n) > 1) {
+        for (int i = 0; i < m->n; i++)
+            if (m->row[i].name && m->row[i].help && !strncmp(m->row[i].name, typed + 2, n))
+                buf_printf(&all, "%s--%s", all.len ? ", " : "", m->row[i].name);
+        opt_misuse("option '%s' may be %s", typed, buf_str(&all));
+    }
+    const char *near = opt_near(m, typed + 2, n);
+    if (near)
+        opt_misuse("unknown option '%.*s': did you mean --%s?", (int)n + 2, typed, near);
+    if (spec->max_args && opt_means_data(typed + 2, n))
+        opt_misuse("unknown option '%.*s': the file stands without one: %s %s", (int)n + 2,
+                   typed, spec->program, spec->usage);
+    opt_misuse("unknown option '%.*s'", (int)n + 2, typed);
+}
+
+static const struct opt *row_of(const struct opt_merged *m, int id)
 {
     if (id >= ID_FIRST)
         return &m->row[id - ID_FIRST];
@@ -325,7 +293,7 @@ static void apply_common(const struct opt_spec *spec, void *options)
 
 int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
 {
-    struct merged m;
+    struct opt_merged m;
     struct getopt_tables g = {0};
     struct err e = ERR_INIT;
     log_program = spec->program;
@@ -333,13 +301,17 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
     merge(&m, spec);
     build_tables(&g, &m);
     dashes_for_underscores(argc, argv);
+    translate_habits(&m, argc, argv);
+    if (argc == 1 && spec->input && isatty(STDIN_FILENO)) {
+        opt_print_short(spec);
+        leave_ok();
+    }
     for (;;) {
-        int at = optind;
         int id = getopt_long(argc, argv, g.letters, g.longs, NULL);
         if (id < 0)
             break;
         if (id == 'h' || id == ID_HELP) {
-            print_help(spec, &m, options);
+            opt_print_help(spec, &m, options);
             leave_ok();
         }
         if (id == 'V' || id == ID_VERSION) {
@@ -350,7 +322,7 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
             opt_misuse("option '%s' needs an argument", argv[optind - 1]);
         const struct opt *o = id == '?' ? NULL : row_of(&m, id);
         if (!o)
-            opt_misuse("unknown option '%s'", argv[at]);
+            refuse_unknown(spec, &m, argv[optind - 1]);
         if (opt_set(o, options, optarg, &e) < 0) {
             if (o->name)
                 opt_misuse("--%s: %s", o->name, e.msg);
@@ -367,59 +339,78 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
     return optind;
 }
 
-/* 0: argument i matters; else how many from i on only say where bytes and words go, how many
- * threads work, or that a killed run is continued: nothing that changes the result. */
-static int is_immaterial(int argc, char **argv, int i)
+/* ---- the command line, for histories ---- */
+
+/* Says only where bytes and words go, how many threads work, or that a killed run is continued:
+ * nothing that changes the result. */
+static bool is_immaterial(const struct opt *o)
 {
-    static const char *const with_value[] = {"--output", "--threads"};
-    static const char *const flags[] = {"--quiet", "--verbose", "--resume", "--no-resume"};
-    const char *a = argv[i];
-    if (a[0] == '-' && (a[1] == 'o' || a[1] == 't'))
-        return a[2] || i + 1 == argc ? 1 : 2;
-    if (a[0] == '-' && strspn(a + 1, "qv") > 0 && !a[1 + strspn(a + 1, "qv")])
-        return 1;
-    size_t n = strcspn(a, "=");
-    for (size_t k = 0; n >= 5 && k < sizeof with_value / sizeof *with_value; k++)
-        if (!strncmp(a, with_value[k], n))
-            return a[n] || i + 1 == argc ? 1 : 2;
-    for (size_t k = 0; n >= 5 && k < sizeof flags / sizeof *flags; k++)
-        if (!strncmp(a, flags[k], n))
-            return 1;
-    return 0;
+    static const char *const names[] = {"threads", "quiet", "verbose", "resume", "no-resume"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (o->name && !strcmp(o->name, names[i]))
+            return true;
+    return o->type == OPT_PLACE;
 }
 
-char *opt_command_line(int argc, char **argv)
+static void put_word(struct buf *b, const char *word)
 {
-    struct buf b = {0};
-    bool is_over = false; /* "--" came */
-    for (int i = 0; i < argc; i++) {
-        int n_skipped = i && !is_over ? is_immaterial(argc, argv, i) : 0;
-        if (n_skipped) {
-            i += n_skipped - 1;
-            continue;
-        }
-        const char *a = argv[i];
-        is_over = is_over || !strcmp(a, "--");
-        const char *slash = strrchr(a, '/');
-        if (!i && slash)
-            a = slash + 1; /* where the program was installed is no part of the result */
-        if (i)
-            buf_putc(&b, ' ');
-        bool is_plain = *a != '\0';
-        for (const char *p = a; *p; p++)
-            is_plain = is_plain && (isalnum((unsigned char)*p) || strchr("-_./=,:+@%", *p));
-        if (is_plain) {
-            buf_puts(&b, a);
-            continue;
-        }
-        buf_putc(&b, '\'');
-        for (const char *p = a; *p; p++) {
-            if (*p == '\'')
-                buf_puts(&b, "'\\''");
-            else
-                buf_putc(&b, *p);
-        }
-        buf_putc(&b, '\'');
+    bool is_plain = *word != '\0';
+    for (const char *p = word; *p; p++)
+        is_plain = is_plain && (isalnum((unsigned char)*p) || strchr("-_./=,:+@%", *p));
+    if (is_plain) {
+        buf_puts(b, word);
+        return;
     }
+    buf_putc(b, '\'');
+    for (const char *p = word; *p; p++) {
+        if (*p == '\'')
+            buf_puts(b, "'\\''");
+        else
+            buf_putc(b, *p);
+    }
+    buf_putc(b, '\'');
+}
+
+/* The row that an alias stands for: the first of its offset. */
+static const struct opt *main_row(const struct opt_merged *m, const struct opt *o)
+{
+    for (int i = 0; i < m->n; i++)
+        if (m->row[i].offset == o->offset && m->row[i].type == o->type)
+            return &m->row[i];
+    return o;
+}
+
+static void put_option(struct buf *b, const struct opt *o, const char *arg)
+{
+    if (o->name)
+        buf_printf(b, " --%s", o->name);
+    else
+        buf_printf(b, " -%c", o->letter);
+    if (arg) {
+        buf_putc(b, ' ');
+        put_word(b, arg);
+    }
+}
+
+char *opt_command_line(const struct opt_spec *spec, int argc, char **argv)
+{
+    struct opt_merged m;
+    struct getopt_tables g = {0};
+    struct buf b = {0};
+    int was = optind, id;
+    merge(&m, spec);
+    build_tables(&g, &m);
+    buf_puts(&b, spec->program);
+    optind = 0; /* from the start; what opt_parse took is well-formed */
+    while ((id = getopt_long(argc, argv, g.letters, g.longs, NULL)) >= 0) {
+        const struct opt *o = row_of(&m, id);
+        if (o && !is_immaterial(o))
+            put_option(&b, main_row(&m, o), optarg);
+    }
+    for (int i = was; i < argc; i++) {
+        buf_puts(&b, i == was && argv[i][0] == '-' && argv[i][1] ? " -- " : " ");
+        put_word(&b, argv[i]);
+    }
+    optind = was;
     return buf_str(&b);
 }

@@ -4,8 +4,11 @@
  *
  * The table is read by the parser and by -h alike, so help cannot drift. Every value lives in
  * the program's own options struct (no globals), found by offset; help prints what the struct
- * holds before parsing, as the default. Long names take '-' and '_' alike. Numbers are strict:
- * junk, overflow or a value out of range is an error; sizes take K, M and G (powers of 1024).
+ * holds before parsing, as the default. Long names take '-' and '_' alike, and may be those of
+ * other programs (--learning_rate, see opt_near.c); what is unknown is told with what is
+ * nearest to it. A letter means the same in all programs (raise(7) has the table). Numbers are
+ * strict: junk, overflow or a value out of range is an error; sizes take K, M and G (powers of
+ * 1024).
  *
  *     struct options { struct opt_common common; int64_t n_steps; const char *model; };
  *     static const struct opt table[] = {
@@ -36,6 +39,7 @@ enum opt_type {
     OPT_UINT64, /* uint64_t: a seed */
     OPT_REAL,   /* double in [min, max] */
     OPT_STRING, /* const char *, borrowed from argv */
+    OPT_PLACE,  /* the same: a file or folder that is written, so no part of a history */
     OPT_CHOICE, /* int: index into choices[] */
     OPT_HEADING /* no option: `help` is a heading in -h */
 };
@@ -46,7 +50,7 @@ struct opt {
     enum opt_type type;
     size_t offset; /* of the value in the options struct */
     const char *arg;
-    const char *help;
+    const char *help;           /* NULL: an alias of the row above with its offset; not in -h */
     double min, max;            /* OPT_INT, OPT_REAL; both 0: any */
     const char *const *choices; /* OPT_CHOICE, NULL-terminated */
 };
@@ -74,6 +78,9 @@ struct opt_spec {
     size_t common_offset;
     const struct opt *table; /* ends with OPT_END */
     int min_args, max_args;  /* positional; max -1: any number */
+    const char *input; /* what it reads, in a few lines: shown, with the examples, where it is
+                        * started on a terminal without a word; NULL: parsed like any other */
+    const char *examples; /* of -h: two or so commands, a line each */
 };
 
 /* Parses; returns the index of the first positional argument in argv (which is permuted so
@@ -83,9 +90,11 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
 /* Sets one row's value as its argument on the command line would; a flag's arg is NULL. */
 int opt_set(const struct opt *row, void *options, const char *arg, struct err *e);
 
-/* The command line as one shell-quoted string, for provenance. Left out is what cannot change
- * the result: -o, -t, -q, -v and --resume. Owned by the caller. */
-char *opt_command_line(int argc, char **argv);
+/* The command line as one shell-quoted string, for provenance: options by their long names,
+ * then arguments. Left out is what cannot change the result: where outputs go (OPT_PLACE), -t,
+ * -q, -v,
+ * --resume. To be called after opt_parse, with its argv. Owned by the caller. */
+char *opt_command_line(const struct opt_spec *spec, int argc, char **argv);
 
 /* The places that a program reads and writes (base/place.h): misuse when two are one, and exit
  * status 1 when one cannot be written. Frees *p. */

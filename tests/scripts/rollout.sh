@@ -35,6 +35,11 @@ cmp 1.st.zst 2.st.zst
 go -p p.st.zst --steps 2 --batch 30 --full --precision fp32 -o 1f.st.zst
 go -p p.st.zst --steps 2 --batch 30 --full --precision fp32 -t 3 -o 2f.st.zst
 cmp 1f.st.zst 2f.st.zst
+# nor does it matter what outputs are called, nor by which of its names an option is
+go -p p.st.zst --steps 2 --lr 2e-2 --episode 0 --metrics one.csv --save-adapter one -o n1
+go -p p.st.zst -T2 --learning_rate=2e-2 -k 0 --metrics other.csv --save-adapter other -o n2
+cmp n1 n2
+raise-view --history n2 | grep -q -- 'raise-rollout .*--steps 2 --lr 2e-2 --episode 0 <- '
 go -p p.st.zst --steps 4 --episode 1 -o 3.st.zst
 raise-view --table pick 1.st.zst >1.picks
 [ "$(sort -u 1.picks | wc -l)" = 25 ] # no repeats, and the heading
