@@ -77,6 +77,14 @@ struct run {
 
 /* ---- what a task asks for ---- */
 
+static void on_work(void *arg, double n_tokens)
+{
+    struct run *r = arg;
+    r->n_done += n_tokens;
+    log_bar_set(&r->bar, r->n_done);
+    session_watch(&r->s);
+}
+
 static struct lm *open_model(void *arg, const struct eval_work *w, struct err *e)
 {
     struct run *r = arg;
@@ -85,15 +93,8 @@ static struct lm *open_model(void *arg, const struct eval_work *w, struct err *e
     if (session_open(&r->s, &lo, &need, e) < 0)
         return NULL;
     log_bar_start(&r->bar, r->o->task->name, "tokens", (double)w->n_tokens);
+    lm_on_work(r->s.lm, on_work, r);
     return r->s.lm;
-}
-
-static void on_progress(void *arg, int64_t n_tokens)
-{
-    struct run *r = arg;
-    r->n_done += (double)n_tokens;
-    log_bar_set(&r->bar, r->n_done);
-    session_watch(&r->s);
 }
 
 /* ---- results ---- */
@@ -227,7 +228,6 @@ static int measure(struct run *r, const char *args, struct err *e)
                                            .seed = o->common.seed},
                                .is_logged = o->samples != NULL},
                          .open = open_model,
-                         .progress = on_progress,
                          .arg = r,
                          .result = {.task = o->task->name, .schema = o->task->schema}};
     rc = o->task->run(&r->v, e);

@@ -11,7 +11,6 @@
  *         struct lm *m = eval_open(v, &(struct eval_work){.longest = 120, .n_tokens = 9000},
  * e); if (!m) return e->code;
  *         ... struct eval_row *row = eval_result_add(&v->result, ...); row->value[0] = nll ...
- *         eval_progress(v, n_tokens_done);
  *     }
  *
  * Another task is a file with such a function and its schema, both declared here, and a row of
@@ -38,10 +37,11 @@ struct eval_options {
     bool is_logged;              /* samples are wanted */
 };
 
-/* What a task is about to do, for the plan of memory and the bar. */
+/* What a task is about to do, for the plan of memory and the bar, which follows what the model
+ * tells (lm_on_work). */
 struct eval_work {
     int64_t longest;  /* tokens of the longest sequence */
-    int64_t n_tokens; /* to be scored or written */
+    int64_t n_tokens; /* that the model will go forward through */
     int64_t bytes;    /* of the host's memory, beside the model */
 };
 
@@ -49,7 +49,6 @@ struct eval {
     struct eval_options o;
     /* The model, opened once and owned by the caller; NULL on failure. */
     struct lm *(*open)(void *arg, const struct eval_work *w, struct err *e);
-    void (*progress)(void *arg, int64_t n_tokens); /* done since the last call */
     void *arg;
     struct eval_result result;
     struct buf samples; /* JSON lines, one a row, with is_logged */
@@ -58,10 +57,6 @@ struct eval {
 static inline struct lm *eval_open(struct eval *v, const struct eval_work *w, struct err *e)
 {
     return v->open(v->arg, w, e);
-}
-static inline void eval_progress(struct eval *v, int64_t n_tokens)
-{
-    v->progress(v->arg, n_tokens);
 }
 
 struct eval_task {

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * loss: the NLL of each record's response; see eval.h.
- *
- * Records are scored in windows of a fixed number of tokens, in the order of their files, so
- * that there is something to tell of the progress; a sequence's loss is summed in order
- * whatever window it is in. */
+ * loss: the NLL of each record's response; see eval.h. */
 #include "base/text.h"
 #include "eval/eval.h"
 #include "lm/batch.h"
@@ -15,7 +11,6 @@
 #include <string.h>
 
 enum { NLL, TOKENS, MEAN };
-enum { WINDOW_TOKENS = 16384 };
 
 const struct eval_schema eval_loss_schema = {
     .columns = {[NLL] = {"nll", false}, [TOKENS] = {"tokens", true}, [MEAN] = {"mean", false}},
@@ -31,11 +26,7 @@ struct job {
     struct eval *v;
     struct file *files;
     struct lm *m;
-    struct lm_pack pack;
-    int64_t first; /* row of the result that the pack begins with */
-    double *nll;
-    int64_t *count;
-    size_t nll_cap, count_cap;
+    struct lm_pack pack; /* a sequence a row of the result */
 };
 
 /* ---- inputs ---- */
@@ -74,7 +65,9 @@ static int read_files(struct job *j, struct eval_work *w, struct err *e)
         n += f->set.n_examples - f->set.n_dropped;
         n_records += f->set.n_examples;
     }
-    w->bytes = w->n_tokens * 5 + n_records * (int64_t)sizeof(struct eval_row);
+    /* the records' tokens, their copy in the pack, the rows */
+    w->bytes = 2 * w->n_tokens * 5 + n_records * (int64_t)sizeof(struct eval_row);
+    w->n_tokens -= n; /* the last predicts nothing */
     if (n == 0)
         return err_set(e, ERR_EMPTY,
                        "none of the %" PRId64 " records fits into %" PRId64 " tokens",
@@ -106,28 +99,32 @@ static int render(const struct eval *v, const struct data_record *r, uint64_t *h
     return 0;
 }
 
-/* The losses of the pack, into the rows that wait for them. */
-static int score(struct job *j, struct err *e)
+static int fill_rows(struct eval_result *r, const double *nll, const int64_t *count,
+                     struct err *e)
 {
-    struct eval_result *r = &j->v->result;
-    struct lm_batch b = lm_pack_batch(&j->pack);
-    MEM_GROW(j->nll, j->nll_cap, b.n_seqs + 1);
-    MEM_GROW(j->count, j->count_cap, b.n_seqs + 1);
-    int rc = lm_nll(j->m, &b, j->nll, j->count, e);
-    for (int64_t i = 0; rc == 0 && i < b.n_seqs; i++) {
-        struct eval_row *row = &r->rows[j->first + i];
-        if (!isfinite(j->nll[i]))
+    for (int64_t i = 0; i < r->n_rows; i++) {
+        struct eval_row *row = &r->rows[i];
+        if (!isfinite(nll[i]))
             return err_set(e, ERR_NONFINITE,
                            "%s:%" PRId64 ": record %" PRId64 ": the loss is not finite",
                            row->file, row->line, row->record);
-        row->value[NLL] = j->nll[i];
-        row->value[TOKENS] = (double)j->count[i];
-        row->value[MEAN] = j->nll[i] / (double)j->count[i];
+        row->value[NLL] = nll[i];
+        row->value[TOKENS] = (double)count[i];
+        row->value[MEAN] = nll[i] / (double)count[i];
     }
+    return 0;
+}
+
+static int score(struct job *j, struct err *e)
+{
+    struct lm_batch b = lm_pack_batch(&j->pack);
+    double *nll = mem_alloc((size_t)b.n_seqs, sizeof *nll);
+    int64_t *count = mem_alloc((size_t)b.n_seqs, sizeof *count);
+    int rc = lm_nll(j->m, &b, nll, count, e);
     if (rc == 0)
-        eval_progress(j->v, b.n_tokens);
-    j->first = r->n_rows;
-    lm_pack_clear(&j->pack);
+        rc = fill_rows(&j->v->result, nll, count, e);
+    free(nll);
+    free(count);
     return rc;
 }
 
@@ -159,16 +156,12 @@ static int add(struct job *j, const struct dataset *d, const struct data_record 
     return rc;
 }
 
-static int score_file(struct job *j, const struct file *f, struct err *e)
+static int add_file(struct job *j, const struct file *f, struct err *e)
 {
     int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < f->set.n_examples; i++) {
-        if (!f->set.examples[i].n)
-            continue;
-        rc = add(j, &f->data, &f->data.records[i], &f->set.examples[i], e);
-        if (rc == 0 && j->pack.n_tokens >= WINDOW_TOKENS)
-            rc = score(j, e);
-    }
+    for (int64_t i = 0; rc == 0 && i < f->set.n_examples; i++)
+        if (f->set.examples[i].n)
+            rc = add(j, &f->data, &f->data.records[i], &f->set.examples[i], e);
     return rc;
 }
 
@@ -182,7 +175,7 @@ int eval_loss(struct eval *v, struct err *e)
         rc = j.m ? 0 : e->code;
     }
     for (int i = 0; rc == 0 && i < v->o.n_files; i++)
-        rc = score_file(&j, &j.files[i], e);
+        rc = add_file(&j, &j.files[i], e);
     if (rc == 0)
         rc = score(&j, e);
     for (int i = 0; j.files && i < v->o.n_files; i++) {
@@ -190,8 +183,6 @@ int eval_loss(struct eval *v, struct err *e)
         dataset_free(&j.files[i].data);
     }
     lm_pack_free(&j.pack);
-    free(j.nll);
-    free(j.count);
     free(j.files);
     return rc;
 }

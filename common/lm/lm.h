@@ -121,6 +121,18 @@ struct lm_batch {
 int lm_nll(struct lm *m, const struct lm_batch *b, double *nll, int64_t *count,
            struct err *e) RAISE_MUST_CHECK;
 
+/* What may follow each sequence: candidates of sequence s are ids[offsets[s]] to
+ * ids[offsets[s + 1] - 1], each one token. */
+struct lm_next {
+    const int32_t *ids;
+    const int64_t *offsets; /* [n_seqs + 1], from 0 */
+};
+/* nll [offsets[n_seqs]]: -log p of each candidate as the next token of its sequence, in nats.
+ * The sequence is worked off once for all of them. is_loss is not read. ERR_RANGE: a candidate
+ * is no token of the model, or follows an empty sequence. */
+int lm_next_nll(struct lm *m, const struct lm_batch *b, const struct lm_next *next, double *nll,
+                struct err *e) RAISE_MUST_CHECK;
+
 /* As lm_nll, and pooled [n_seqs, D]: the mean over a sequence's tokens of the last hidden state
  * after the final norm. nll and count may be NULL. */
 int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,

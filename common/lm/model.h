@@ -222,7 +222,8 @@ bool lm_linear_is_tuned(const struct lm *m, const struct lm_linear *lin);
 /* piece.c: micro-batches, cut at the borders of sequences. */
 enum lm_piece_mode {
     PIECE_TARGETS, /* sequences with targets, up to what predicts the last one */
-    PIECE_ALL      /* every token */
+    PIECE_ALL,     /* every token */
+    PIECE_LAST     /* every token, and each sequence's last is a row, without a target */
 };
 struct lm_piece {
     int64_t T, n_seqs, n_rows;

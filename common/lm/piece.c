@@ -42,14 +42,22 @@ int64_t lm_batch_targets(const struct lm_batch *b)
 static int64_t needed(const struct lm_batch *b, int64_t s, enum lm_piece_mode mode)
 {
     int64_t from = b->offsets[s], to = b->offsets[s + 1];
-    if (mode == PIECE_ALL)
+    if (mode != PIECE_TARGETS)
         return to - from;
     while (to > from && !b->is_loss[to - 1])
         to--;
     return to > from ? to - 1 - from : 0;
 }
 
-static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_t s, int64_t n)
+static void append_row(struct lm_piece *p, int64_t token, int32_t target, int64_t s)
+{
+    p->rows[p->n_rows] = (int32_t)token;
+    p->targets[p->n_rows] = target;
+    p->row_seq[p->n_rows++] = s;
+}
+
+static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_t s, int64_t n,
+                            enum lm_piece_mode mode)
 {
     int64_t from = b->offsets[s];
     MEM_GROW(p->ids, p->cap_tokens, p->T + n);
@@ -63,12 +71,11 @@ static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_
     for (int64_t i = 0; i < n; i++) {
         p->positions[p->T + i] = (int32_t)i;
         int64_t next = from + i + 1;
-        if (!b->is_loss || next >= b->offsets[s + 1] || !b->is_loss[next])
-            continue;
-        p->rows[p->n_rows] = (int32_t)(p->T + i);
-        p->targets[p->n_rows] = b->ids[next];
-        p->row_seq[p->n_rows++] = s;
+        if (mode != PIECE_LAST && b->is_loss && next < b->offsets[s + 1] && b->is_loss[next])
+            append_row(p, p->T + i, b->ids[next], s);
     }
+    if (mode == PIECE_LAST)
+        append_row(p, p->T + n - 1, 0, s);
     p->seq[p->n_seqs++] = s;
     p->T += n;
     p->offsets[p->n_seqs] = (int32_t)p->T;
@@ -127,7 +134,7 @@ static void cut(const struct lm *m, const struct lm_batch *b, enum lm_piece_mode
         if (p->T && p->T + n > m->o.micro_tokens)
             break;
         if (n)
-            append_sequence(p, b, p->next, n);
+            append_sequence(p, b, p->next, n, mode);
         p->next++;
     }
 }

@@ -227,6 +227,53 @@ static void packing_leaks_nothing(void **state)
     lm_close(m);
 }
 
+/* Each candidate's loss is that of the sequence with the candidate at its end. */
+static void what_follows_is_scored_once(void **state)
+{
+    (void)state;
+    const struct lm_batch b = make_batch();
+    const int32_t candidates[] = {5, 82, 0, 7, 5};
+    const int64_t at[N_SEQS + 1] = {0, 3, 3, 4, 5};
+    const struct lm_next next = {candidates, at};
+    for (int64_t micro = 8; micro < 200; micro += 40) {
+        double nll[5], want;
+        struct lm *m = open_tiny("qwen3", "cpu", LM_TUNE_NONE, micro);
+        assert_int_equal(lm_next_nll(m, &b, &next, nll, NULL), 0);
+        for (int64_t s = 0; s < N_SEQS; s++)
+            for (int64_t k = at[s]; k < at[s + 1]; k++) {
+                int64_t n = b.offsets[s + 1] - b.offsets[s], o[2] = {0, n + 1};
+                int32_t one[16];
+                uint8_t last[16] = {0};
+                memcpy(one, b.ids + b.offsets[s], (size_t)n * sizeof *one);
+                one[n] = candidates[k];
+                last[n] = 1;
+                const struct lm_batch c = {one, last, o, 1, n + 1};
+                assert_int_equal(lm_nll(m, &c, &want, NULL, NULL), 0);
+                assert_true(fabs(nll[k] - want) <= 1e-6 * want);
+            }
+        lm_close(m);
+    }
+}
+
+static void candidates_are_checked(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    const int64_t offsets_of[] = {0, 3, 3}, at[] = {0, 1, 2};
+    int32_t tokens[] = {1, 2, 3}, candidates[] = {4, 5};
+    const struct lm_batch b = {tokens, NULL, offsets_of, 2, 3};
+    const struct lm_next next = {candidates, at};
+    double nll[2];
+    struct lm *m = open_tiny("llama", "cpu", LM_TUNE_NONE, 64);
+    assert_int_equal(lm_next_nll(m, &b, &next, nll, &e), ERR_RANGE);
+    assert_string_equal(e.msg, "sequence 1 of the batch: nothing predicts a token");
+    candidates[0] = V;
+    const struct lm_batch first = {tokens, NULL, offsets_of, 1, 3};
+    assert_int_equal(lm_next_nll(m, &first, &next, nll, &e), ERR_RANGE);
+    assert_string_equal(e.msg, "token 83: the model has 83");
+    lm_close(m);
+}
+
 static void a_neighbour_changes_no_loss(void **state)
 {
     (void)state;
@@ -699,6 +746,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_the_losss_differences),
         cmocka_unit_test(packing_leaks_nothing),
+        cmocka_unit_test(what_follows_is_scored_once),
+        cmocka_unit_test(candidates_are_checked),
         cmocka_unit_test(a_neighbour_changes_no_loss),
         cmocka_unit_test(micro_batches_sum_to_the_batch),
         cmocka_unit_test(all_work_is_told),
