@@ -54,6 +54,22 @@ size_t utf8_check(const char *s, size_t len)
     return len;
 }
 
+size_t utf8_space(const unsigned char *s, size_t left)
+{
+    if (left >= 1 &&
+        (s[0] == ' ' || (s[0] >= 9 && s[0] <= 13) || (s[0] >= 0x1c && s[0] <= 0x1f)))
+        return 1;
+    if (left >= 2 && s[0] == 0xc2 && (s[1] == 0x85 || s[1] == 0xa0))
+        return 2;
+    if (left < 3)
+        return 0;
+    uint32_t c = (uint32_t)(s[0] & 0xf) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f);
+    bool is_space =
+        (s[0] & 0xf0) == 0xe0 && (c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+                                  c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000);
+    return is_space ? 3 : 0;
+}
+
 /* ---- strings ---- */
 
 static void put_json_escape(struct buf *b, unsigned char c)

@@ -20,6 +20,9 @@
 size_t utf8_char(const unsigned char *s, size_t len, size_t *n_bad);
 /* Offset of the first byte that is not part of well-formed UTF-8; `len` when all is well. */
 size_t utf8_check(const char *s, size_t len);
+/* Length of the white space character that begins at s (Unicode's, as Python's strip()); 0: it
+ * is none. */
+size_t utf8_space(const unsigned char *s, size_t left);
 /* The character at p, which must be well-formed; *len is its length in bytes. */
 static inline uint32_t utf8_at(const unsigned char *p, size_t *len)
 {

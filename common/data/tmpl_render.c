@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A record's turns through a template's sections; see tmpl.h. */
-#include "base/mem.h"
+#include "base/text.h"
 #include "data/tmpl_impl.h"
 
 #include <stdlib.h>
@@ -48,36 +48,18 @@ static void add_section(struct render *r, enum tmpl_section section)
     }
 }
 
-/* Length of the white space character that begins at s (Unicode's, as Python's strip()); 0: it
- * is none. */
-static size_t space_at(const unsigned char *s, size_t left)
-{
-    if (left >= 1 &&
-        (s[0] == ' ' || (s[0] >= 9 && s[0] <= 13) || (s[0] >= 0x1c && s[0] <= 0x1f)))
-        return 1;
-    if (left >= 2 && s[0] == 0xc2 && (s[1] == 0x85 || s[1] == 0xa0))
-        return 2;
-    if (left < 3)
-        return 0;
-    uint32_t c = (uint32_t)(s[0] & 0xf) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3f);
-    bool is_space =
-        (s[0] & 0xf0) == 0xe0 && (c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
-                                  c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000);
-    return is_space ? 3 : 0;
-}
-
 static struct span trim(const struct render *r, const char *s, size_t len)
 {
     const unsigned char *p = (const unsigned char *)s;
     size_t from = 0, n;
     if (!r->t->is_trimmed)
         return (struct span){s, len};
-    while (from < len && (n = space_at(p + from, len - from)) > 0)
+    while (from < len && (n = utf8_space(p + from, len - from)) > 0)
         from += n;
     for (bool is_more = true; is_more && len > from;) {
         is_more = false;
         for (n = 1; n <= 3 && n <= len - from && !is_more; n++)
-            if (space_at(p + len - n, n) == n) {
+            if (utf8_space(p + len - n, n) == n) {
                 len -= n;
                 is_more = true;
             }
