@@ -92,8 +92,15 @@ static enum jump run_for(struct jx *c, const struct jx_node *n)
     if (c->rc < 0)
         return JUMP_NONE;
     loop->items = l;
+    struct jx_frame *frame = c->frame, *own = NULL;
     for (size_t i = 0; c->rc == 0 && i < l->n; i++) {
-        struct jx_frame *frame = push_frame(c, c->frame);
+        if (own && !own->is_kept) { /* the last round's: empty again */
+            own->n = 0;
+            c->frame = own;
+        } else {
+            push_frame(c, frame);
+            own = c->frame;
+        }
         loop->at = i;
         jx_assign(c, "loop", (struct jx_value){.kind = JX_LOOP, .u.loop = loop});
         assign_to(c, n->kids[0], l->v[i]);
@@ -156,6 +163,8 @@ static void define_macro(struct jx *c, const struct jx_node *n)
     if (!m)
         return;
     *m = (struct jx_macro){n, c->frame};
+    for (struct jx_frame *f = c->frame; f; f = f->parent)
+        f->is_kept = true;
     jx_assign(c, n->name, (struct jx_value){.kind = JX_MACRO, .u.macro = m});
 }
 

@@ -65,26 +65,18 @@ FILTER(do_string)
     return jx_str(c, v);
 }
 
-/* Output is not escaped, so what is safe already stays as it is. */
 FILTER(do_safe)
 {
+    const struct jx_string *s = text_of(c, v);
     (void)a;
-    return jx_str(c, v);
+    return s ? jx_safe(c, s) : JX_NOTHING;
 }
 
 FILTER(do_escape)
 {
-    static const char from[] = "&<>'\"";
-    static const char *const to[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
     const struct jx_string *s = text_of(c, v);
-    struct jx_out o = {0};
     (void)a;
-    for (size_t i = 0; s && i < s->len && c->rc == 0; i++) {
-        const char *p = s->s[i] ? strchr(from, s->s[i]) : NULL;
-        jx_out_puts(c, &o, p ? to[p - from] : s->s + i, p ? strlen(to[p - from]) : 1,
-                    s->from ? s->from[i] : s->one);
-    }
-    return jx_out_value(c, &o);
+    return !s ? JX_NOTHING : s->is_safe ? *v : jx_escape(c, s);
 }
 
 FILTER(do_default)
@@ -229,7 +221,7 @@ FILTER(do_items)
         return jx_list_new(c, JX_LIST, 0);
     if (v->kind != JX_DICT)
         return jx_fail(c, ERR_FORMAT, "items of a %s", jx_type_name(v));
-    return jx_call_method(c, v, "items", &(struct jx_args){0});
+    return jx_lazy(jx_call_method(c, v, "items", &(struct jx_args){0}));
 }
 
 FILTER(do_attr)
@@ -323,7 +315,7 @@ FILTER(do_map)
                           *attribute = jx_arg(a, SIZE_MAX, "attribute"),
                           *other = jx_arg(a, SIZE_MAX, "default");
     const struct jx_filter_row *f = NULL;
-    struct jx_list *l = jx_items_of(c, v);
+    struct jx_list *l = jx_items_or_none(c, v);
     struct jx_value to = l ? jx_list_new(c, JX_LIST, l->n) : JX_NOTHING;
     if (name && name->kind == JX_STRING) {
         char *text = mem_strndup(name->u.s->s, name->u.s->len);
@@ -342,5 +334,5 @@ FILTER(do_map)
             f ? jx_filter(c, f, &l->v[i], &rest) : jx_list_attribute(c, &l->v[i], attribute);
         to.u.l->v[i] = !f && other && x.kind == JX_UNDEFINED ? *other : x;
     }
-    return to;
+    return jx_lazy(to);
 }

@@ -36,7 +36,10 @@ JX_LIST_FILTER(jx_do_list)
 {
     (void)a;
     struct jx_list *l = jx_items_of(c, v);
-    return l ? (struct jx_value){.kind = JX_LIST, .u.l = l} : JX_NOTHING;
+    struct jx_value to = l ? jx_list_new(c, JX_LIST, 0) : JX_NOTHING;
+    if (c->rc == 0)
+        *to.u.l = (struct jx_list){.n = l->n, .v = l->v};
+    return to;
 }
 
 JX_LIST_FILTER(jx_do_join)
@@ -78,7 +81,7 @@ JX_LIST_FILTER(jx_do_reverse)
     struct jx_value to = l ? jx_list_new(c, JX_LIST, l->n) : JX_NOTHING;
     for (size_t i = 0; c->rc == 0 && i < l->n; i++)
         to.u.l->v[i] = l->v[l->n - 1 - i];
-    return to;
+    return jx_lazy(to);
 }
 
 /* ---- order ---- */
@@ -224,14 +227,14 @@ JX_LIST_FILTER(jx_do_unique)
         }
         jx_step(c, keys.u.l->n * 16);
     }
-    return to;
+    return jx_lazy(to);
 }
 
 /* Those whose value, or attribute, is true, or passes a test; is_kept false: the others. */
 static struct jx_value choose(struct jx *c, const struct jx_value *v, const struct jx_args *a,
                               bool has_attribute, bool is_kept)
 {
-    struct jx_list *l = jx_items_of(c, v);
+    struct jx_list *l = jx_items_or_none(c, v);
     size_t first = has_attribute;
     const struct jx_value *attribute = has_attribute ? jx_arg(a, 0, NULL) : NULL,
                           *name = jx_arg(a, first, NULL);
@@ -253,7 +256,7 @@ static struct jx_value choose(struct jx *c, const struct jx_value *v, const stru
         if ((test ? jx_test(c, test, &x, &rest) : jx_truth(&x)) == is_kept)
             keep(&to, l->v[i]);
     }
-    return to;
+    return jx_lazy(to);
 }
 
 JX_LIST_FILTER(jx_do_select)
@@ -292,5 +295,5 @@ JX_LIST_FILTER(jx_do_batch)
             part.u.l->v[k] = i + k < l->n ? l->v[i + k] : *fill;
         to.u.l->v[i / per] = part;
     }
-    return to;
+    return jx_lazy(to);
 }

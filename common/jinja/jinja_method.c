@@ -168,7 +168,7 @@ static struct jx_value list_of_parts(struct jx *c, const struct parts *p)
 {
     struct jx_value l = jx_list_new(c, JX_LIST, 0);
     if (c->rc == 0)
-        *l.u.l = (struct jx_list){p->n, p->v};
+        *l.u.l = (struct jx_list){.n = p->n, .v = p->v};
     return l;
 }
 

@@ -43,7 +43,7 @@ bool jx_truth(const struct jx_value *v)
         return v->u.s->len > 0;
     case JX_LIST:
     case JX_TUPLE:
-        return v->u.l->n > 0;
+        return v->u.l->n > 0 || v->u.l->is_lazy;
     case JX_DICT:
         return v->u.d->n > 0;
     case JX_NAMESPACE:
@@ -285,16 +285,55 @@ static struct jx_value real_op(struct jx *c, int op, double a, double b)
     }
 }
 
-struct jx_value jx_join2(struct jx *c, const struct jx_string *a, const struct jx_string *b)
+struct jx_value jx_safe(struct jx *c, const struct jx_string *s)
+{
+    struct jx_value v = jx_part(c, s, 0, s->len);
+    if (c->rc < 0)
+        return JX_NOTHING;
+    struct jx_string *x = jx_take(c, sizeof *x);
+    if (x) {
+        *x = *v.u.s;
+        x->is_safe = true;
+        v.u.s = x;
+    }
+    return v;
+}
+
+struct jx_value jx_escape(struct jx *c, const struct jx_string *s)
+{
+    static const char from[] = "&<>'\"";
+    static const char *const to[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
+    struct jx_out o = {0};
+    for (size_t i = 0; i < s->len && c->rc == 0; i++) {
+        const char *p = s->s[i] ? strchr(from, s->s[i]) : NULL;
+        jx_out_puts(c, &o, p ? to[p - from] : s->s + i, p ? strlen(to[p - from]) : 1,
+                    s->from ? s->from[i] : s->one);
+    }
+    struct jx_value v = jx_out_value(c, &o);
+    return c->rc < 0 ? JX_NOTHING : jx_safe(c, v.u.s);
+}
+
+static struct jx_value join2(struct jx *c, const struct jx_string *a, const struct jx_string *b)
 {
     struct jx_out o = {0};
-    if (a->len == 0)
+    if (a->len == 0 && a->is_safe == b->is_safe)
         return jx_part(c, b, 0, b->len);
-    if (b->len == 0)
+    if (b->len == 0 && a->is_safe == b->is_safe)
         return jx_part(c, a, 0, a->len);
     jx_out_put(c, &o, a);
     jx_out_put(c, &o, b);
     return jx_out_value(c, &o);
+}
+
+static struct jx_value add_texts(struct jx *c, const struct jx_string *a,
+                                 const struct jx_string *b)
+{
+    if (!a->is_safe && !b->is_safe)
+        return join2(c, a, b);
+    struct jx_value x = a->is_safe ? jx_part(c, a, 0, a->len) : jx_escape(c, a),
+                    y = b->is_safe ? jx_part(c, b, 0, b->len) : jx_escape(c, b);
+    struct jx_value both = c->rc < 0 ? JX_NOTHING : join2(c, x.u.s, y.u.s);
+    return c->rc < 0 ? JX_NOTHING : jx_safe(c, both.u.s);
 }
 
 static struct jx_value add_lists(struct jx *c, const struct jx_value *a,
@@ -328,7 +367,8 @@ static struct jx_value repeat(struct jx *c, const struct jx_value *v, int64_t n)
 
 static bool is_sequence(const struct jx_value *v)
 {
-    return v->kind == JX_STRING || v->kind == JX_LIST || v->kind == JX_TUPLE;
+    return v->kind == JX_STRING ||
+           ((v->kind == JX_LIST || v->kind == JX_TUPLE) && !v->u.l->is_lazy);
 }
 
 struct jx_value jx_binary(struct jx *c, int op, const struct jx_value *a,
@@ -338,14 +378,14 @@ struct jx_value jx_binary(struct jx *c, int op, const struct jx_value *a,
     double x, y;
     if (op == '~') {
         struct jx_value s = jx_str(c, a), t = jx_str(c, b);
-        return c->rc < 0 ? JX_NOTHING : jx_join2(c, s.u.s, t.u.s);
+        return c->rc < 0 ? JX_NOTHING : join2(c, s.u.s, t.u.s);
     }
     if (jx_as_int(a, &i) && jx_as_int(b, &k))
         return int_op(c, op, i, k);
     if (jx_as_real(a, &x) && jx_as_real(b, &y))
         return real_op(c, op, x, y);
     if (op == '+' && a->kind == JX_STRING && b->kind == JX_STRING)
-        return jx_join2(c, a->u.s, b->u.s);
+        return add_texts(c, a->u.s, b->u.s);
     if (op == '+' && a->kind == b->kind && is_sequence(a))
         return add_lists(c, a, b);
     if (op == '*' && is_sequence(a) && jx_as_int(b, &k))
@@ -401,11 +441,23 @@ struct jx_list *jx_items_of(struct jx *c, const struct jx_value *v)
     return c->rc < 0 ? NULL : l.u.l;
 }
 
+struct jx_list *jx_items_or_none(struct jx *c, const struct jx_value *v)
+{
+    return jx_items_of(c, jx_truth(v) ? v : &JX_NOTHING);
+}
+
+struct jx_value jx_lazy(struct jx_value list)
+{
+    if (list.kind == JX_LIST)
+        list.u.l->is_lazy = true;
+    return list;
+}
+
 int64_t jx_length(struct jx *c, const struct jx_value *v)
 {
     if (v->kind == JX_STRING)
         return (int64_t)jx_n_chars(v->u.s);
-    if (v->kind == JX_LIST || v->kind == JX_TUPLE)
+    if ((v->kind == JX_LIST || v->kind == JX_TUPLE) && !v->u.l->is_lazy)
         return (int64_t)v->u.l->n;
     if (v->kind == JX_DICT)
         return (int64_t)v->u.d->n;

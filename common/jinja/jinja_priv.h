@@ -41,6 +41,7 @@ struct jx_string {
     size_t len;
     const uint16_t *from; /* NULL: all of it is from `one` */
     uint16_t one;
+    bool is_safe; /* Python's Markup: what it is added to gets escaped */
 };
 
 struct jx_value {
@@ -62,6 +63,7 @@ struct jx_value {
 
 struct jx_list {
     size_t n;
+    bool is_lazy; /* a generator of Python's: it can be iterated over, and nothing else */
     struct jx_value *v;
 };
 struct jx_pair {
@@ -221,6 +223,7 @@ struct jx_variable {
 };
 struct jx_frame {
     struct jx_frame *parent;
+    bool is_kept; /* a macro was defined here, and may be called later */
     size_t n, cap;
     struct jx_variable *vars;
 };
@@ -296,9 +299,13 @@ int jx_order(struct jx *c, const struct jx_value *a, const struct jx_value *b);
 bool jx_contains(struct jx *c, const struct jx_value *in, const struct jx_value *what);
 struct jx_value jx_binary(struct jx *c, int op, const struct jx_value *a,
                           const struct jx_value *b);
-struct jx_value jx_join2(struct jx *c, const struct jx_string *a, const struct jx_string *b);
+struct jx_value jx_escape(struct jx *c, const struct jx_string *s); /* for HTML */
+struct jx_value jx_safe(struct jx *c, const struct jx_string *s);
 /* The items of what can be iterated, as a new list or the value's own. */
 struct jx_list *jx_items_of(struct jx *c, const struct jx_value *v);
+/* The same, but nothing is an empty list: of filters that choose. */
+struct jx_list *jx_items_or_none(struct jx *c, const struct jx_value *v);
+struct jx_value jx_lazy(struct jx_value list); /* what such a filter gives */
 int64_t jx_length(struct jx *c, const struct jx_value *v);
 struct jx_value jx_item(struct jx *c, const struct jx_value *v, const struct jx_value *key);
 struct jx_value jx_slice(struct jx *c, const struct jx_value *v, const struct jx_value *from,

@@ -42,13 +42,14 @@ static bool is_mapping(struct jx *c, const struct jx_value *v, const struct jx_v
 static bool is_sequence(struct jx *c, const struct jx_value *v, const struct jx_value *arg)
 {
     (void)c, (void)arg;
-    return v->kind == JX_STRING || v->kind == JX_LIST || v->kind == JX_TUPLE ||
-           v->kind == JX_DICT || v->kind == JX_UNDEFINED;
+    if (v->kind == JX_LIST || v->kind == JX_TUPLE)
+        return !v->u.l->is_lazy;
+    return v->kind == JX_STRING || v->kind == JX_DICT || v->kind == JX_UNDEFINED;
 }
 
 static bool is_iterable(struct jx *c, const struct jx_value *v, const struct jx_value *arg)
 {
-    return is_sequence(c, v, arg);
+    return v->kind == JX_LIST || is_sequence(c, v, arg);
 }
 
 static bool is_boolean(struct jx *c, const struct jx_value *v, const struct jx_value *arg)

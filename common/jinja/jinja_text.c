@@ -91,6 +91,8 @@ static void put_repr_text(struct jx *c, struct jx_out *o, const struct jx_string
 
 static void put_list(struct jx *c, struct jx_out *o, const struct jx_value *v)
 {
+    if (v->u.l->is_lazy)
+        jx_fail(c, ERR_UNSUPPORTED, "a generator as text (| list makes a list of it)");
     put(c, o, v->kind == JX_LIST ? "[" : "(");
     for (size_t i = 0; c->rc == 0 && i < v->u.l->n; i++) {
         put(c, o, i ? ", " : "");
@@ -291,7 +293,7 @@ void jx_put_json(struct jx *c, struct jx_out *o, const struct jx_value *v,
         put_number(c, o, v, true);
     else if (v->kind == JX_STRING)
         put_json_text(c, o, v->u.s, how->is_ascii);
-    else if (v->kind == JX_LIST || v->kind == JX_TUPLE)
+    else if ((v->kind == JX_LIST || v->kind == JX_TUPLE) && !v->u.l->is_lazy)
         put_json_list(c, o, v->u.l, how, level);
     else if (v->kind == JX_DICT)
         put_json_dict(c, o, v->u.d, how, level);

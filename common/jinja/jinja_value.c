@@ -90,7 +90,8 @@ struct jx_value jx_part(struct jx *c, const struct jx_string *s, size_t from, si
     return string_of(c, (struct jx_string){.s = s->s + from,
                                            .len = to > from ? to - from : 0,
                                            .from = s->from ? s->from + from : NULL,
-                                           .one = s->one});
+                                           .one = s->one,
+                                           .is_safe = s->is_safe});
 }
 
 const char *jx_type_name(const struct jx_value *v)
@@ -115,7 +116,7 @@ struct jx_value jx_list_new(struct jx *c, enum jx_kind kind, size_t n)
     struct jx_value *v = l ? jx_take(c, n * sizeof *v) : NULL;
     if (!v)
         return JX_NOTHING;
-    *l = (struct jx_list){n, v};
+    *l = (struct jx_list){.n = n, .v = v};
     return (struct jx_value){.kind = kind, .u.l = l};
 }
 
