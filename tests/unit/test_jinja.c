@@ -179,7 +179,7 @@ static void test_hostile(void **state)
            ERR_RANGE, "MiB");
     refuse("{% set s = 'x' * 99999 %}{% for i in range(9999) %}{{ s }}{% endfor %}", ERR_RANGE,
            "MiB");
-    refuse("{{ 'x' * 99999999999 }}", ERR_RANGE, "MiB");
+    refuse("{{ 'x' * 99999999999 }}", ERR_RANGE, "steps");
     refuse("{{ [1] * 99999999999 }}", ERR_RANGE, "");
     refuse("{{ range(99999999999) }}", ERR_RANGE, "range");
     refuse("{{ 9223372036854775807 + 1 }}", ERR_RANGE, "64 bits");
@@ -192,11 +192,14 @@ static void test_hostile(void **state)
     refuse("{% set ns = namespace(l=[], m=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] "
            "%}{% set ns.m = [ns.m] %}{% endfor %}{{ ns.l == ns.m }}{{ ns.l | tojson }}",
            ERR_RANGE, "deep");
-    refuse("{{ 'ab' | indent(999999999999) }}", ERR_RANGE, "MiB");
-    refuse("{{ {'a': [[1]]} | tojson(indent=999999999999) }}", ERR_RANGE, "MiB");
+    refuse("{{ 'ab' | indent(999999999999) }}", ERR_RANGE, "steps");
+    refuse("{{ {'a': [[1]]} | tojson(indent=999999999999) }}", ERR_RANGE, "steps");
     struct buf b = {0};
     for (int i = 0; i < 100000; i++)
         buf_puts(&b, "(");
+    buf_puts(&b, "1");
+    for (int i = 0; i < 100000; i++)
+        buf_puts(&b, ")");
     char *deep = mem_printf("{{ %s }}", buf_str(&b));
     refuse(deep, ERR_RANGE, "nested more than");
     free(deep);
