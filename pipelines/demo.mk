@@ -58,7 +58,7 @@ $D/target.jsonl:
 	$(GENERATE) problems 400 4 $(write)
 $(OUT)/target/features.st.zst: $D/target.jsonl
 	$(fresh)
-	$(EMBED) -o $@ $<
+	$(call job,embed)$(EMBED) -o $@ $<
 	$(made)
 PLAN_target = random
 $(foreach s,$(SEEDS),$(eval $(call baseline,target,$s,$(OUT)/target/features.st.zst,$D/target.jsonl)))

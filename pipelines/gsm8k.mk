@@ -5,8 +5,8 @@
 #         VAL=gsm8k_train.jsonl.zst TEST=gsm8k_test.jsonl.zst LIMIT=4000
 #
 # `make -f pipelines/gsm8k.mk help` lists the variables. Kill it at will; the same command goes
-# on. -jN runs N episodes side by side (give each its share with THREADS=); RUN='srun -n1
-# --gpus=1' hands every heavy command to a cluster.
+# on. -jN runs learners, seeds, baselines and the episodes of one update side by side (give each its
+# share with THREADS=); RUN='srun -n1 --gpus=1' hands every heavy command to a cluster.
 
 ## the instruction dataset
 DATA ?= $(error DATA= names the instruction dataset)

@@ -10,6 +10,8 @@ table: run
 # since srun exits 0 when a node is lost.
 fresh = @mkdir -p $(@D); rm -f $@
 made = @[ -s $@ ] || { echo "$@: its command ended well, and did not write it" >&2; exit 1; }
+# $(call job,KIND)command: says in one line that it is done (job.sh); with V=1 it is the command alone.
+job = $(if $(filter 1,$V),,@bash $(HERE)job.sh $(OUT)/.jobs $(1) $@ )
 
 ENCODING = $(call input,MODEL) $(call kept,TEMPLATE MAX_LENGTH PRECISION)
 ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS) --precision $(PRECISION)
@@ -33,22 +35,22 @@ target-file = $(if $(call has-limit,TARGET),$(OUT)/target.jsonl)
 
 $(OUT)/test.jsonl: $(call draws-from,TEST,TEST_LIMIT)
 	$(fresh)
-	$(DRAW) -n $(TEST_LIMIT) -o $@ $(TEST)
+	$(call job,draw)$(DRAW) -n $(TEST_LIMIT) -o $@ $(TEST)
 	$(made)
 $(OUT)/target.jsonl: $(call draws-from,VAL,TARGET_LIMIT) $(OUT)/test.jsonl
 	$(fresh)
-	$(DRAW) -s 1 --sample -n $$($(half)) -o $@ $(VAL)
+	$(call job,draw)$(DRAW) -s 1 --sample -n $$($(half)) -o $@ $(VAL)
 	$(made)
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $@ >/dev/null
 define drawn
 $(OUT)/s$(1)/val.jsonl: $(call draws-from,VAL,VAL_LIMIT TARGET_LIMIT) $(OUT)/test.jsonl $(target-file)
 	$$(fresh)
-	$$(DRAW) $(call sample,VAL,$(1)) $(addprefix --without ,$(target-file)) -o $$@ $(VAL)
+	$$(call job,draw)$$(DRAW) $(call sample,VAL,$(1)) $(addprefix --without ,$(target-file)) -o $$@ $(VAL)
 	$$(made)
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $$@ >/dev/null
 $(OUT)/s$(1)/val.st.zst: $(OUT)/s$(1)/val.jsonl $$(ENCODING) $(call kept,DIM EMBED_OPTS)
 	$$(fresh)
-	$$(EMBED) -o $$@ $$<
+	$$(call job,embed)$$(EMBED) -o $$@ $$<
 	$$(made)
 endef
 $(foreach s,$(SEEDS),$(eval $(call drawn,$s)))
@@ -63,11 +65,11 @@ $(OUT)/checked: $(call input,POOL) $(ENCODING) $(target-file) $(foreach s,$(SEED
 # ---- features ----
 $(OUT)/pool.st.zst: $(call input,POOL) $(ENCODING) $(call kept,DIM EMBED_OPTS POOL_OPTS TARGET_LIMIT $(if $(target-file),LR TARGET_OPTS)) $(target-file) | $(OUT)/checked
 	$(fresh)
-	$(EMBED) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $@ $(POOL)
+	$(call job,embed)$(EMBED) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $@ $(POOL)
 	$(made)
 $(FEATURES): $(OUT)/pool.st.zst $(call kept,CLASSES)
 	$(fresh)
-	$(BIN)raise-cluster -k $(CLASSES) -s 1 -t $(THREADS) -o $@ $<
+	$(call job,cluster)$(BIN)raise-cluster -k $(CLASSES) -s 1 -t $(THREADS) -o $@ $<
 	$(made)
 $(OUT)/steps: $(FEATURES) $(call kept,BATCH STEPS PERCENT EPOCHS)
 	$(fresh)
@@ -95,16 +97,16 @@ trajectories = $(foreach k,$(EPISODE_LIST),$(OUT)/$(1)/s$(2)/traj.$k.st.zst)
 define learner
 $(OUT)/$(1)/s$(2)/policy.0.st.zst: $(FEATURES) $(call kept,LEARNER_$(1) INIT_OPTS INIT_OPTS_$(1))
 	$$(fresh)
-	$(BIN)raise-ppo --init --learner $(call LEARNER_OF,$(1)) -s $(2) $(INIT_OPTS) $(INIT_OPTS_$(1)) -f $$< -o $$@
+	$$(call job,policy)$(BIN)raise-ppo --init --learner $(call LEARNER_OF,$(1)) -s $(2) $(INIT_OPTS) $(INIT_OPTS_$(1)) -f $$< -o $$@
 	$$(made)
 $(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(UPDATES).st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl \
     $(call trained-with,$(1)) $(call kept,EPISODES)
 	$$(fresh)
-	$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) --test $(OUT)/test.jsonl -p $$< --deploy --save-adapter $$(@D)/adapter -o $$@
+	$$(call job,last)$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) --test $(OUT)/test.jsonl -p $$< --deploy --save-adapter $$(@D)/adapter -o $$@
 	$$(made)
 $(OUT)/$(1)/s$(2)/subset.jsonl: $(OUT)/$(1)/s$(2)/final.st.zst
 	$$(fresh)
-	$(BIN)raise-export --with step,class,score -o $$@ $$< $(POOL)
+	$$(call job,export)$(BIN)raise-export --with step,class,score -o $$@ $$< $(POOL)
 	$$(made)
 SUBSETS += $(OUT)/$(1)/s$(2)/subset.jsonl
 $(call rows,$(1),$(2))
@@ -114,14 +116,14 @@ define episode
 $(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),$(POLICY_OF)).st.zst $(OUT)/s$(2)/val.jsonl $(call trained-with,$(1)) \
     $(call kept,PER_UPDATE)
 	$$(fresh)
-	$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) -p $$< --episode $(3) -o $$@
+	$$(call job,episode)$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) -p $$< --episode $(3) -o $$@
 	$$(made)
 endef
 define update
 $(OUT)/$(1)/s$(2)/policy.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),0 $(EPISODE_LIST)).st.zst \
     $(wordlist 1,$(word $(3),$(LAST_OF)),$(call trajectories,$(1),$(2))) $(call kept,PPO_OPTS PPO_OPTS_$(1) PER_UPDATE)
 	$$(fresh)
-	$(BIN)raise-ppo -s $(2) $(PPO_OPTS) $(PPO_OPTS_$(1)) -f $(FEATURES) -p $$< --metrics $$(@D)/metrics.$(3).csv \
+	$$(call job,policy)$(BIN)raise-ppo -s $(2) $(PPO_OPTS) $(PPO_OPTS_$(1)) -f $(FEATURES) -p $$< --metrics $$(@D)/metrics.$(3).csv \
 	  -o $$@ $$(filter-out $$<,$$(made-of))
 	$$(made)
 endef
@@ -134,11 +136,11 @@ define baseline
 $(call is-known,$(1))
 $(OUT)/$(1)/s$(2)/plan.st.zst: $(3) $(steps-file) $(call kept,STEPS BATCH PLAN_$(1) PLAN_OPTS_$(1)) $(if $(filter rds,$(call PLAN_OF,$(1))),$(OUT)/s$(2)/val.st.zst)
 	$$(fresh)
-	$$(PLAN) -f $$< -s $(2) $$(addprefix --val-features ,$$(filter %/val.st.zst,$$^)) $(PLAN_OPTS_$(1)) -o $$@ $(call PLAN_OF,$(1))
+	$$(call job,plan)$$(PLAN) -f $$< -s $(2) $$(addprefix --val-features ,$$(filter %/val.st.zst,$$^)) $(PLAN_OPTS_$(1)) -o $$@ $(call PLAN_OF,$(1))
 	$$(made)
 $(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl $(call trained-with,$(1))
 	$$(fresh)
-	$$(call rollout,$(1),$(2),$(3),$(4)) --test $(OUT)/test.jsonl --plan $$< -o $$@
+	$$(call job,last)$$(call rollout,$(1),$(2),$(3),$(4)) --test $(OUT)/test.jsonl --plan $$< -o $$@
 	$$(made)
 $(call rows,$(1),$(2))
 endef

@@ -22,7 +22,7 @@
 #   OUT/table.csv  method,seed,steps,test_loss       OUT/table.txt  means and deviations
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
-#   OUT/settings/NAME  what it was made with (settings.mk)
+#   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
 #
 # A learner or baseline is a name with options of its own: LEARNERS='reward-model blind' with
 # LEARNER_blind=reward-model INIT_OPTS_blind='--without stage', PPO_OPTS_blind, ROLLOUT_OPTS_blind;
@@ -52,8 +52,8 @@ EPOCHS ?= 3
 BATCH ?= 16
 ## width of the embedding
 DIM ?= 32
-## classes; each gives its share of every batch
-CLASSES ?= 4
+## classes; each gives its share of every batch: no more than a C-th of it is of one kind
+CLASSES ?= 1
 ## records of VAL that rewards are measured on, a sample for each seed; 0: all
 VAL_LIMIT ?= 32
 ## records of TEST, the first; 0: all
@@ -88,6 +88,10 @@ PPO_OPTS ?=
 DRAW_OPTS ?=
 ## yes: what was made with other settings than these is made anew; empty: that is refused
 REBUILD ?=
+## 1: print the commands, and all that the programs say, not a line a finished job
+V ?=
+## GPUs that jobs side by side share out, one each: GPUS='0 1'; empty: those that there are
+GPUS ?=
 ## empty: do without the lock, on a file system that has none
 LOCK ?= yes
 
@@ -112,6 +116,10 @@ ifneq ($(or $(is-dry),$(filter $(abspath $(OUT)),$(RAISE_FOLDER))),)
 RULES := yes
 include $(HERE)loop.mk $(HERE)tables.mk
 else
+# GPUs are left to RUN, where that hands out the jobs.
+quiet = $(findstring s,$(firstword -$(MAKEFLAGS)))$(filter 1,$V)
+gpus = $(or $(GPUS),$(if $(strip $(RUN)),,$(or $(subst $(comma), ,$(CUDA_VISIBLE_DEVICES)),$$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || :))))
+comma := ,
 # The lock is the open file, which all that is started here inherits: it is free again when the
 # last of them has ended, however it ended. A make whose starter is killed is ended, too.
 .PHONY: $(goals) locked
@@ -120,6 +128,7 @@ locked:
 	+@mkdir -p $(OUT); exec 9>>$(OUT)/.lock; \
 	$(if $(LOCK),flock -n 9 || { echo "OUT=$(OUT): another make is at work in this folder" >&2; exit 1; };) \
 	bash $(HERE)settings.sh keep '$(OUT)' '$(REBUILD)' $(settings) -- $(MAKE) -f $(firstword $(MAKEFILE_LIST)); \
+	$(if $(quiet),rm -f $(OUT)/.jobs,$(MAKE) -n -f $(firstword $(MAKEFILE_LIST)) $(MAKECMDGOALS) | bash $(HERE)job.sh $(OUT)/.jobs begin $(gpus)); \
 	RAISE_FOLDER=$(abspath $(OUT)) exec $(if $(shell command -v setpriv),setpriv --pdeathsig TERM) \
 	  $(MAKE) --no-print-directory $(JOBS) -f $(firstword $(MAKEFILE_LIST)) $(MAKECMDGOALS)
 endif

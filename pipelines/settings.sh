@@ -157,7 +157,7 @@ if [ ! -d "$kept" ] && [ -n "$(compgen -G "$out/*.zst")" ] && [ "$rebuild" != ye
     exit 1
 fi
 mkdir -p "$kept"
-if [ ${#changed[@]} -gt 0 ] && [ -n "$(find "$out" -type f ! -path "$kept/*" ! -name .lock -print -quit)" ]; then
+if [ ${#changed[@]} -gt 0 ] && [ -n "$(find "$out" -type f ! -path "$kept/*" ! -name .lock ! -name ".jobs*" -print -quit)" ]; then
     find_invalid "$@"
     if [ ${#differences[@]} -gt 0 ] && [ ${#invalid[@]} -gt 0 ] && [ "$rebuild" != yes ]; then
         echo "OUT=$out: ${joined#; } (files made otherwise: ${#invalid[@]}); take another OUT, or REBUILD=yes makes them anew" >&2

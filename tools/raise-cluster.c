@@ -10,9 +10,11 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/place.h"
+#include "base/text.h"
 #include "cluster/cluster.h"
 #include "features/features.h"
 #include "features/relate.h"
+#include "policy/select.h"
 #include "stream/prov.h"
 #include "stream/st.h"
 
@@ -21,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHARD_ROWS = 1 << 16 };
+enum { SHARD_ROWS = 1 << 16, USUAL_BATCH = 16 };
 
 struct options {
     struct opt_common common;
@@ -271,7 +273,15 @@ static void report(const struct cluster_result *r, int64_t n)
                  " rows went to the nearest others",
                  r->n_dissolved, r->n_moved);
     log_detail("mean squared distance to the centroid: %.6g", r->objective / (double)n);
-    log_summary("%" PRId64 " rows, classes of%s rows", n, buf_str(&sizes));
+    if (r->k > 1) {
+        char *shares = select_quotas_text(r->sizes, r->k, USUAL_BATCH);
+        log_note("%s that a policy draws, whatever it holds of the others (-k 1: no quotas)",
+                 shares);
+        free(shares);
+        log_summary("%" PRId64 " rows, classes of%s rows", n, buf_str(&sizes));
+    } else {
+        log_summary("%" PRId64 " row%s, one class", n, text_s(n));
+    }
     buf_free(&sizes);
 }
 
@@ -296,6 +306,8 @@ static int run(const struct options *o, struct err *e)
     struct st_msg *in = st_read(o->in, "features", e);
     if (!in)
         return e->code;
+    if (file_is_std(o->in))
+        log_start_clock(); /* the time until then is another program's */
     const struct st_tensor *t = st_msg_need(in, "embedding", ST_F32, 2, (int64_t[]){-1, -1}, e);
     if (!t) {
         rc = e->code;
@@ -331,7 +343,7 @@ static void check_places(const struct options *o)
 int main(int argc, char **argv)
 {
     struct options o = {.common = OPT_COMMON_DEFAULTS,
-                        .n_classes = 4,
+                        .n_classes = 1,
                         .n_iter = 25,
                         .n_redo = 10,
                         .n_neighbours = 20};

@@ -379,8 +379,8 @@ static void report(struct run *r)
     char n[32], rate[32];
     report_lost(r);
     double spent = text_clock() - r->bar.start;
-    log_summary("%" PRId64 " records, %s tokens, %s tokens/s", r->job.n_written,
-                text_count(n, r->n_scored),
+    log_summary("%" PRId64 " record%s, %s tokens, %s tokens/s", r->job.n_written,
+                text_s(r->job.n_written), text_count(n, r->n_scored),
                 text_count(rate, spent > 0 ? r->n_scored / spent : 0));
 }
 

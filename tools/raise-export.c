@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/opt.h"
 #include "base/place.h"
+#include "base/text.h"
 #include "data/export.h"
 #include "learn/chosen.h"
 
@@ -203,8 +204,9 @@ static int write_chosen(const struct options *o, struct chosen *c, const struct 
             c->n = chosen_drop_repeats(c, rows, d->n_records);
         rc = write_files(o, c, d, rows, e);
         if (rc == 0)
-            log_summary("%" PRId64 " records of %" PRId64 " steps, %" PRId64 " repeats %s",
-                        c->n, c->n_steps, n_repeats, o->is_unique ? "left out" : "among them");
+            log_summary("%" PRId64 " record%s of %" PRId64 " step%s, %" PRId64 " repeat%s %s",
+                        c->n, text_s(c->n), c->n_steps, text_s(c->n_steps), n_repeats,
+                        text_s(n_repeats), o->is_unique ? "left out" : "among them");
     }
     free(rows);
     return rc;
@@ -222,8 +224,8 @@ static void tell_draw(const struct options *o, const struct dataset *d, int64_t 
         buf_printf(&b, ", without %" PRId64 " that are in %s", n_out, file_name_in(o->without));
     if (d->n_problems)
         buf_printf(&b, ", %" PRId64 " bad ones skipped", d->n_problems);
-    log_summary("%" PRId64 " records of %s (%016" PRIx64 ")%s", n_written, d->name, d->hash,
-                buf_str(&b));
+    log_summary("%" PRId64 " record%s of %s (%016" PRIx64 ")%s", n_written, text_s(n_written),
+                d->name, d->hash, buf_str(&b));
     buf_free(&b);
 }
 
@@ -270,8 +272,8 @@ static int draw(const struct options *o, struct err *e)
     if (rc == 0 && o->apart)
         rc = dataset_check_apart(&d, o->apart, e);
     if (rc == 0 && o->limit > d.n_records)
-        log_warn("%s: %" PRId64 " records, fewer than --limit %" PRId64, d.name, d.n_records,
-                 o->limit);
+        log_warn("%s: %" PRId64 " record%s, fewer than --limit %" PRId64, d.name, d.n_records,
+                 text_s(d.n_records), o->limit);
     if (rc == 0)
         rc = write_draw(o, &d, &n_written, e);
     if (rc == 0)

@@ -237,8 +237,8 @@ static void report(const struct options *o, const struct plan_report *r, const s
     const char *method = o->method->name;
     if (!isnan(r->best))
         log_note("%s: scores of the chosen records: %.6g to %.6g", method, r->worst, r->best);
-    log_summary("%s: %" PRId64 " of %" PRId64 " records in %" PRId64 " steps of %" PRId64,
-                method, r->n_used, n, p->n_steps, o->batch);
+    log_summary("%s: %" PRId64 " of %" PRId64 " record%s in %" PRId64 " step%s of %" PRId64,
+                method, r->n_used, n, text_s(n), p->n_steps, text_s(p->n_steps), o->batch);
 }
 
 static int plan_by_ranking(struct plan *p, struct plan_report *r, const struct options *o,

@@ -398,14 +398,14 @@ static int improve(const struct options *o, const struct features *f, struct pol
     if (!rc)
         rc = write_policy(o, p, prov, e);
     if (!rc && r.is_unchanged)
-        log_warn("none of %lld episodes ended well that %s could learn from: the policy is "
+        log_warn("none of %lld episode%s ended well that %s could learn from: the policy is "
                  "written as it was",
-                 (long long)x->n, o->policy);
+                 (long long)x->n, text_s(x->n), o->policy);
     else if (!rc)
-        log_summary("policy %lld from %lld episodes, %lld of them its own with a mean gain of "
+        log_summary("policy %lld from %lld episode%s, %lld of them its own with a mean gain of "
                     "%.6g nats, %lld left out",
-                    (long long)policy_iteration(p), (long long)x->n, (long long)x->n_own,
-                    r.mean_return, (long long)r.n_dropped);
+                    (long long)policy_iteration(p), (long long)x->n, text_s(x->n),
+                    (long long)x->n_own, r.mean_return, (long long)r.n_dropped);
     if (!rc && !r.is_unchanged)
         tell_outlook(p, &r);
     learn_report_free(&r);

@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/opt.h"
 #include "base/rng.h"
 #include "base/text.h"
@@ -342,10 +343,24 @@ static void describe_episode(struct run *r)
     k->arg = r;
 }
 
+static void say_quotas(const struct run *r)
+{
+    const struct features *f = &r->in.features;
+    int64_t *size = mem_zalloc((size_t)f->n_classes, sizeof *size);
+    for (int64_t i = 0; i < f->n; i++)
+        size[f->class_of[i]]++;
+    char *text = select_quotas_text(size, f->n_classes, r->o->batch);
+    log_note("%s", text);
+    free(text);
+    free(size);
+}
+
 static int run_episode(struct run *r, struct err *e)
 {
     const char *test = r->o->test;
     describe_episode(r);
+    if (episode_has_quotas(&r->episode))
+        say_quotas(r);
     begin_progress(r);
     int rc = test ? episode_set_loss(r->s.lm, &r->in.test, &r->test_before, e) : 0;
     if (!rc)
@@ -468,7 +483,7 @@ static void report(const struct run *r)
     }
     if (r->o->test && isfinite(r->test_after))
         log_note("test loss %.4f -> %.4f", r->test_before, r->test_after);
-    log_summary("%" PRId64 " steps, %s tokens, %s tokens/s", t->n_steps,
+    log_summary("%" PRId64 " step%s, %s tokens, %s tokens/s", t->n_steps, text_s(t->n_steps),
                 text_count(n, r->n_tokens),
                 text_count(rate, r->train_seconds > 0 ? r->n_tokens / r->train_seconds : 0));
 }

@@ -255,6 +255,11 @@ void log_when_killed(const char *fmt, ...)
     buf_free(&text);
 }
 
+void log_start_clock(void)
+{
+    start_time = text_clock();
+}
+
 void log_summary(const char *fmt, ...)
 {
     if (log_level < 1)

@@ -50,6 +50,8 @@ void log_bar_end(struct log_bar *b);
  * made. For what a user wants to know then: what is kept, and how to go on. */
 void log_when_killed(const char *fmt, ...) RAISE_PRINTF(1, 2);
 
+/* The work begins: what came before, waiting for another program, is not the closing line's. */
+void log_start_clock(void);
 /* The closing line: "raise-embed: 52002 records, 7.1M tokens, 812 s wall, 1603 s CPU, 1.9 GiB
  * peak". `what` is the program's own part of it. */
 void log_summary(const char *what, ...) RAISE_PRINTF(1, 2);

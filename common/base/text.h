@@ -69,6 +69,12 @@ char *text_bytes(char *dst, int64_t n);
 char *text_count(char *dst, double n);
 char *text_duration(char *dst, double seconds);
 
+/* "s" but for 1: "%d record%s". */
+static inline const char *text_s(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 double text_clock(void); /* monotonic clock, in seconds, for such durations */
 
 #endif

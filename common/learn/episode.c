@@ -150,6 +150,11 @@ static bool has_list(const struct episode *k)
            policy_learner(k->policy)->weights;
 }
 
+bool episode_has_quotas(const struct episode *k)
+{
+    return n_classes(k) > 1 && !has_list(k);
+}
+
 static bool picks_best(const struct episode *k)
 {
     return !k->plan && !k->is_deployed && policy_picks_best(k->policy);

@@ -87,6 +87,10 @@ struct episode {
     struct err ended; /* out: why it diverged; code 0: it did not */
 };
 
+/* Does a step take its share out of each class? A plan and a list that is deployed know none.
+ */
+bool episode_has_quotas(const struct episode *k);
+
 /* A step whose loss or gradient is not finite, or after which the validation loss is not, ends
  * the episode; that is an outcome, not an error: 0, t->status says so (traj_end), and k->ended
  * names the batch's lines too. A validation loss that is not finite before the first

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "base/top.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,24 @@ void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch,
                 best = c;
         quota[best]++;
     }
+}
+
+char *select_quotas_text(const int64_t *class_size, int64_t n_classes, int64_t batch)
+{
+    enum { SHOWN = 8 };
+    struct buf b = {0};
+    int64_t *quota = mem_alloc((size_t)n_classes, sizeof *quota);
+    bool is_same = true;
+    select_quotas(class_size, n_classes, batch, quota);
+    for (int64_t c = 1; c < n_classes; c++)
+        is_same = is_same && quota[c] == quota[0];
+    if (is_same)
+        buf_printf(&b, "each class gives %" PRId64, quota[0]);
+    for (int64_t c = 0; !is_same && c < n_classes && c < SHOWN; c++)
+        buf_printf(&b, "%sclass %" PRId64 " gives %" PRId64, c ? ", " : "", c, quota[c]);
+    buf_printf(&b, "%s of every %" PRId64, !is_same && n_classes > SHOWN ? " ..." : "", batch);
+    free(quota);
+    return buf_str(&b);
 }
 
 /* What one step's passes over the rows share. */

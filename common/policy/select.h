@@ -60,6 +60,10 @@ int select_best(const float *scores, int64_t n_rows, int64_t n, uint64_t seed, i
 /* The quotas above, [n_classes] (written). */
 void select_quotas(const int64_t *n_available, int64_t n_classes, int64_t batch,
                    int64_t *quota);
+/* The quotas of a first batch in words: "class 0 gives 6, class 1 gives 5 of every 11", or
+ * where all are the same "each class gives 4 of every 16"; class_size [n_classes]. Owned by the
+ * caller. */
+char *select_quotas_text(const int64_t *class_size, int64_t n_classes, int64_t batch);
 
 /* For a replay of steps, what select_batch does by itself: how many rows may be chosen under
  * !has_repeats, the mask cleared, rows marked as used. */

@@ -7,7 +7,7 @@ set -eu
 # shellcheck source=tests/pipeline.sh
 . "$RAISE_TESTS/pipeline.sh"
 
-state() { find "$1" -type f ! -path '*/settings/*' ! -name .lock -exec sha256sum {} + | sort -k2; }
+state() { find "$1" -type f ! -path '*/settings/*' ! -name .lock ! -name '.jobs*' -exec sha256sum {} + | sort -k2; }
 subset() { cmp "$1/reward-model/s1/subset.jsonl" "$2/reward-model/s1/subset.jsonl"; }
 differs() { # message variables...: refused, and nothing is touched
     local message=$1 before

@@ -74,6 +74,29 @@ static double list_probability(const double *z, int n, const int64_t *list, int 
 /* Chi-square of 40,000 draws of 2 out of 5 over the 20 ordered lists. 19 degrees of freedom:
  * above 43.8 with probability 0.001 under the right distribution. Draws in one order only, or
  * with replacement, or with tau ignored, give hundreds. */
+static void quotas_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t size[9], n_classes, batch;
+        const char *text;
+    } cases[] = {
+        {{50, 40}, 2, 8, "each class gives 4 of every 8"},
+        {{50, 40}, 2, 9, "class 0 gives 5, class 1 gives 4 of every 9"},
+        {{50, 2, 40}, 3, 12, "class 0 gives 6, class 1 gives 2, class 2 gives 4 of every 12"},
+        {{9, 8, 8, 8, 8, 8, 8, 8, 8},
+         9,
+         10,
+         "class 0 gives 2, class 1 gives 1, class 2 gives 1, class 3 gives 1, class 4 gives 1, "
+         "class 5 gives 1, class 6 gives 1, class 7 gives 1 ... of every 10"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = select_quotas_text(cases[i].size, cases[i].n_classes, cases[i].batch);
+        assert_string_equal(text, cases[i].text);
+        free(text);
+    }
+}
+
 static void draws_follow_plackett_luce(void **state)
 {
     (void)state;
@@ -455,6 +478,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quotas_follow_the_rule),
+        cmocka_unit_test(quotas_are_told),
         cmocka_unit_test(draws_follow_plackett_luce),
         cmocka_unit_test(steps_and_seeds_draw_apart),
         cmocka_unit_test(greedy_takes_the_best_and_breaks_ties_by_hash),

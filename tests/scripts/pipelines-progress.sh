@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What a run says: a line a finished job, k of n, the time left once it is known, warnings, and nothing
+# else; with V=1 the commands instead. Jobs side by side have a GPU each.
+set -eu
+# shellcheck source=tests/pipeline.sh
+. "$RAISE_TESTS/pipeline.sh"
+loud() { # out variables...: as go, but not -s
+    local out=$1
+    shift
+    make -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT="$out" DATA=pool.jsonl MODEL="$model" \
+        VAL=val.jsonl TEST=test.jsonl TEMPLATE=plain TARGET_LIMIT=0 DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model \
+        BASELINES=random THREADS=1 PRECISION=fp32 MAX_LENGTH=256 VAL_LIMIT=8 TEST_LIMIT=8 "$@" >log 2>&1
+}
+loud a || fail "the run"
+grep -E '^[0-9]+ of [0-9]+: ' log >jobs
+[ "$(cut -d: -f1 jobs)" = "$(seq -f '%g of 13' 13)" ] || fail "not 1 of 13 to 13 of 13"
+grep -qE '^6 of 13: reward-model/s1/traj\.1\.st\.zst, [0-9.]+s; about [0-9.]+s left$' jobs || fail "the first episode"
+grep -qE '^3 of 13: pool\.st\.zst, [0-9.]+s$' jobs || fail "a time left before an episode is known"
+[ "$(grep -c left jobs)" = 7 ] || fail "times left"
+comm -23 <(sort log) <(cat jobs a/table.txt | sort) >others
+[ ! -s others ] || { cat others; fail "something else"; }
+
+# What is done counts no more; a warning stays.
+rm a/reward-model/s1/final.st.zst a/s1/val.st.zst 2>/dev/null || :
+loud a || fail "the run goes on"
+grep -qE '^1 of 2: reward-model/s1/final\.st\.zst, ' log && grep -q '^2 of 2: ' log || fail "the second run"
+
+# The commands, and all that programs say; or nothing at all.
+loud b V=1 || fail "V=1"
+grep -q '^.*raise-rollout -f b/features.st.zst' log || fail "no commands"
+told 'raise-rollout: validation loss'
+if grep -q '^1 of 1' log; then fail "both"; fi
+go c || fail "-s"
+told 'raise-export: warning: val.jsonl: 8 records, fewer than --limit 32'
+comm -23 <(sort log) <(sort c/table.txt) | grep -v warning: >others || :
+[ ! -s others ] || { cat others; fail "something in a silent run"; }
+
+# Two GPUs: never twice the same at one time, and both in use; one: left to the programs.
+cat >gpu.sh <<'SH'
+#!/bin/bash
+gpu=${CUDA_VISIBLE_DEVICES-none}
+mkdir "gpu.$gpu" || echo "$gpu is in use" >>clash
+echo "$gpu" >>gpus
+sleep 0.1
+rmdir "gpu.$gpu"
+exec "$@"
+SH
+chmod +x gpu.sh
+loud d -j2 GPUS='4 6' RUN=./gpu.sh SEEDS='1 2' EPISODES=1 || fail "two GPUs"
+[ ! -e clash ] || { cat clash; fail "one GPU for two jobs"; }
+[ "$(sort -u gpus | paste -sd' ')" = '4 6' ] || fail "GPUs: $(sort gpus | uniq -c)"
+rm gpus
+loud e GPUS=4 RUN=./gpu.sh LEARNERS= || fail "one GPU"
+[ "$(sort -u gpus)" = none ] || fail "GPUs: $(sort gpus | uniq -c)"
