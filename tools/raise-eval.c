@@ -24,13 +24,20 @@ struct options {
     struct opt_common common;
     struct session_options session;
     struct session_records records;
-    const char *json, *summary, *samples;
+    const char *json, *summary, *samples, *shots_from;
+    int64_t n_shots;
+    int by, prompt;               /* enum question_by; 0, or a question_style + 1 */
     const struct eval_task *task; /* NULL: compare */
     const char *const *files;
     int n_files;
 };
 
 static const char *const overlong_names[] = {"drop", "cut", "fail", NULL};
+
+static const char *const by_names[] = {"auto", "letter", "text", NULL};
+/* auto, then question_styles in their order */
+static const char *const prompt_names[] = {"auto",       "mmlu",   "arc", "commonsenseqa",
+                                           "openbookqa", "mathqa", NULL};
 
 #define O(field) offsetof(struct options, field)
 static const struct opt table[] = {
@@ -40,6 +47,14 @@ static const struct opt table[] = {
     SESSION_LIMIT_ROWS(struct options, records),
     SESSION_DEVICE_ROWS(struct options, session, "batch-tokens",
                         "1024 on a CPU, 16384 on a GPU"),
+    {0, NULL, OPT_HEADING, 0, NULL, "For choice", 0, 0, NULL},
+    {0, "shots", OPT_INT, O(n_shots), "K", "answered questions before each", 0, 100, NULL},
+    {0, "shots-from", OPT_STRING, O(shots_from), "PATH",
+     "file of them, or folder with NAME_dev.csv for NAME_test.csv", 0, 0, NULL},
+    {0, "by", OPT_CHOICE, O(by), "HOW", "what is scored; auto: as the benchmark is", 0, 0,
+     by_names},
+    {0, "prompt", OPT_CHOICE, O(prompt), "STYLE", "auto: by the layout of the record", 0, 0,
+     prompt_names},
     {0, NULL, OPT_HEADING, 0, NULL, "Results", 0, 0, NULL},
     {0, "json", OPT_PLACE, O(json), "FILE", "all results as JSON, too", 0, 0, NULL},
     {0, "summary", OPT_PLACE, O(summary), "FILE", "means and standard errors as CSV", 0, 0,
@@ -53,6 +68,7 @@ static const struct opt table[] = {
 static const struct opt_spec spec = {
     .program = "raise-eval",
     .usage = "loss -m MODEL [options] FILE...\n"
+             "       raise-eval choice -m MODEL [options] FILE...\n"
              "       raise-eval compare [options] A B",
     .summary = "Measures a model on benchmark files, a row a record, with standard errors.",
     .common = "otsp",
@@ -64,6 +80,8 @@ static const struct opt_spec spec = {
         "It reads benchmark files, as they are published or in any layout of raise-data(5), "
         "and a model.",
     .examples = "raise-eval loss -m MODEL test.jsonl\n"
+                "raise-eval choice -m MODEL --shots 5 --shots-from mmlu/dev \\\n"
+                "    -o rows.csv mmlu/test/*.csv\n"
                 "raise-eval loss -m MODEL --adapter DIR --summary loss.csv test.jsonl",
 };
 
@@ -215,21 +233,26 @@ static int measure(struct run *r, const char *args, struct err *e)
     int rc = session_encoding(&r->s, &o->session, e);
     if (rc)
         return rc;
-    r->v = (struct eval){.o = {.files = o->files,
-                               .n_files = o->n_files,
-                               .tok = r->s.tok,
-                               .tmpl = r->s.tmpl,
-                               .is_raw = strcmp(o->session.template, "none") == 0,
-                               .max_len = r->s.max_len,
-                               .overlong = (enum example_overlong)o->session.overlong,
-                               .reading = {.on_error = (enum data_on_error)o->records.on_error,
-                                           .limit = o->records.limit,
-                                           .is_sampled = o->records.is_sampled,
-                                           .seed = o->common.seed},
-                               .is_logged = o->samples != NULL},
-                         .open = open_model,
-                         .arg = r,
-                         .result = {.task = o->task->name, .schema = o->task->schema}};
+    r->v = (struct eval){
+        .o = {.files = o->files,
+              .n_files = o->n_files,
+              .tok = r->s.tok,
+              .tmpl = r->s.tmpl,
+              .is_raw = strcmp(o->session.template, "none") == 0,
+              .max_len = r->s.max_len,
+              .overlong = (enum example_overlong)o->session.overlong,
+              .reading = {.on_error = (enum data_on_error)o->records.on_error,
+                          .limit = o->records.limit,
+                          .is_sampled = o->records.is_sampled,
+                          .seed = o->common.seed},
+              .is_logged = o->samples != NULL,
+              .n_shots = o->n_shots,
+              .shots = o->shots_from,
+              .by = (enum question_by)o->by,
+              .style = o->prompt ? question_style_find(prompt_names[o->prompt]) : NULL},
+        .open = open_model,
+        .arg = r,
+        .result = {.task = o->task->name, .schema = o->task->schema}};
     rc = o->task->run(&r->v, e);
     if (rc == 0)
         log_bar_end(&r->bar);
@@ -260,6 +283,7 @@ static void check_places(const struct options *o)
         session_add_places(&o->session, &p);
     for (int i = 0; i < o->n_files; i++)
         places_add(&p, PLACE_INPUT, o->task ? "a benchmark" : "a result", o->files[i]);
+    places_add(&p, PLACE_INPUT, "--shots-from", o->shots_from);
     places_add(&p, PLACE_FILE, "--json", o->json);
     places_add(&p, PLACE_FILE, "--summary", o->summary);
     places_add(&p, PLACE_FILE, "--log-samples", o->samples);
@@ -273,6 +297,25 @@ static void check_compare(const struct options *o)
         opt_misuse("compare: two results are compared, not %d", o->n_files);
     if (o->session.model || o->session.adapter || o->json || o->summary || o->samples)
         opt_misuse("compare reads two results: no model, no output but -o");
+}
+
+/* An option that the task does not know would be passed over in silence. */
+static void check_taken(const struct options *o)
+{
+    const struct {
+        unsigned what;
+        const char *option;
+        bool is_given;
+    } rows[] = {{EVAL_TEMPLATE, "--template", o->session.template != NULL},
+                {EVAL_SHOTS, "--shots", o->n_shots != 0},
+                {EVAL_SHOTS, "--shots-from", o->shots_from != NULL},
+                {EVAL_BY, "--by", o->by != 0},
+                {EVAL_BY, "--prompt", o->prompt != 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].is_given && !(o->task->takes & rows[i].what))
+            opt_misuse("%s: the task %s does not take it", rows[i].option, o->task->name);
+    if (!o->n_shots != !o->shots_from)
+        opt_misuse("--shots and --shots-from go together: how many, and where from");
 }
 
 static void check_options(struct options *o, const char *task)
@@ -291,6 +334,7 @@ static void check_options(struct options *o, const char *task)
     if (!o->n_files)
         opt_misuse("%s: no benchmark file", task);
     session_check(&o->session);
+    check_taken(o);
     if (!o->session.template)
         o->session.template = o->task->template;
 }

@@ -5,8 +5,9 @@
 #include <string.h>
 
 const struct eval_task eval_tasks[] = {
-    {"loss", eval_loss, &eval_loss_schema, "alpaca"},
-    {NULL, NULL, NULL, NULL},
+    {"loss", EVAL_TEMPLATE, eval_loss, &eval_loss_schema, "alpaca"},
+    {"choice", EVAL_SHOTS | EVAL_BY, eval_choice, &eval_choice_schema, "none"},
+    {NULL, 0, NULL, NULL, NULL},
 };
 
 const struct eval_task *eval_task_find(const char *name)

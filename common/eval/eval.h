@@ -20,6 +20,7 @@
 #define RAISE_EVAL_EVAL_H
 
 #include "data/dataset.h"
+#include "eval/question.h"
 #include "eval/result.h"
 #include "lm/lm.h"
 #include "text/example.h"
@@ -35,6 +36,10 @@ struct eval_options {
     enum example_overlong overlong;
     struct data_options reading; /* limit, sample and seed are of each file */
     bool is_logged;              /* samples are wanted */
+    int64_t n_shots;             /* answered questions before each */
+    const char *shots;           /* where they are from: a file or a folder; NULL: no shots */
+    enum question_by by;
+    const struct question_style *style; /* NULL: each layout's own */
 };
 
 /* What a task is about to do, for the plan of memory and the bar, which follows what the model
@@ -59,8 +64,12 @@ static inline struct lm *eval_open(struct eval *v, const struct eval_work *w, st
     return v->open(v->arg, w, e);
 }
 
+/* Options that a task takes beside those of all. */
+enum { EVAL_TEMPLATE = 1, EVAL_SHOTS = 2, EVAL_BY = 4 };
+
 struct eval_task {
     const char *name;
+    unsigned takes;
     int (*run)(struct eval *v, struct err *e);
     const struct eval_schema *schema;
     const char *template; /* where the user names none */
@@ -76,5 +85,12 @@ const struct eval_schema *eval_schema_of(const char *task);
  * records of each one's mean. */
 int eval_loss(struct eval *v, struct err *e) RAISE_MUST_CHECK;
 extern const struct eval_schema eval_loss_schema;
+
+/* choice.c: multiple choice (question.h) by the log-likelihood of each choice after the
+ * question. Metrics: acc, the most likely one is right; acc_norm and acc_bytes, the most likely
+ * by character or by byte is (of one letter each is the same); choice_nll, -log of the right
+ * one's share of all choices' likelihood. Of equals the first counts. */
+int eval_choice(struct eval *v, struct err *e) RAISE_MUST_CHECK;
+extern const struct eval_schema eval_choice_schema;
 
 #endif

@@ -3,12 +3,10 @@
 #include "base/text.h"
 #include "eval/eval.h"
 #include "lm/batch.h"
-#include "stream/prov.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { NLL, TOKENS, MEAN };
 
@@ -130,13 +128,8 @@ static int score(struct job *j, struct err *e)
 
 static void log_sample(struct eval *v, const struct eval_row *row, const char *segments)
 {
-    char hash[17];
-    struct buf *b = &v->samples;
-    buf_puts(b, "{\"file\": ");
-    text_json_string(b, row->file, strlen(row->file));
-    buf_printf(b, ", \"record\": %" PRId64 ", \"line\": %" PRId64 ", \"prompt\": \"%s\"",
-               row->record, row->line, prov_hex(hash, row->hash));
-    buf_printf(b, ", \"segments\": [%s]}\n", segments);
+    eval_put_sample(&v->samples, row);
+    buf_printf(&v->samples, ", \"segments\": [%s]}\n", segments);
 }
 
 static int add(struct job *j, const struct dataset *d, const struct data_record *r,

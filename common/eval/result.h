@@ -123,6 +123,10 @@ void eval_put_field(struct buf *b, const char *s);
 /* The means alone, as CSV: task, group, metric, n, mean, stderr; the group of all is "". */
 void eval_put_summary(struct buf *b, const struct eval_result *r);
 
+/* The head of a sample: {"file": ..., "record": 3, "line": 4, "prompt": "...", to be gone on
+ * with and closed. */
+void eval_put_sample(struct buf *b, const struct eval_row *row);
+
 /* Reads what the first two wrote, by what it is, not by its name. `schema_of` finds a task's
  * schema by its name (NULL: there is none). ERR_FORMAT names file, line and reason. */
 int eval_result_read(struct eval_result *r, const char *path,

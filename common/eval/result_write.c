@@ -139,6 +139,13 @@ static void put_records(struct buf *b, const struct eval_result *r)
     }
 }
 
+void eval_put_sample(struct buf *b, const struct eval_row *row)
+{
+    char hash[17];
+    put_place(b, row->file, row->record, row->line);
+    buf_printf(b, ", \"prompt\": \"%s\"", prov_hex(hash, row->hash));
+}
+
 static void put_misses(struct buf *b, const struct eval_result *r)
 {
     for (int64_t i = 0; i < r->n_misses; i++) {

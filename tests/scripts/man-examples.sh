@@ -39,6 +39,9 @@ for i in 1 2; do
         --steps 3 --episode $i -o traj.$i.st.zst
 done
 cp traj.1.st.zst final.st.zst
+mkdir -p mmlu/dev mmlu/test
+for i in 1 2 3 4 5; do echo "$i?,1,2,3,4,A"; done >mmlu/dev/law_dev.csv
+for i in 6 7; do echo "$i?,1,2,3,4,B"; done >mmlu/test/law_test.csv
 raise-rollout -q -f f.st.zst -p p.0.st.zst -m model -d data.json --val target.jsonl --val-limit 8 \
     --steps 1 --save-adapter adapter -o /dev/null
 
