@@ -169,15 +169,41 @@ static void take_posterior(struct reward_model *x, const struct reward_fit *fit,
     }
 }
 
-/* Mean of phi over the best n rows by w, with caution. */
-static void mean_of_best(const struct policy *p, const struct features *f, const double *w,
-                         double caution, int64_t n, double *mean)
+/* Scores that are deployed, of standard deviation kappa, centred; uniform where nothing is told
+ * apart. Rows that were never in a shortlist come after all that were. */
+static void score_deployed(const struct policy *p, const struct features *f, double *y)
+{
+    const struct reward_model *x = reward_model_of(p);
+    bool *is_tried = mem_zalloc((size_t)f->n, sizeof *is_tried);
+    double mean = 0, square = 0;
+    reward_believe(p, f, y);
+    for (int64_t i = 0; i < f->n; i++)
+        mean += y[i] / (double)f->n;
+    for (int64_t i = 0; i < f->n; i++)
+        square += (y[i] - mean) * (y[i] - mean);
+    double sd = sqrt(square / (double)f->n), scale = sd > 1e-12 ? x->kappa / sd : 0;
+    for (int64_t i = 0; i < x->n_tried; i++)
+        is_tried[x->tried[i]] = true;
+    for (int64_t i = 0; i < f->n; i++) {
+        y[i] = scale * (y[i] - mean);
+        if (x->tried && !is_tried[i])
+            y[i] = reward_below(y[i]);
+    }
+    free(is_tried);
+}
+
+/* Mean of phi over the best n rows: those that are deployed, or by the prior alone. */
+static void mean_of_best(const struct policy *p, const struct features *f, bool is_prior,
+                         int64_t n, double *mean)
 {
     int64_t width = p->state.n_static;
     double *score = mem_alloc((size_t)f->n, sizeof *score);
     int64_t *rows = mem_alloc((size_t)n, sizeof *rows);
     double *unit = mem_alloc((size_t)width, sizeof *unit);
-    reward_rank(p, f, w, caution, score);
+    if (is_prior)
+        reward_rank(p, f, reward_model_of(p)->prior, 0, score);
+    else
+        score_deployed(p, f, score);
     reward_best(score, f->n, n, 0, rows);
     reward_scale(p, f, rows, n, mean, unit);
     free(score);
@@ -193,9 +219,9 @@ static void tell_worth(const struct policy *p, const struct features *f, int64_t
     const struct reward_model *x = reward_model_of(p);
     double *d = mem_zalloc(2 * (size_t)x->n, sizeof *d), *q = d + x->n, mean = 0, var = 0;
     n = n < f->n ? n : f->n;
-    mean_of_best(p, f, x->mu, x->caution, n, d);
+    mean_of_best(p, f, false, n, d);
     if (has_prior(x))
-        mean_of_best(p, f, x->prior, 0, n, q);
+        mean_of_best(p, f, true, n, q);
     for (int64_t i = 0; i < x->n; i++)
         d[i] -= q[i];
     for (int64_t i = 0; i < x->n; i++) {
@@ -299,6 +325,7 @@ static int update(struct policy *p, const struct features *f, const struct episo
             take_posterior(x, &fit, center, unit);
         else
             take_no_rewards(x);
+        reward_move(p, f, list, n);
         tell(r, p, eps, &fit, f);
     }
     reward_fit_free(&fit);
@@ -314,8 +341,8 @@ static void size(struct policy *p, const void *options)
 {
     static const struct reward_options before = REWARD_OPTIONS_DEFAULTS;
     struct reward_model *x = reward_model_of(p);
-    (void)options;
     x->n = p->state.n_static;
+    x->n_tried = options ? 0 : -1;
     x->rho = before.rho;
     x->shortlist = before.shortlist;
     x->caution = before.caution;
@@ -343,22 +370,6 @@ static int init(struct policy *p, const struct features *f, const void *options,
     return 0;
 }
 
-/* Scores of standard deviation kappa, centred; uniform where nothing is told apart. */
-static void score_deployed(const struct policy *p, const struct features *f, float *scores)
-{
-    const struct reward_model *x = reward_model_of(p);
-    double *y = mem_alloc((size_t)f->n, sizeof *y), mean = 0, square = 0;
-    reward_rank(p, f, x->mu, x->n_rows ? x->caution : 0, y);
-    for (int64_t i = 0; i < f->n; i++)
-        mean += y[i] / (double)f->n;
-    for (int64_t i = 0; i < f->n; i++)
-        square += (y[i] - mean) * (y[i] - mean);
-    double sd = sqrt(square / (double)f->n), scale = sd > 1e-12 ? x->kappa / sd : 0;
-    for (int64_t i = 0; i < f->n; i++)
-        scores[i] = (float)(scale * (y[i] - mean));
-    free(y);
-}
-
 static bool picks_best(const struct policy *p)
 {
     return reward_is_pairs(reward_model_of(p));
@@ -370,8 +381,14 @@ static int score(const struct policy *p, const struct features *f, const struct 
 {
     const struct reward_model *x = reward_model_of(p);
     (void)counts;
+    if (reward_check_lists(p, f, e) < 0)
+        return e->code;
     if (is_deployed && !reward_is_old(x)) {
-        score_deployed(p, f, scores);
+        double *y = mem_alloc((size_t)f->n, sizeof *y);
+        score_deployed(p, f, y);
+        for (int64_t i = 0; i < f->n; i++)
+            scores[i] = (float)y[i];
+        free(y);
         return 0;
     }
     if (!is_deployed && reward_is_pairs(x)) {
@@ -418,7 +435,7 @@ static char *outlook(const struct policy *p, const struct learn_report *r)
 }
 
 #define OWN(field) offsetof(struct reward_model, field)
-static const struct st_size sizes[] = {{"p", OWN(n)}, {NULL, 0}};
+static const struct st_size sizes[] = {{"p", OWN(n)}, {"k", OWN(n_tried)}, {NULL, 0}};
 static const struct st_column columns[] = {
     {"mu", ST_F64, OWN(mu), "[p]", ST_FINITE},
     {"sigma", ST_F64, OWN(sigma), "[p, p]", ST_FINITE},
@@ -426,6 +443,8 @@ static const struct st_column columns[] = {
     {"prior", ST_F64, OWN(prior), "[p]", ST_FINITE | ST_OPTIONAL},
     {"share", ST_F64, OWN(share), "[p]", ST_FINITE | ST_OPTIONAL},
     {"center", ST_F64, OWN(center), "[p]", ST_FINITE | ST_OPTIONAL},
+    {"tried", ST_I64, OWN(tried), "[k]", ST_OPTIONAL},
+    {"listed", ST_I32, OWN(listed), "[k]", ST_OPTIONAL},
     {NULL, 0, 0, NULL, 0},
 };
 static const struct st_key keys[] = {

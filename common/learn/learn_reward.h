@@ -12,10 +12,14 @@
  * believed so far:
  *     phi'_ij = (phi_ij - center_j) / unit_j
  * center, unit: mean and deviation over J; a block of columns (the embedding) has one unit.
+ * An update makes the units over the J that its last episode was drawn from, and then moves J:
+ * the best rows by the new posterior, of which at most half were not in J. What rewards say
+ * holds near what was tried, so J walks, and never jumps.
  *
- * Deployed, a row's score is mean . phi' - caution sqrt(phi' . cov phi'). A row far from J is
- * many deviations away, and a slope of which few rewards know little would be extrapolated
- * there; without caution whole episodes went to such rows.
+ * Deployed, a row's score is mean . phi' - caution sqrt(phi' . cov phi'), and only rows that
+ * were in a J are deployed. A row far from J is many deviations away, and a slope of which few
+ * rewards know little would be extrapolated there; without caution, and with a J that jumps,
+ * whole episodes went to such rows.
  *
  * Exploring by pairs: for each pair of steps a direction d ~ N(0, diag(share)), the prior's
  * shape; the one step takes the best of z_J(mean . phi') + rho z_J(d . phi') in J, the other of
@@ -45,7 +49,10 @@ struct reward_options {
 
 /* A policy's own state. */
 struct reward_model {
-    int64_t n;          /* n_static */
+    int64_t n; /* n_static */
+    int64_t n_listed, n_tried;
+    int64_t *listed;    /* [n_listed] J, best first; NULL: before the first update */
+    int64_t *tried;     /* [n_tried] rows that are or were in a J, ascending; NULL likewise */
     double *mu, *sigma; /* [n], [n, n]: posterior of w, a unit of phi */
     double *beta;       /* [6]: of files from before there was a prior; NULL */
     /* NULL in such files, which score mu . phi and explore by Thompson's draws */
@@ -78,19 +85,34 @@ void reward_rank(const struct policy *p, const struct features *f, const double 
                  double caution, double *score);
 /* The best n rows by score, best first, ties by (seed, row); rows [n] (written). */
 void reward_best(const double *score, int64_t n_all, int64_t n, uint64_t seed, int64_t *rows);
-/* J, owned by the caller; *n of them. All rows where nothing is believed yet, where the policy
- * draws from the whole pool, or where n_picks, T B, is 0. */
-int64_t *reward_shortlist(const struct policy *p, const struct features *f, int64_t n_picks,
-                          int64_t *n);
+/* Scores of rows outside a list, in the order of `score` and far below all that are in one. */
+double reward_below(double z);
 /* center and unit over rows, [n_static] each (written). */
 void reward_scale(const struct policy *p, const struct features *f, const int64_t *rows,
                   int64_t n, double *center, double *unit);
 /* Scores of one step of a pair: within J as above, all others far below. */
 void reward_score_pairs(const struct policy *p, const struct features *f,
                         const struct policy_stage *s, uint64_t seed, float *scores);
+/* What is believed of every row, [N] (written): reward_rank with the policy's caution, which
+ * waits for rewards: without them the posterior is the prior, of which no row is far away. */
+void reward_believe(const struct policy *p, const struct features *f, double *score);
+/* z-scores of x [n] in place; zeros where all are alike. */
+void reward_standardise(double *x, int64_t n);
 /* A policy from a file without a prior. */
 bool reward_is_old(const struct reward_model *x);
 /* Is exploring by pairs? */
 bool reward_is_pairs(const struct reward_model *x);
+
+/* ---- reward_list.c ---- */
+
+/* J, owned by the caller; *n of them. All rows where nothing is believed yet, where the policy
+ * draws from the whole pool, or where n_picks, T B, is 0. */
+int64_t *reward_shortlist(const struct policy *p, const struct features *f, int64_t n_picks,
+                          int64_t *n);
+/* After an update: J, rows [n], becomes the best n by what is now believed, at most half of
+ * them newcomers; both are kept in the policy as tried. Nothing where J is the whole pool. */
+void reward_move(struct policy *p, const struct features *f, const int64_t *rows, int64_t n);
+/* ERR_MISMATCH: rows that f does not have. */
+int reward_check_lists(const struct policy *p, const struct features *f, struct err *e);
 
 #endif

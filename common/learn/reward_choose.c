@@ -108,38 +108,10 @@ void reward_best(const double *score, int64_t n_all, int64_t n, uint64_t seed, i
     free(best);
 }
 
-static bool is_zero(const double *w, int64_t n)
-{
-    bool is_all = true;
-    for (int64_t k = 0; k < n; k++)
-        is_all = is_all && w[k] == 0;
-    return is_all;
-}
-
-/* Without rewards the posterior is the prior, of which no row is far away. */
-static double caution_of(const struct reward_model *x)
-{
-    return x->n_rows ? x->caution : 0;
-}
-
-int64_t *reward_shortlist(const struct policy *p, const struct features *f, int64_t n_picks,
-                          int64_t *n)
+void reward_believe(const struct policy *p, const struct features *f, double *score)
 {
     const struct reward_model *x = reward_model_of(p);
-    double want = ceil(x->shortlist * (double)n_picks);
-    bool is_pool =
-        !reward_is_pairs(x) || is_zero(x->mu, x->n) || !(want > 0) || want >= (double)f->n;
-    *n = is_pool ? f->n : (int64_t)want;
-    int64_t *rows = mem_alloc((size_t)*n, sizeof *rows);
-    for (int64_t i = 0; i < *n; i++)
-        rows[i] = i;
-    if (is_pool)
-        return rows;
-    double *score = mem_alloc((size_t)f->n, sizeof *score);
-    reward_rank(p, f, x->mu, caution_of(x), score);
-    reward_best(score, f->n, *n, 0, rows);
-    free(score);
-    return rows;
+    reward_rank(p, f, x->mu, x->n_rows ? x->caution : 0, score);
 }
 
 /* Not less than a thousandth of what a column has over the pool, which is 1; what a column of a
@@ -180,8 +152,7 @@ void reward_scale(const struct policy *p, const struct features *f, const int64_
     }
 }
 
-/* z-scores of x [n] in place; zeros where all are alike. */
-static void standardise(double *x, int64_t n)
+void reward_standardise(double *x, int64_t n)
 {
     double mean = 0, square = 0, size = 0;
     for (int64_t i = 0; i < n; i++)
@@ -227,17 +198,20 @@ static void products(const struct policy *p, const struct features *f, const dou
     }
 }
 
-/* Scores of rows outside J, in the order of the mean: only a class that J has too few of, or a
- * J that is used up, reaches them. */
-static void score_others(const struct policy *p, const struct features *f, float *scores)
+double reward_below(double z)
 {
     const double below = 1e4, most = 5e3;
-    const struct reward_model *x = reward_model_of(p);
+    return fmax(-most, fmin(most, z)) - below;
+}
+
+/* Only a class that J has too few of, or a J that is used up, reaches rows outside J. */
+static void score_others(const struct policy *p, const struct features *f, float *scores)
+{
     double *y = mem_alloc((size_t)f->n, sizeof *y);
-    reward_rank(p, f, x->mu, caution_of(x), y);
-    standardise(y, f->n);
+    reward_believe(p, f, y);
+    reward_standardise(y, f->n);
     for (int64_t i = 0; i < f->n; i++)
-        scores[i] = (float)(fmax(-most, fmin(most, y[i])) - below);
+        scores[i] = (float)reward_below(y[i]);
     free(y);
 }
 
@@ -254,8 +228,8 @@ void reward_score_pairs(const struct policy *p, const struct features *f,
     double *d = direction(x, unit, seed, (s->t - 1) / 2);
     products(p, f, x->mu, rows, n, mean);
     products(p, f, d, rows, n, q);
-    standardise(mean, n);
-    standardise(q, n);
+    reward_standardise(mean, n);
+    reward_standardise(q, n);
     score_others(p, f, scores);
     for (int64_t i = 0; i < n; i++)
         scores[rows[i]] = (float)(mean[i] + sign * x->rho * q[i]);

@@ -323,6 +323,9 @@ static void policies_are_held_to_their_tables(void **state)
         if (!strcmp(l->name, "reward-model")) { /* what older files have */
             reward_model_of(p)->beta = mem_zalloc(6, sizeof(double));
             reward_model_of(p)->v = 1;
+            reward_model_of(p)->n_tried = 3; /* what an update adds */
+            reward_model_of(p)->tried = mem_zalloc(3, sizeof(int64_t));
+            reward_model_of(p)->listed = mem_zalloc(3, sizeof(int32_t));
         }
         assert_int_equal(policy_write(p, path, 0, NULL, &e), 0);
         struct st_msg *m = st_read(path, "policy", &e);

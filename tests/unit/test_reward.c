@@ -546,6 +546,72 @@ static void a_prior_that_is_wrong_yields(void **state)
         fail_msg("worth %.3f by the prior, %.3f after eight episodes", before, after);
 }
 
+static struct policy *write_and_read(const struct policy *p, const struct features *f)
+{
+    const char *path = "test_reward.policy.st";
+    struct err e = ERR_INIT;
+    assert_int_equal(policy_write(p, path, ST_PLAIN, NULL, &e), 0);
+    struct policy *q = policy_read(path, learners(), &e);
+    unlink(path);
+    assert_non_null(q);
+    assert_int_equal(policy_bind(q, f, &e), 0);
+    return q;
+}
+
+/* J walks: half of it may be new after an update, and what was never in one is not deployed. */
+static void the_shortlist_walks(void **state)
+{
+    (void)state;
+    enum { UPDATES = 5 };
+    struct target_pool pool;
+    struct traj t[UPDATES] = {{0}};
+    const char *names[UPDATES] = {"1", "2", "3", "4", "5"};
+    struct world w = {.pool = &pool};
+    struct err e = ERR_INIT;
+    static float score[N];
+    const struct policy_stage s = {1, T, -2, -2, B};
+    bool is_tried[N] = {false};
+    int64_t n, n_tried = 0, most_new = 0;
+    target_pool_make(&pool, 2);
+    rng_init(&w.noise, 2, 4);
+    struct policy *p = make(&pool.base.f, NULL, PART_PAPER | PART_TARGET | PART_CONSISTENCY);
+    for (int k = 0; k < UPDATES; k++) {
+        struct learn_report r;
+        int64_t *list = reward_shortlist(p, &pool.base.f, T * B, &n), n_new = 0;
+        for (int64_t i = 0; i < n; i++) {
+            n_new += !is_tried[list[i]];
+            is_tried[list[i]] = true;
+        }
+        most_new = k && n_new > most_new ? n_new : most_new;
+        assert_true(!k || n_new <= n / 2);
+        free(list);
+        run(p, &pool.base.f, misled, &w, 50 + (uint64_t)k, false, &t[k]);
+        assert_int_equal(learn_update(p, &pool.base.f, t, names, k + 1, 1, NULL, &r, &e), 0);
+        learn_report_free(&r);
+    }
+    assert_true(most_new > n / 4); /* rewards that turn the prior round do move it */
+    int64_t *list = reward_shortlist(p, &pool.base.f, T * B, &n);
+    for (int64_t i = 0; i < n; i++)
+        is_tried[list[i]] = true;
+    for (int64_t i = 0; i < N; i++)
+        n_tried += is_tried[i];
+    assert_int_equal(reward_model_of(p)->n_tried, n_tried);
+    struct policy *q = write_and_read(p, &pool.base.f);
+    assert_true(policy_id(p) == policy_id(q));
+    assert_int_equal(policy_score(q, &pool.base.f, &s, NULL, true, 1, score, &e), 0);
+    for (int64_t i = 0; i < N; i++)
+        assert_true(is_tried[i] == ((double)score[i] > -1000));
+    reward_model_of(q)->tried[3] = N;
+    assert_int_equal(policy_score(q, &pool.base.f, &s, NULL, true, 1, score, &e), ERR_MISMATCH);
+    assert_non_null(strstr(e.msg, "tried: entry 3"));
+    free(list);
+    for (int k = 0; k < UPDATES; k++)
+        traj_free(&t[k]);
+    policy_free(p);
+    policy_free(q);
+    target_pool_free(&pool);
+}
+
 /* ---- policies of before ---- */
 
 static void policies_without_a_prior_score_as_they_did(void **state)
@@ -554,7 +620,6 @@ static void policies_without_a_prior_score_as_they_did(void **state)
     struct target_pool pool;
     struct err e = ERR_INIT;
     static float got[N], want[N];
-    const char *path = "test_reward.policy.st";
     const struct policy_stage s = {2, T, -2, -2, B};
     target_pool_make(&pool, 4);
     const struct features *f = &pool.base.f;
@@ -569,11 +634,7 @@ static void policies_without_a_prior_score_as_they_did(void **state)
     x->explore[0] = '\0';
     for (int64_t k = 0; k < x->n; k++)
         x->mu[k] = 0.1 * (double)(k + 1);
-    assert_int_equal(policy_write(p, path, ST_PLAIN, NULL, &e), 0);
-    struct policy *q = policy_read(path, learners(), &e);
-    unlink(path);
-    assert_non_null(q);
-    assert_int_equal(policy_bind(q, f, &e), 0);
+    struct policy *q = write_and_read(p, f);
     assert_false(policy_picks_best(q));
     for (int is_deployed = 0; is_deployed < 2; is_deployed++) {
         double w[64];
@@ -597,6 +658,7 @@ int main(void)
         cmocka_unit_test(a_trend_of_all_but_a_hundredth_hides_no_sign),
         cmocka_unit_test(pairs_are_mirrored_within_the_shortlist),
         cmocka_unit_test(a_prior_that_is_wrong_yields),
+        cmocka_unit_test(the_shortlist_walks),
         cmocka_unit_test(policies_without_a_prior_score_as_they_did),
     };
     omp_set_num_threads(1);
