@@ -120,7 +120,7 @@ $B/tests/sim-kernels.so: $(patsubst %,$B/tests/host/%.o,tests/fixtures/sim_kerne
 $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	@mkdir -p $(@D)
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
-$(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch): | $(HOST_PLUGINS) # which they load
+$(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
 .PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-lint deps-tsan example lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS)

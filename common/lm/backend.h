@@ -153,6 +153,20 @@ struct lm_ops {
                           int64_t ldv, const int32_t *offsets, int64_t n_seqs, int64_t T,
                           int64_t H, int64_t G, int64_t K, float scale);
 
+    /* ---- a cache of keys and values: generation, token by token ---- */
+    /* dst[rows[i]] = src[i], act, N values a row, strides ldd and lds (rows distinct) */
+    void (*store_rows)(struct lm_dev *d, void *dst, int64_t ldd, const void *src, int64_t lds,
+                       const int32_t *rows, int64_t n, int64_t N);
+    /* Attention of single rows: row i of q [T, H*K] sees the rows first[i] to last[i] >=
+     * first[i] of k and v [.., G*K] (stride ldc, both). o [T, H*K] written. */
+    void (*attention_cached)(struct lm_dev *d, void *o, int64_t ldo, const void *q, int64_t ldq,
+                             const void *k, const void *v, int64_t ldc, const int32_t *first,
+                             const int32_t *last, int64_t T, int64_t H, int64_t G, int64_t K,
+                             float scale);
+    /* best[n] written: the place of a row's greatest logit [n, V], the first of equal ones; -1
+     * where the row has a NaN. */
+    void (*argmax)(struct lm_dev *d, int32_t *best, const float *logits, int64_t n, int64_t V);
+
     /* ---- SwiGLU: h = silu(gate) * up; gate_up [T, 2F] holds gate then up in each row ---- */
     void (*swiglu_fwd)(struct lm_dev *d, void *h, const void *gate_up, int64_t T, int64_t F);
     /* dgate_up [T, 2F] written; may be the same buffer as gate_up. h, if not NULL, is written
@@ -189,6 +203,11 @@ struct lm_dev {
     const struct lm_ops *ops;
     enum lm_dtype act;
     void *priv;
+    /* While it is set, linear_fwd, linear_fwd_f32 and gemm with is_tb alone give each row of
+     * their result the same bytes whatever the other rows are and how many: what is generated
+     * does not depend on what is generated beside it. ref is always so, the CPU in fp32 when
+     * asked, at a lower speed (cpu/matmul_rows.c); bf16 and GPUs take no notice. */
+    bool is_rowwise;
     /* Zero: as suits a CPU. */
     int64_t chunk_bytes;     /* of logits worked on at once */
     int64_t workspace_bytes; /* taken when the device was opened */
@@ -197,7 +216,7 @@ struct lm_dev {
 
 /* What a plugin and the programs must have in common beside the version: raise the first number
  * when an op or a structure above changes its meaning. */
-#define LM_ABI ((int64_t)2 << 32 | sizeof(struct lm_ops) << 16 | sizeof(struct lm_dev))
+#define LM_ABI ((int64_t)3 << 32 | sizeof(struct lm_ops) << 16 | sizeof(struct lm_dev))
 
 /* A device with memory of its own. */
 static inline bool lm_dev_is_gpu(const struct lm_dev *d)

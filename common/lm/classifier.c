@@ -3,8 +3,8 @@
  * chunks: the logits of all tokens are never in memory at once. */
 #include "lm/model.h"
 
-/* Rows [at, at + n) of the piece: gathered, normed, multiplied. */
-static void chunk_forward(struct lm *m, int64_t at, int64_t n)
+/* Gathered, normed, multiplied. */
+void lm_row_logits(struct lm *m, int64_t at, int64_t n)
 {
     const struct lm_ops *f = m->d->ops;
     struct lm_scratch *s = &m->acts.s;
@@ -39,7 +39,7 @@ void lm_classify(struct lm *m, const struct lm_piece *p, bool is_training, float
         f->zero(m->d, s->dx, n_dx * sizeof *s->dx);
     for (int64_t at = 0; at < p->n_rows; at += m->acts.cap_rows) {
         int64_t left = p->n_rows - at, n = left < m->acts.cap_rows ? left : m->acts.cap_rows;
-        chunk_forward(m, at, n);
+        lm_row_logits(m, at, n);
         f->xent(m->d, s->losses + at, is_training ? s->dlogits : NULL, s->logits,
                 s->targets + at, n, m->c.n_vocab, grad_scale);
         if (is_training)

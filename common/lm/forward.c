@@ -36,8 +36,19 @@ static void attention(struct lm *m, const struct lm_layer *y, struct lm_saved *a
         f->headnorm_fwd(m->d, k, ld, a->rstd_k, lm_weight(m, y->k_norm), T, G, K, eps);
     }
     f->rope(m->d, q, ld, s->positions, m->cos_sin, T, H + G, K, false); /* k follows q */
+    float scale = 1.0f / sqrtf((float)K);
+    if (p->cache) { /* v follows k */
+        int64_t width = 2 * G * K, l = y - m->layers;
+        void *kept = lm_cols_mut(m, p->cache->block, l * p->cache->n_rows * width);
+        f->store_rows(m->d, kept, width, k, ld, p->cache->cells, T, width);
+        if (p->cache->first) {
+            f->attention_cached(m->d, a->o, H * K, q, ld, kept, lm_cols(m, kept, G * K), width,
+                                p->cache->first, p->cache->cells, T, H, G, K, scale);
+            return;
+        }
+    }
     f->attention_fwd(m->d, a->o, H * K, a->lse, q, ld, k, ld, v, ld, s->offsets, p->n_seqs, T,
-                     H, G, K, 1.0f / sqrtf((float)K));
+                     H, G, K, scale);
 }
 
 /* From the normed input in s.y up to gate and up. */

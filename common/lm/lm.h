@@ -52,6 +52,9 @@ struct lm_options {
                             * to train and 1024 to score */
     int64_t longest;       /* the longest sequence to come: micro_tokens is never less, and no
                             * longer than the model's window (lm_config_check_length); 0: unknown */
+    int64_t n_slots;       /* sequences of `longest` tokens that lm_generate shall work on at
+                            * once (generate.h): the plan counts their cache; 0: it is not
+                            * called, or may take what suits it */
     bool is_saved;         /* lm_save_model will be called: the plan counts its copy */
     double beta1, beta2, eps, weight_decay;
     double clip; /* global gradient norm; 0: off */
@@ -72,6 +75,8 @@ struct lm_memory {
     int64_t attention; /* scratch of the CPU's attention, for the longest sequence */
     int64_t saving;    /* the copy that lm_save_model writes, with is_saved; activations are
                         * gone by then */
+    int64_t cache;     /* of keys and values, of n_slots sequences */
+    int64_t n_slots;   /* what fits of the options' */
     int64_t total;
     int64_t host;          /* beside the device's, on a GPU */
     int64_t available;     /* free on the device; 0: unknown */

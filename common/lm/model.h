@@ -219,6 +219,26 @@ void lm_linear_backward_weights(struct lm *m, const struct lm_linear *lin, const
 /* True when a gradient of this group's weights or adapters is wanted. */
 bool lm_linear_is_tuned(const struct lm *m, const struct lm_linear *lin);
 
+/* generate.c: keys and values of every layer, k beside v: row r of layer l, 2 G K acts, is at
+ * (l * n_rows + r) * 2 G K. */
+struct lm_cache {
+    void *block; /* device */
+    int64_t n_rows;
+    const int32_t *cells; /* device [T]: the rows that a piece's tokens are kept in */
+    const int32_t *first; /* device [T]: the first row that each token sees; its cell is the
+                           * last. NULL: the piece's sequences are whole, and see themselves */
+};
+
+/* Bytes of n rows of the cache, over all layers. */
+static inline int64_t lm_slot_bytes(const struct lm *m, int64_t n)
+{
+    const struct lm_config *c = &m->c;
+    return 2 * c->n_layers * n * c->n_kv_heads * c->d_head * (int64_t)lm_act_size(m->d);
+}
+
+/* plan.c: what is free for the model's device; 0: unknown. */
+int64_t lm_available_bytes(const struct lm *m);
+
 /* piece.c: micro-batches, cut at the borders of sequences. */
 enum lm_piece_mode {
     PIECE_TARGETS, /* sequences with targets, up to what predicts the last one */
@@ -227,14 +247,15 @@ enum lm_piece_mode {
 };
 struct lm_piece {
     int64_t T, n_seqs, n_rows;
-    int64_t next;             /* sequence of the batch that the next piece starts with */
-    int32_t *ids, *positions; /* [T] */
-    int32_t *offsets;         /* [n_seqs + 1] */
-    int32_t *order;           /* [T] tokens by id, then by place; full tuning only */
-    int64_t *seq;             /* [n_seqs]: its number in the batch */
-    int32_t *rows, *targets;  /* [n_rows]: token that predicts, id predicted */
-    int64_t *row_seq;         /* [n_rows]: sequence in the batch */
-    int32_t *input;           /* what is uploaded */
+    int64_t next;                 /* sequence of the batch that the next piece starts with */
+    int32_t *ids, *positions;     /* [T] */
+    int32_t *offsets;             /* [n_seqs + 1] */
+    int32_t *order;               /* [T] tokens by id, then by place; full tuning only */
+    int64_t *seq;                 /* [n_seqs]: its number in the batch */
+    int32_t *rows, *targets;      /* [n_rows]: token that predicts, id predicted */
+    int64_t *row_seq;             /* [n_rows]: sequence in the batch */
+    int32_t *input;               /* what is uploaded */
+    const struct lm_cache *cache; /* borrowed; NULL: none */
     size_t cap_tokens, cap_positions, cap_offsets, cap_seqs, cap_rows, cap_targets, cap_row_seq;
     size_t cap_order, cap_input;
 };
@@ -254,6 +275,8 @@ void lm_forward_again(struct lm *m, int64_t l, const struct lm_piece *p);
  * is_training also s.dx, the gradient of grad_scale * sum of losses, and the classifier's own
  * gradients. */
 void lm_classify(struct lm *m, const struct lm_piece *p, bool is_training, float grad_scale);
+/* Logits of the piece's rows [at, at + n), n up to acts.cap_rows, to s.logits [n, V]. */
+void lm_row_logits(struct lm *m, int64_t at, int64_t n);
 
 static inline const void *lm_cols(const struct lm *m, const void *x, int64_t col)
 {

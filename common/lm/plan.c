@@ -62,7 +62,8 @@ static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
     p->logits = lm_acts_logit_bytes(m, n);
     p->activations = lm_acts_bytes(m, n, is_training) - p->logits + n * m->c.d_head * 4;
     p->attention = attention_bytes(m, n);
-    int64_t running = p->activations + p->logits + p->attention, at_end = p->saving;
+    p->cache = p->n_slots * lm_slot_bytes(m, m->o.longest);
+    int64_t running = p->activations + p->logits + p->attention + p->cache, at_end = p->saving;
     if (lm_dev_is_gpu(m->d)) {
         p->host = p->saving;
         at_end = 0;
@@ -72,7 +73,7 @@ static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
 }
 
 /* What is free on the device; the workspace, taken already, counts as free. */
-static int64_t available(const struct lm *m)
+int64_t lm_available_bytes(const struct lm *m)
 {
     size_t n_free = 0, n_total = 0;
     if (!lm_dev_is_gpu(m->d))
@@ -88,7 +89,12 @@ static void fit(const struct lm *m, const struct lm_options *asked, struct lm_me
     int64_t longest = m->o.longest > 0 ? m->o.longest : 1;
     p->asked_tokens = lm_device_tokens(m->d, asked);
     p->wanted_tokens = m->o.micro_tokens;
+    p->n_slots = m->o.n_slots;
     plan_activations(m, p->wanted_tokens, p);
+    while (p->available && p->total > p->available && p->n_slots > 1) {
+        p->n_slots /= 2; /* changes what generate.h says, no sum of lm_nll's */
+        plan_activations(m, p->wanted_tokens, p);
+    }
     while (lm_dev_is_gpu(m->d) && p->total > p->available && p->micro_tokens > longest)
         plan_activations(m, p->micro_tokens / 2 > longest ? p->micro_tokens / 2 : longest, p);
 }
@@ -108,7 +114,7 @@ int lm_plan(const char *path, const struct lm_options *o, struct lm_memory *plan
     if (m->has_lora)
         lm_layout_lora(m);
     plan->is_gpu = lm_dev_is_gpu(m->d);
-    plan->available = available(m);
+    plan->available = lm_available_bytes(m);
     plan->is_warning = choice.is_warning;
     snprintf(plan->device_note, sizeof plan->device_note, "%s", choice.why);
     snprintf(plan->arith, sizeof plan->arith, "%s", m->arith);
@@ -123,10 +129,15 @@ char *lm_memory_text(const struct lm_memory *p)
     const struct {
         const char *name;
         int64_t bytes;
-    } part[] = {{"weights", p->weights},         {"adapter", p->adapter},
-                {"gradients", p->gradients},     {"optimizer", p->optimizer},
-                {"activations", p->activations}, {"logits", p->logits},
-                {"attention", p->attention},     {"saving", p->is_gpu ? 0 : p->saving},
+    } part[] = {{"weights", p->weights},
+                {"adapter", p->adapter},
+                {"gradients", p->gradients},
+                {"optimizer", p->optimizer},
+                {"activations", p->activations},
+                {"logits", p->logits},
+                {"attention", p->attention},
+                {"cache", p->cache},
+                {"saving", p->is_gpu ? 0 : p->saving},
                 {"workspace", p->workspace}};
     struct buf b = {0};
     char text[32];

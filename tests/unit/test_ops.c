@@ -597,6 +597,61 @@ OP_TEST(attention_bwd, {{0, 1, 1, 64, 0, 32}, 2e-6}, {{0, 4, 1, 128, 8, 32}, 2e-
         {{3, 8, 1, 64, 0, 32}, 1e-5}, {{4, 3, 1, 128, 0, 32}, 1e-5},
         {{5, 2, 2, 64, 0, 32}, 1e-5}, {{5, 2, 1, 128, 16, 32}, 1e-5})
 
+/* ---- a cache of keys and values ---- */
+
+static void case_store_rows(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], N = n[1], ldd = N + GAP, lds = N + 2 * GAP, n_cells = T + 5;
+    int32_t *rows = indices(r, T, n_cells, true);
+    void *dst = random_act(r, n_cells * ldd), *src = random_act(r, T * lds);
+    r->dev->ops->store_rows(r->dev, dst, ldd, src, lds, rows, T, N);
+}
+OP_TEST(store_rows, {{1, 1}, 1e-6}, {{7, 13}, 1e-6}, {{67, 384}, 1e-6}, {{0, 8}, 1e-6})
+
+/* Rows of T sequences that lie anywhere in a cache of n[4] rows, of 1 key up to all of them. */
+static void case_attention_cached(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], H = n[1], G = n[2], K = n[3], n_cells = n[4];
+    int64_t ldq = H * K + GAP, ldo = H * K + 1, ldc = 2 * G * K + GAP;
+    int64_t size = (int64_t)lm_act_size(r->dev);
+    int32_t *first = buf(r, T, FLOAT, RANDOM), *last = buf(r, T, FLOAT, RANDOM);
+    for (int64_t i = 0; i < T; i++) {
+        first[i] = (int32_t)(i * (i + 5) % n_cells);
+        last[i] = (int32_t)(i == 1 ? first[i] : n_cells - 1 - i % 3);
+        first[i] = first[i] > last[i] ? last[i] : first[i];
+    }
+    char *q = random_act(r, T * ldq), *kv = random_act(r, n_cells * ldc);
+    void *o = written(r, T * ldo, ACT);
+    r->dev->ops->attention_cached(r->dev, o, ldo, q, ldq, kv, kv + G * K * size, ldc, first,
+                                  last, T, H, G, K, (float)(1 / sqrt((double)K)));
+}
+OP_TEST(attention_cached, {{1, 1, 1, 1, 1}, 2e-6}, {{3, 2, 1, 5, 7}, 4e-6},
+        {{5, 9, 3, 64, 131}, 1e-5}, {{4, 4, 4, 128, 300}, 1e-5}, {{7, 6, 2, 80, 33}, 1e-5},
+        {{0, 2, 1, 8, 4}, 1e-6})
+
+static void case_argmax(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], V = n[1];
+    float *z = random_float(r, T * V);
+    int32_t *best = buf(r, T, FLOAT, RANDOM);
+    for (int64_t i = 0; i < T * V; i++)
+        z[i] = n[2] ? (float)floor(2 * (double)z[i]) : z[i]; /* equal ones: the first */
+    if (n[3])
+        z[T * V - 1] = NAN;
+    if (n[3] > 1)
+        for (int64_t v = 0; v < V; v++)
+            z[v] = -INFINITY;
+    r->dev->ops->argmax(r->dev, best, z, T, V);
+    r->dev->ops->sync(r->dev);
+    float *copy = buf(r, T, FLOAT, RANDOM); /* as numbers, which are compared as such */
+    for (int64_t i = 0; i < T; i++) {
+        copy[i] = (float)best[i];
+        best[i] = 0;
+    }
+}
+OP_TEST(argmax, {{1, 1, 0}, 1e-9}, {{5, 13, 1}, 1e-9}, {{7, 1024, 1}, 1e-9},
+        {{3, 5003, 0}, 1e-9}, {{2, 300, 0, 1}, 1e-9}, {{3, 300, 1, 2}, 1e-9}, {{0, 8}, 1e-9})
+
 /* ---- NaN ---- */
 
 enum { NAN_ROW = 40, NAN_SEQ = 70 }; /* of one of two sequences of NAN_SEQ rows */
@@ -848,6 +903,9 @@ int main(void)
         UNIT(attention),
         UNIT(attention_fwd),
         UNIT(attention_bwd),
+        UNIT(store_rows),
+        UNIT(attention_cached),
+        UNIT(argmax),
         cmocka_unit_test(nan_reaches_what_depends_on_it),
         cmocka_unit_test(attention_reads_no_row_too_many),
         UNIT(swiglu),

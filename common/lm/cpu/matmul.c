@@ -11,6 +11,7 @@
  *   AVX-512 have no such edges, and share by themselves.
  * Measured for this model's shapes, one thread: uncut 98-101 GFLOP/s, cut at 320 98-101. */
 #include "lm/cpu/cpu.h"
+#include "lm/cpu/matmul_rows.h"
 
 #if !CPU_ACT_BF16
 
@@ -119,9 +120,23 @@ void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N
                   float alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
                   float beta, void *c, int64_t ldc)
 {
-    (void)d;
     enum { MOST = 320, ROUND = 16 };
     const float *pa = a, *pb = b;
+    if (d->is_rowwise && is_tb && !is_ta) {
+        const struct cpu_rows_product rows = {.M = M,
+                                              .N = N,
+                                              .K = K,
+                                              .lda = lda,
+                                              .ldb = ldb,
+                                              .ldc = ldc,
+                                              .alpha = alpha,
+                                              .beta = beta,
+                                              .a = pa,
+                                              .b = pb,
+                                              .c = c};
+        CPU_SYM(cpu_rows_multiply)(&rows);
+        return;
+    }
     int64_t n_cuts = K > MOST ? (K + MOST - 1) / MOST : 1;
     int64_t step = ((K + n_cuts - 1) / n_cuts + ROUND - 1) / ROUND * ROUND, k = 0;
     if (M < 1 || N < 1)
