@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "learn/learn_replay.h"
+#include "learn/prior.h"
 #include "policy/linalg.h"
 #include "policy/linear.h"
 #include "policy/scorer.h"
@@ -281,17 +282,35 @@ static void unplace(struct policy *p)
     free(ppo_of(p)->net);
 }
 
+/* One hidden unit carries the weights in the nearly straight part of tanh, which bends a score
+ * of 3 by 7 %; with less gain Adam's first steps would be larger. */
+static void start(struct policy *p, const struct features *f, const double *w, double spread)
+{
+    const double gain = 0.15;
+    struct ppo *x = ppo_of(p);
+    double sd = linear_spread(&p->state, f, w);
+    int64_t first = state_has_stage(&p->state) ? 2 : 0;
+    for (int64_t k = 0; k < x->n_in; k++)
+        x->W[k] = 0;
+    for (int64_t k = 0; k < p->state.n_static && sd > 1e-12; k++)
+        x->W[first + k] = (float)(gain * spread * w[k] / sd);
+    x->o[0] = (float)(1 / gain);
+}
+
 static int init(struct policy *p, const struct features *f, const void *options, uint64_t seed,
                 struct err *e)
 {
+    const struct ppo_options *o = options;
     struct ppo *x = ppo_of(p);
+    double *w = mem_zalloc((size_t)p->state.n_static + 1, sizeof *w);
     struct rng r;
-    (void)f;
-    (void)options;
     (void)e;
     rng_init(&r, seed, 0);
     for (int64_t i = 0; i < x->n_hidden * x->n_in; i++)
         x->W[i] = (float)(rng_normal(&r) / sqrt((double)x->n_in));
+    if (prior_weights(&p->state, 1, w) && o->spread > 0)
+        start(p, f, w, o->spread);
+    free(w);
     return 0;
 }
 
@@ -309,21 +328,6 @@ static int score(const struct policy *p, const struct features *f, const struct 
     scorer_init(&scorer, &p->state, x->net, x->n_hidden);
     scorer_all(&scorer, &p->state, f, u, counts, scores);
     return 0;
-}
-
-/* One hidden unit carries the weights in the nearly straight part of tanh, which bends a score
- * of 3 by 7 %; with less gain Adam's first steps would be larger. */
-static void start(struct policy *p, const struct features *f, const double *w, double spread)
-{
-    const double gain = 0.15;
-    struct ppo *x = ppo_of(p);
-    double sd = linear_spread(&p->state, f, w);
-    int64_t first = state_has_stage(&p->state) ? 2 : 0;
-    for (int64_t k = 0; k < x->n_in; k++)
-        x->W[k] = 0;
-    for (int64_t k = 0; k < p->state.n_static && sd > 1e-12; k++)
-        x->W[first + k] = (float)(gain * spread * w[k] / sd);
-    x->o[0] = (float)(1 / gain);
 }
 
 #define OWN(field) offsetof(struct ppo, field)
@@ -350,6 +354,9 @@ static const char *const baselines[] = {"ridge", "step", NULL};
 static const struct opt options_table[] = {
     {0, "hidden", OPT_INT, AT(n_hidden), "N", "with --init: hidden units of the scorer", 1,
      4096, NULL},
+    {0, "spread", OPT_REAL, AT(spread), "X",
+     "with --init: deviation of the prior's scores; 0: begin with uniform choice", 0, 100,
+     NULL},
     {0, "epochs", OPT_INT, AT(n_epochs), "N", "epochs an update", 1, 1000, NULL},
     {0, "lr", OPT_REAL, AT(lr), "X", "Adam's learning rate", 1e-9, 10, NULL},
     {0, "gamma", OPT_REAL, AT(gamma), "X", "discount", 0, 1, NULL},
@@ -366,9 +373,9 @@ static const struct opt options_table[] = {
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 static const struct ppo_options defaults = PPO_OPTIONS_DEFAULTS;
-static const struct learner_setting paper[] = {{"lr", "3e-4"},        {"gamma", "0.99"},
-                                               {"lambda", "0.95"},    {"ratio", "class"},
-                                               {"baseline", "ridge"}, {NULL, NULL}};
+static const struct learner_setting paper[] = {
+    {"lr", "3e-4"},        {"gamma", "0.99"}, {"lambda", "0.95"}, {"ratio", "class"},
+    {"baseline", "ridge"}, {"spread", "0"},   {NULL, NULL}};
 
 const struct learner learner_ppo = {
     .name = "ppo",

@@ -3,6 +3,7 @@
 #include "learn/learn_reward.h"
 
 #include "base/mem.h"
+#include "learn/prior.h"
 #include "learn/reward_fit.h"
 #include "policy/linear.h"
 
@@ -69,20 +70,19 @@ static void take_prior(struct policy *p, const struct reward_options *o)
     x->prior = mem_zalloc(n, sizeof *x->prior);
     x->share = mem_zalloc(n, sizeof *x->share);
     x->center = mem_zalloc(n, sizeof *x->center);
+    prior_weights(&p->state, o->prior, x->prior);
     for (int pass = 0; pass < 2; pass++)
         for (int64_t i = 0; i < p->state.n_cols; i++) {
             const struct state_col *c = &p->state.cols[i];
-            const struct reward_part *part = reward_part_of(c->row->part);
+            const struct prior_part *part = prior_part_of(c->row->part);
             int bit = 0;
             while (c->row->part >> bit > 1)
                 bit++;
             if (c->phi_at < 0)
                 continue;
             n_all[bit] += pass ? 0 : c->width;
-            for (int64_t k = c->phi_at; k < c->phi_at + c->width && pass; k++) {
-                x->prior[k] = part->is_known ? o->prior : 0;
+            for (int64_t k = c->phi_at; k < c->phi_at + c->width && pass; k++)
                 x->share[k] = part->share / (double)n_all[bit];
-            }
         }
 }
 
@@ -281,7 +281,7 @@ static int fit_rows(const struct policy *p, const struct reward_rows *rows, cons
     for (int64_t i = 0; i < p->state.n_cols; i++) {
         const struct state_col *c = &p->state.cols[i];
         for (int64_t k = 0; k < c->width && c->phi_at >= 0; k++)
-            is_known[c->phi_at + k] = reward_part_of(c->row->part)->is_known;
+            is_known[c->phi_at + k] = prior_part_of(c->row->part)->is_known;
     }
     for (int64_t k = 0; k < x->n; k++)
         w0[k] = x->prior[k] * unit[k];

@@ -72,14 +72,6 @@ static inline struct reward_model *reward_model_of(const struct policy *p)
 
 /* ---- reward_choose.c ---- */
 
-/* What a part of the state is to a reward model. */
-struct reward_part {
-    unsigned part;
-    bool is_known; /* has a prior */
-    double share;  /* of the prior's variance, all columns of the part together */
-};
-const struct reward_part *reward_part_of(unsigned part);
-
 /* Scores of all rows, [N] (written): mean . phi' - caution deviation, but for a constant. */
 void reward_rank(const struct policy *p, const struct features *f, const double *w,
                  double caution, double *score);

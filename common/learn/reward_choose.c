@@ -15,19 +15,6 @@
 
 enum { R = STATE_ROWS };
 
-/* Parts that are not named here have no prior, and the share of difficulty and semantic. */
-const struct reward_part *reward_part_of(unsigned part)
-{
-    static const struct reward_part known[] = {{PART_TARGET, true, 1},
-                                               {PART_CONSISTENCY, true, 1},
-                                               {PART_INFLUENCE, true, 1},
-                                               {0, false, 0.5}};
-    const struct reward_part *row = known;
-    while (row->part && row->part != part)
-        row++;
-    return row;
-}
-
 bool reward_is_pairs(const struct reward_model *x)
 {
     return !reward_is_old(x) && !strcmp(x->explore, "pairs");

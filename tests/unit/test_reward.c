@@ -2,6 +2,7 @@
  * learn/learn_reward: the posterior against a dense computation, rewards that are trend but for
  * a hundredth, pairs of steps, a prior that is wrong, policies from before there was one. */
 #include "learn/learn.h"
+#include "learn/learn_ppo.h"
 #include "learn/reward_fit.h"
 #include "policy/linear.h"
 #include "pool.h"
@@ -546,6 +547,39 @@ static void a_prior_that_is_wrong_yields(void **state)
         fail_msg("worth %.3f by the prior, %.3f after eight episodes", before, after);
 }
 
+/* PPO's scores begin as the reward model's, but for tanh; without columns that are known to be
+ * good, or with spread 0, as zeros. */
+static void ppo_begins_from_the_prior(void **state)
+{
+    (void)state;
+    static float want[N], got[N];
+    static const uint16_t counts[N];
+    struct target_pool pool;
+    struct err e = ERR_INIT;
+    struct ppo_options none = PPO_OPTIONS_DEFAULTS;
+    const struct policy_stage s = {1, T, -2, -2, B};
+    const unsigned all = PART_PAPER | PART_TARGET | PART_CONSISTENCY;
+    none.spread = 0;
+    const struct policy_options o[] = {
+        {.learner = learner_find("ppo"), .parts = all, .seed = 1},
+        {.learner = learner_find("ppo"), .parts = PART_PAPER, .seed = 1},
+        {.learner = learner_find("ppo"), .parts = all, .seed = 1, .own = &none}};
+    target_pool_make(&pool, 6);
+    struct policy *r = make(&pool.base.f, NULL, all);
+    assert_int_equal(policy_score(r, &pool.base.f, &s, counts, true, 1, want, &e), 0);
+    for (int k = 0; k < 3; k++) {
+        struct policy *p = policy_new(&pool.base.f, &o[k], &e);
+        assert_non_null(p);
+        assert_int_equal(policy_score(p, &pool.base.f, &s, counts, false, 1, got, &e), 0);
+        for (int i = 0; i < N; i++)
+            assert_near((double)got[i], k ? 0 : tanh(0.15 * (double)want[i]) / 0.15, 1e-4,
+                        "score");
+        policy_free(p);
+    }
+    policy_free(r);
+    target_pool_free(&pool);
+}
+
 static struct policy *write_and_read(const struct policy *p, const struct features *f)
 {
     const char *path = "test_reward.policy.st";
@@ -659,6 +693,7 @@ int main(void)
         cmocka_unit_test(pairs_are_mirrored_within_the_shortlist),
         cmocka_unit_test(a_prior_that_is_wrong_yields),
         cmocka_unit_test(the_shortlist_walks),
+        cmocka_unit_test(ppo_begins_from_the_prior),
         cmocka_unit_test(policies_without_a_prior_score_as_they_did),
     };
     omp_set_num_threads(1);
