@@ -82,14 +82,14 @@ double reward_below(double z);
 /* center and unit over rows, [n_static] each (written). */
 void reward_scale(const struct policy *p, const struct features *f, const int64_t *rows,
                   int64_t n, double *center, double *unit);
-/* Scores of one step of a pair: within J as above, all others far below. */
-void reward_score_pairs(const struct policy *p, const struct features *f,
-                        const struct policy_stage *s, uint64_t seed, float *scores);
+/* Scores of rows outside a list, in the order of `score` and far below all that are in one. */
+double reward_below(double z);
+/* center and unit over rows, [n_static] each (written). */
+void reward_scale(const struct policy *p, const struct features *f, const int64_t *rows,
+                  int64_t n, double *center, double *unit);
 /* What is believed of every row, [N] (written): reward_rank with the policy's caution, which
  * waits for rewards: without them the posterior is the prior, of which no row is far away. */
 void reward_believe(const struct policy *p, const struct features *f, double *score);
-/* z-scores of x [n] in place; zeros where all are alike. */
-void reward_standardise(double *x, int64_t n);
 /* A policy from a file without a prior. */
 bool reward_is_old(const struct reward_model *x);
 /* Is exploring by pairs? */
@@ -106,5 +106,11 @@ int64_t *reward_shortlist(const struct policy *p, const struct features *f, int6
 void reward_move(struct policy *p, const struct features *f, const int64_t *rows, int64_t n);
 /* ERR_MISMATCH: rows that f does not have. */
 int reward_check_lists(const struct policy *p, const struct features *f, struct err *e);
+
+/* ---- reward_pairs.c ---- */
+
+/* Scores of one step of a pair: within J as above, all others far below. */
+void reward_score_pairs(const struct policy *p, const struct features *f,
+                        const struct policy_stage *s, uint64_t seed, float *scores);
 
 #endif
