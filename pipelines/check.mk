@@ -23,6 +23,6 @@ $(foreach l,$(LEARNERS),$(if $(filter-out $(learners-known),$(call LEARNER_OF,$l
   $(learners-known),$(error LEARNERS: unknown learner "$(call LEARNER_OF,$l)"; known: $(learners-known)))))
 $(foreach b,$(BASELINES),$(if $(filter-out $(plans-known),$(call PLAN_OF,$b)),$(if \
   $(plans-known),$(error BASELINES: unknown method "$(call PLAN_OF,$b)"; known: $(plans-known)))))
-$(foreach b,$(BASELINES),$(if $(filter scores only,$(call PLAN_OF,$b)),$(if $(PLAN_OPTS_$b),,$(error \
+$(foreach b,$(BASELINES),$(if $(filter scores deita alpagasus only,$(call PLAN_OF,$b)),$(if $(PLAN_OPTS_$b),,$(error \
   BASELINES: $b needs its options in PLAN_OPTS_$b))))
 $(foreach m,$(filter $(LEARNERS),$(BASELINES)),$(error LEARNERS and BASELINES both have "$m"))

@@ -26,8 +26,10 @@ EPISODES ?= 8
 LR = 3e-3
 LORA_RANK = 8
 VAL_LIMIT = 48
-BASELINES = random ifd rds near prior
-ALSO = target
+BASELINES ?= random ifd rds near prior target
+# The ceiling: as many steps on word problems alone (of the pool's kind, not the test's).
+PLAN_target = random
+POOL_target = $D/target.jsonl
 TARGET_LIMIT = 96
 THREADS = 1
 SEEDS ?= 1 2 3
@@ -52,14 +54,7 @@ $(TEST):
 	$(fresh)
 	$(GENERATE) test 200 3 $(write)
 
-# The ceiling: as many steps on word problems alone (of the pool's kind, not the test's).
-$D/target.jsonl:
+$(POOL_target):
 	$(fresh)
 	$(GENERATE) problems 400 4 $(write)
-$(OUT)/target/features.st.zst: $D/target.jsonl
-	$(fresh)
-	$(call job,embed)$(EMBED) -o $@ $<
-	$(made)
-PLAN_target = random
-$(foreach s,$(SEEDS),$(eval $(call baseline,target,$s,$(OUT)/target/features.st.zst,$D/target.jsonl)))
 endif

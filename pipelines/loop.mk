@@ -15,11 +15,18 @@ job = $(if $(filter 1,$V),,@bash $(HERE)job.sh $(OUT)/.jobs $(1) $@ )
 
 ENCODING = $(call input,MODEL) $(call kept,TEMPLATE MAX_LENGTH PRECISION)
 ENCODE = --template $(TEMPLATE) --max-length $(MAX_LENGTH) -t $(THREADS) --precision $(PRECISION)
-EMBED = $(RUN) $(BIN)raise-embed -m $(MODEL) $(ENCODE) --dim $(DIM) $(EMBED_OPTS)
+EMBED = $(RUN) $(BIN)raise-embed -m $(MODEL) $(ENCODE) --dim $(or $(1),$(DIM)) $(EMBED_OPTS)
 FEATURES = $(OUT)/features.st.zst
+
+# ---- what a method has of its own (methods.mk): $(call X,METHOD) ----
+methods := $(LEARNERS) $(BASELINES)
+features-of = $(OUT)/$(if $(POOL_$(1)),$(1)/features,$(call features-named,$(DIM_$(1)),$(CLASSES_$(1)))).st.zst
+features-named = features$(addprefix .d,$(1))$(addprefix .c,$(2))
+pool-of = $(or $(POOL_$(1)),$(POOL))
 # Expanded by the shell of a recipe: they are known when the features are there.
-steps = $(or $(strip $(STEPS)),$$(cat $(OUT)/steps))
-steps-file = $(if $(strip $(STEPS)),,$(OUT)/steps)
+steps-of = $(or $(STEPS_$(1)),$(if $(PERCENT_$(1)),,$(strip $(STEPS))),$$(cat $(call steps-named,$(PERCENT_$(1)))))
+steps-named = $(OUT)/steps$(addprefix .,$(1))
+steps-file = $(if $(or $(STEPS_$(1)),$(if $(PERCENT_$(1)),,$(strip $(STEPS)))),,$(call steps-named,$(PERCENT_$(1))))
 
 # ---- what is measured on: drawn once, read by rewards, baselines and tests alike ----
 # A record that is in the pool, too, is told here, before anything is embedded.
@@ -50,7 +57,7 @@ $(OUT)/s$(1)/val.jsonl: $(call draws-from,VAL,VAL_LIMIT TARGET_LIMIT) $(OUT)/tes
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $$@ >/dev/null
 $(OUT)/s$(1)/val.st.zst: $(OUT)/s$(1)/val.jsonl $$(ENCODING) $(call kept,DIM EMBED_OPTS)
 	$$(fresh)
-	$$(call job,embed)$$(EMBED) -o $$@ $$<
+	$$(call job,embed)$$(call EMBED) -o $$@ $$<
 	$$(made)
 endef
 $(foreach s,$(SEEDS),$(eval $(call drawn,$s)))
@@ -62,85 +69,130 @@ $(OUT)/checked: $(call input,POOL) $(ENCODING) $(target-file) $(foreach s,$(SEED
 	  { echo "MODEL=$(MODEL) TEMPLATE=$(TEMPLATE): a record of $(POOL) cannot be encoded" >&2; exit 1; }
 	$(made)
 
-# ---- features ----
-$(OUT)/pool.st.zst: $(call input,POOL) $(ENCODING) $(call kept,DIM EMBED_OPTS POOL_OPTS TARGET_LIMIT $(if $(target-file),LR TARGET_OPTS)) $(target-file) | $(OUT)/checked
-	$(fresh)
-	$(call job,embed)$(EMBED) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $@ $(POOL)
-	$(made)
-$(FEATURES): $(OUT)/pool.st.zst $(call kept,CLASSES)
-	$(fresh)
-	$(call job,cluster)$(BIN)raise-cluster -k $(CLASSES) -s 1 -t $(THREADS) -o $@ $<
-	$(made)
-$(OUT)/steps: $(FEATURES) $(call kept,BATCH STEPS PERCENT EPOCHS)
-	$(fresh)
-	@n=$$($(BIN)raise-view --table source $< | tail -n +2 | wc -l); \
-	awk -v n="$$n" 'BEGIN { t = int(n * $(EPOCHS) * $(PERCENT) / 100 / $(BATCH) + 1e-9); print (t > 5 ? t : 5) }' >$@
-	@echo "$$(cat $@) steps an episode: $(PERCENT) % of $(EPOCHS) epochs of the pool, at least 5"
+# ---- features: of the pool, $(call pool-features,DIM), with classes, $(call features,DIM,CLASSES);
+# of a pool of a method's own, $(call own-features,METHOD) ----
+define pool-features
+$(OUT)/pool$(addprefix .d,$(1)).st.zst: $(call input,POOL) $(ENCODING) $(target-file) \
+    $(call kept,DIM EMBED_OPTS POOL_OPTS TARGET_LIMIT $(if $(target-file),LR TARGET_OPTS)) | $(OUT)/checked
+	$$(fresh)
+	$$(call job,embed)$$(call EMBED,$(1)) $(POOL_OPTS) $(if $(target-file),--target $(target-file) --target-lr $(LR) $(TARGET_OPTS)) -o $$@ $(POOL)
+	$$(made)
+endef
+define features
+$(OUT)/$(call features-named,$(1),$(2)).st.zst: $(OUT)/pool$(addprefix .d,$(1)).st.zst $(call kept,CLASSES)
+	$$(fresh)
+	$$(call job,cluster)$(BIN)raise-cluster -k $(or $(2),$(CLASSES)) -s 1 -t $(THREADS) -o $$@ $$<
+	$$(made)
+endef
+define own-features
+$(OUT)/$(1)/features.st.zst: $(call input,POOL_$(1)) $(ENCODING) $(call kept,DIM EMBED_OPTS) | $(OUT)/checked
+	$$(fresh)
+	$$(call job,embed)$$(call EMBED) -o $$@ $(POOL_$(1))
+	$$(made)
+endef
+define steps-rule
+$(call steps-named,$(1)): $(FEATURES) $(call kept,BATCH STEPS EPOCHS $(if $(1),,PERCENT))
+	$$(fresh)
+	@n=$$$$($(BIN)raise-view --table source $$< | tail -n +2 | wc -l); \
+	awk -v n="$$$$n" 'BEGIN { t = int(n * $(EPOCHS) * $(or $(1),$(PERCENT)) / 100 / $(BATCH) + 1e-9); print (t > 5 ? t : 5) }' >$$@
+	@echo "$$$$(cat $$@) steps an episode: $(or $(1),$(PERCENT)) % of $(EPOCHS) epochs of the pool, at least 5"
+endef
+part = $(subst -,,$(word $(1),$(subst /, ,$(2))))
+$(foreach d,$(sort - $(foreach m,$(methods),$(DIM_$m))),$(eval $(call pool-features,$(subst -,,$d))))
+$(foreach x,$(sort -/- $(foreach m,$(methods),$(or $(DIM_$m),-)/$(or $(CLASSES_$m),-))),$(eval \
+  $(call features,$(call part,1,$x),$(call part,2,$x))))
+$(foreach m,$(methods),$(if $(POOL_$m),$(eval $(call own-features,$m))))
+$(foreach p,- $(percents),$(eval $(call steps-rule,$(subst -,,$p))))
 
-# An episode: $(call rollout,METHOD,SEED,FEATURES,POOL); $(call trained-with,METHOD)
-trained-with = $(steps-file) $(ENCODING) $(call kept,STEPS BATCH LR LORA_RANK ROLLOUT_OPTS ROLLOUT_OPTS_$(1))
-rollout = $(RUN) $(BIN)raise-rollout -f $(3) -m $(MODEL) -d $(4) --val $(OUT)/s$(2)/val.jsonl \
-  $(ENCODE) --steps $(steps) --batch $(BATCH) --lr $(LR) --lora-rank $(LORA_RANK) -s $(2) \
-  $(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))
+# An episode: $(call rollout,METHOD,SEED); what it depends on: $(call trained-with,METHOD)
+trained-with = $(steps-file) $(ENCODING) $(call kept,STEPS BATCH LR LORA_RANK ROLLOUT_OPTS ROLLOUT_OPTS_$(1) OWN_$(1))
+rollout = $(RUN) $(BIN)raise-rollout -f $(features-of) -m $(MODEL) -d $(pool-of) --val $(OUT)/s$(2)/val.jsonl \
+  $(ENCODE) --lr $(LR) --lora-rank $(LORA_RANK) -s $(2) $(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))
+# The last one, which is tested, and whose model is kept: $(call last,METHOD,SEED)
+last = $(rollout) --test $(OUT)/test.jsonl $(if $(filter --full,$(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))),--save-model \
+  $(@D)/model,--save-adapter $(@D)/adapter)
 
 # ---- the loop: $(call learner,METHOD,SEED), $(call episode,METHOD,SEED,K), $(call update,METHOD,SEED,U) ----
 # Episode k is drawn from the policy of update floor((k-1)/PER_UPDATE); an update reads all
-# episodes so far, and the last one all there are.
+# episodes so far, and the last one all there are. $(call schedule,METHOD): how many that are.
 numbers = $(shell seq 1 $(1))
-per-update = $(shell awk 'BEGIN { e = $(EPISODES); p = $(PER_UPDATE); $(1) }')
-EPISODE_LIST := $(call numbers,$(EPISODES))
-POLICY_OF := $(call per-update,for (k = 1; k <= e; k++) print int((k - 1) / p))
-LAST_OF := $(call per-update,for (k = p; k < e + p; k += p) print k < e ? k : e)
-UPDATES := $(words $(LAST_OF))
-trajectories = $(foreach k,$(EPISODE_LIST),$(OUT)/$(1)/s$(2)/traj.$k.st.zst)
+per-update = $(shell awk 'BEGIN { e = $(1); p = $(PER_UPDATE); $(2) }')
+define schedule
+EPISODE_LIST_$(1) := $(call numbers,$(2))
+POLICY_OF_$(1) := $(call per-update,$(2),for (k = 1; k <= e; k++) print int((k - 1) / p))
+LAST_OF_$(1) := $(call per-update,$(2),for (k = p; k < e + p; k += p) print k < e ? k : e)
+endef
+$(foreach m,$(LEARNERS) $(best-ofs),$(eval $(call schedule,$m,$(or $(EPISODES_$m),$(EPISODES)))))
+trajectories = $(foreach k,$(EPISODE_LIST_$(1)),$(OUT)/$(1)/s$(2)/traj.$k.st.zst)
 
 define learner
-$(OUT)/$(1)/s$(2)/policy.0.st.zst: $(FEATURES) $(call kept,LEARNER_$(1) INIT_OPTS INIT_OPTS_$(1))
+$(OUT)/$(1)/s$(2)/policy.0.st.zst: $(call features-of,$(1)) $(call kept,LEARNER_$(1) INIT_OPTS INIT_OPTS_$(1) OWN_$(1))
 	$$(fresh)
 	$$(call job,policy)$(BIN)raise-ppo --init --learner $(call LEARNER_OF,$(1)) -s $(2) $(INIT_OPTS) $(INIT_OPTS_$(1)) -f $$< -o $$@
 	$$(made)
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(UPDATES).st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl \
-    $(call trained-with,$(1)) $(call kept,EPISODES)
+$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(words $(LAST_OF_$(1))).st.zst $(OUT)/s$(2)/val.jsonl \
+    $(OUT)/test.jsonl $(call trained-with,$(1)) $(call kept,EPISODES DEPLOY_OPTS)
 	$$(fresh)
-	$$(call job,last)$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) --test $(OUT)/test.jsonl -p $$< --deploy --save-adapter $$(@D)/adapter -o $$@
+	$$(call job,last)$$(call last,$(1),$(2)) --steps $$(call steps-of,$(1)) --batch $(BATCH) -p $$< --deploy $(DEPLOY_OPTS) $(DEPLOY_OPTS_$(1)) -o $$@
 	$$(made)
 $(OUT)/$(1)/s$(2)/subset.jsonl: $(OUT)/$(1)/s$(2)/final.st.zst
 	$$(fresh)
-	$$(call job,export)$(BIN)raise-export --with step,class,score -o $$@ $$< $(POOL)
+	$$(call job,export)$(BIN)raise-export --with step,class,score -o $$@ $$< $(call pool-of,$(1))
 	$$(made)
 SUBSETS += $(OUT)/$(1)/s$(2)/subset.jsonl
 $(call rows,$(1),$(2))
 $(call gains,$(1),$(2))
 endef
 define episode
-$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),$(POLICY_OF)).st.zst $(OUT)/s$(2)/val.jsonl $(call trained-with,$(1)) \
-    $(call kept,PER_UPDATE)
+$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),$(POLICY_OF_$(1))).st.zst $(OUT)/s$(2)/val.jsonl \
+    $(call trained-with,$(1)) $(call kept,PER_UPDATE)
 	$$(fresh)
-	$$(call job,episode)$$(call rollout,$(1),$(2),$(FEATURES),$(POOL)) -p $$< --episode $(3) -o $$@
+	$$(call job,episode)$$(call rollout,$(1),$(2)) --steps $$(call steps-of,$(1)) --batch $(BATCH) -p $$< --episode $(3) -o $$@
 	$$(made)
 endef
 define update
-$(OUT)/$(1)/s$(2)/policy.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),0 $(EPISODE_LIST)).st.zst \
-    $(wordlist 1,$(word $(3),$(LAST_OF)),$(call trajectories,$(1),$(2))) $(call kept,PPO_OPTS PPO_OPTS_$(1) PER_UPDATE)
+$(OUT)/$(1)/s$(2)/policy.$(3).st.zst: $(OUT)/$(1)/s$(2)/policy.$(word $(3),0 $(EPISODE_LIST_$(1))).st.zst \
+    $(wordlist 1,$(word $(3),$(LAST_OF_$(1))),$(call trajectories,$(1),$(2))) $(call kept,PPO_OPTS PPO_OPTS_$(1) PER_UPDATE)
 	$$(fresh)
-	$$(call job,policy)$(BIN)raise-ppo -s $(2) $(PPO_OPTS) $(PPO_OPTS_$(1)) -f $(FEATURES) -p $$< --metrics $$(@D)/metrics.$(3).csv \
+	$$(call job,policy)$(BIN)raise-ppo -s $(2) $(PPO_OPTS) $(PPO_OPTS_$(1)) -f $(call features-of,$(1)) -p $$< --metrics $$(@D)/metrics.$(3).csv \
 	  -o $$@ $$(filter-out $$<,$$(made-of))
 	$$(made)
 endef
 
 # ---- baselines: a fixed plan, trained on exactly as a policy's choices ----
-# $(call baseline,METHOD,SEED,FEATURES,POOL)
-PLAN = $(BIN)raise-plan --steps $(steps) --batch $(BATCH)
-is-known = $(if $(filter $(1),$(BASELINES) $(ALSO)),,$(error $(1): a baseline that is neither in BASELINES nor in ALSO))
+# $(call baseline,METHOD,SEED); its plan by a ranking, $(call ranked,METHOD,SEED,NAME), or of the best
+# of EPISODES episodes, $(call best-of,METHOD,SEED), each on a random plan, $(call random-episode,METHOD,SEED,K)
+PLAN = $(BIN)raise-plan --steps $(call steps-of,$(1)) --batch $(BATCH)
+planned-with = $(steps-file) $(call kept,STEPS BATCH PLAN_$(1) PLAN_OPTS_$(1) OWN_$(1))
+define ranked
+$(OUT)/$(1)/s$(2)/plan.st.zst: $(features-of) $(planned-with) $(if $(filter rds,$(3)),$(OUT)/s$(2)/val.st.zst)
+	$$(fresh)
+	$$(call job,plan)$$(call PLAN,$(1)) -f $$< -s $(2) $(if $(filter rds,$(3)),--val-features $(OUT)/s$(2)/val.st.zst) \
+	  $(if $(filter scores deita alpagasus,$(3)),-d $(pool-of)) $(PLAN_OPTS_$(1)) -o $$@ $(3)
+	$$(made)
+endef
+define best-of
+$(OUT)/$(1)/s$(2)/plan.st.zst: $(trajectories) $(call kept,EPISODES PLAN_OPTS_$(1) OWN_$(1))
+	$$(fresh)
+	$$(call job,plan)$(BIN)raise-plan $(PLAN_OPTS_$(1)) -o $$@ best-of $$(made-of)
+	$$(made)
+$(gains)
+endef
+define random-episode
+$(OUT)/$(1)/s$(2)/plan.$(3).st.zst: $(features-of) $(planned-with)
+	$$(fresh)
+	$$(call job,plan)$$(call PLAN,$(1)) -f $$< -s $$$$(($(2) * 1000 + $(3))) -o $$@ random
+	$$(made)
+$(OUT)/$(1)/s$(2)/traj.$(3).st.zst: $(OUT)/$(1)/s$(2)/plan.$(3).st.zst $(OUT)/s$(2)/val.jsonl $(trained-with)
+	$$(fresh)
+	$$(call job,episode)$$(call rollout,$(1),$(2)) --plan $$< --episode $(3) -o $$@
+	$$(made)
+endef
 define baseline
-$(call is-known,$(1))
-$(OUT)/$(1)/s$(2)/plan.st.zst: $(3) $(steps-file) $(call kept,STEPS BATCH PLAN_$(1) PLAN_OPTS_$(1)) $(if $(filter rds,$(call PLAN_OF,$(1))),$(OUT)/s$(2)/val.st.zst)
+$(if $(filter $(1),$(best-ofs)),$(best-of),$(call ranked,$(1),$(2),$(call PLAN_OF,$(1))))
+$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl $(trained-with)
 	$$(fresh)
-	$$(call job,plan)$$(PLAN) -f $$< -s $(2) $$(addprefix --val-features ,$$(filter %/val.st.zst,$$^)) $(PLAN_OPTS_$(1)) -o $$@ $(call PLAN_OF,$(1))
+	$$(call job,last)$$(call last,$(1),$(2)) --plan $$< -o $$@
 	$$(made)
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(OUT)/s$(2)/val.jsonl $(OUT)/test.jsonl $(call trained-with,$(1))
-	$$(fresh)
-	$$(call job,last)$$(call rollout,$(1),$(2),$(3),$(4)) --test $(OUT)/test.jsonl --plan $$< -o $$@
-	$$(made)
-$(call rows,$(1),$(2))
+$(rows)
 endef

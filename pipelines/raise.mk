@@ -7,12 +7,10 @@
 #
 #     OUT ?= build/mine                     settings first; what is not set has a default below
 #     POOL = pool.jsonl
-#     ALSO = METHOD                         baselines that rules of its own add
 #     JOBS = -j2                            flags for the make that runs the rules, if any
 #     mine: run
 #     include pipelines/raise.mk
 #     ifdef RULES                           then rules of its own, for the make that holds the lock
-#     $(eval $(call baseline,METHOD,SEED,FEATURES,POOL))
 #     endif
 #
 #   OUT/test.jsonl, OUT/sSEED/val.jsonl   the records that are measured on, by every method
@@ -24,8 +22,8 @@
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
 #
-# A learner or baseline is a name with options of its own: LEARNERS='reward-model blind' with
-# LEARNER_blind=reward-model INIT_OPTS_blind='--without stage', PPO_OPTS_blind, ROLLOUT_OPTS_blind;
+# A learner or baseline is a name with options, sizes or a pool of its own (methods.mk):
+# LEARNERS='reward-model blind' with LEARNER_blind=reward-model INIT_OPTS_blind='--without stage';
 # BASELINES='rds near' with PLAN_near=rds PLAN_OPTS_near='--match max'.
 
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
@@ -80,6 +78,8 @@ EMBED_OPTS ?=
 TARGET_OPTS ?=
 ## more options of raise-rollout
 ROLLOUT_OPTS ?=
+## more options of raise-rollout where a learner's policy is deployed
+DEPLOY_OPTS ?=
 ## more options of raise-ppo where it makes policy 0
 INIT_OPTS ?=
 ## more options of raise-ppo where it learns
@@ -106,8 +106,7 @@ ifneq ($(filter help,$(goals)),)
 help:
 	@awk -f $(HERE)help.awk $(MAKEFILE_LIST)
 else
-LEARNER_OF = $(or $(LEARNER_$(1)),$(1))
-PLAN_OF = $(or $(PLAN_$(1)),$(1))
+include $(HERE)methods.mk
 ifndef SETTINGS_CHANGED
 include $(HERE)check.mk
 endif

@@ -28,7 +28,7 @@ endef
 define gains
 $(OUT)/$(1)/s$(2)/gains.csv: $(call trajectories,$(1),$(2)) $(call kept,EPISODES)
 	$$(fresh)
-	@for k in $(EPISODE_LIST); do \
+	@for k in $(EPISODE_LIST_$(1)); do \
 	  t=$$(@D)/traj.$$$$k.st.zst; status=$$$$($(BIN)raise-view --meta raise.status $$$$t); gain=; \
 	  [ "$$$$status" != ok ] || gain=$$$$($(BIN)raise-view --table perf $$$$t | \
 	    awk 'NR == 2 { first = $$$$NF } END { printf "%.17g", $$$$NF - first }'); \
@@ -49,6 +49,7 @@ $(OUT)/loss.png $(OUT)/episodes.png: $(OUT)/%.png: $(OUT)/%.csv
 	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)$*.gp; mv $@.tmp $@
 
 $(foreach s,$(SEEDS),$(foreach l,$(LEARNERS),$(eval $(call learner,$l,$s)) \
-  $(foreach k,$(EPISODE_LIST),$(eval $(call episode,$l,$s,$k))) \
-  $(foreach u,$(wordlist 1,$(UPDATES),$(EPISODE_LIST)),$(eval $(call update,$l,$s,$u)))))
-$(foreach s,$(SEEDS),$(foreach m,$(BASELINES),$(eval $(call baseline,$m,$s,$(FEATURES),$(POOL)))))
+  $(foreach k,$(EPISODE_LIST_$l),$(eval $(call episode,$l,$s,$k))) \
+  $(foreach u,$(wordlist 1,$(words $(LAST_OF_$l)),$(EPISODE_LIST_$l)),$(eval $(call update,$l,$s,$u)))))
+$(foreach s,$(SEEDS),$(foreach m,$(BASELINES),$(eval $(call baseline,$m,$s)) \
+  $(if $(filter $m,$(best-ofs)),$(foreach k,$(EPISODE_LIST_$m),$(eval $(call random-episode,$m,$s,$k))))))

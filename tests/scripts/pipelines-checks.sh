@@ -20,7 +20,11 @@ refuses 'PERCENT=0.0: not a number above 0' a STEPS= PERCENT=0.0
 refuses 'LR=1e: not' a LR=1e
 refuses 'LIMIT=1x: not' a LIMIT=1x
 refuses 'VAL_LIMIT=-1: not' a VAL_LIMIT=-1
-refuses 'unknown method "deita"; known: random ifd rds' a BASELINES=deita
+refuses 'unknown method "selectit"; known:  random full ifd rds' a BASELINES=selectit
+refuses 'deita needs its options in PLAN_OPTS_deita' a BASELINES=deita
+refuses 'BASELINES: validation needs TARGET_LIMIT' a BASELINES=validation
+refuses 'BASELINES: x needs TARGET_OPTS=--influence' a BASELINES=x PLAN_x=less TARGET_LIMIT=2
+refuses 'BASELINES: best-of needs EPISODES' a BASELINES='random best-of' EPISODES=0
 refuses 'unknown learner "sac"; known: ppo' a LEARNERS='ppo sac'
 refuses 'LEARNERS and BASELINES are both empty' a LEARNERS= BASELINES=
 refuses 'LEARNERS and BASELINES both have "x"' a LEARNERS=x LEARNER_x=ppo BASELINES=x PLAN_x=ifd
@@ -68,7 +72,7 @@ lines 1 'raise-export .* -n 3 -o d/test.jsonl'
 lines 5 'raise-rollout -f .* --full' # 2 episodes, 3 last ones
 lines 1 'raise-ppo --init .* --without stage '
 lines 2 'raise-ppo -s 1 --memory 0.1'
-lines 1 'raise-plan .*--val-features d/s1/val.st.zst --match max -o d/near/s1/plan.st.zst rds'
+lines 1 'raise-plan .*--val-features d/s1/val.st.zst  *--match max -o d/near/s1/plan.st.zst rds'
 
 make -s -f "$pipelines/gsm8k.mk" help >log 2>&1 || fail "help"
 for v in DATA VAL TEST MODEL LIMIT EPISODES PER_UPDATE TEST_LIMIT RUN INIT_OPTS; do
