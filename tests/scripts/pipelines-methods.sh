@@ -14,7 +14,7 @@ go a LEARNERS='reward-model wide two none-learnt' LEARNER_wide=reward-model LEAR
     PLAN_long=length || fail "the run"
 [ "$(cd a && echo *.st.zst)" = 'features.c2.st.zst features.d12.st.zst features.st.zst pool.d12.st.zst pool.st.zst' ]
 raise-view a/features.d12.st.zst | grep -q 'embedding .*60, 12' || fail "not 12 wide"
-ran a/features.c2.st.zst | grep -q -- '-k 2 ' || fail "not 2 classes"
+ran a/features.c2.st.zst | grep -q -- ' --classes 2 ' || fail "not 2 classes"
 [ "$(cd a/two/s1 && echo traj.*)" = traj.1.st.zst ]
 [ "$(cd a/none-learnt/s1 && echo *.st.zst)" = 'final.st.zst policy.0.st.zst' ]
 [ "$(cat a/steps.13.4)" = 5 ] && [ "$(meta n_steps a/two/s1/final.st.zst)" = 5 ] # at least 5
@@ -25,7 +25,7 @@ ran a/two/s1/final.st.zst | grep -q -- '--deploy --greedy' || fail "not deployed
 [ "$(meta n_steps a/full/s1/final.st.zst)" = 30 ]
 raise-view --table source a/full/s1/final.st.zst | tail -n +2 | sort | uniq -c | awk '$1 != 2 { exit 1 } END { exit NR != 60 }'
 [ "$(raise-view --table source a/validation/s1/plan.st.zst | tail -n +2 | sort | uniq -c | sort -rn | awk '{ printf "%s ", $1 }')" = '3 3 2 ' ]
-ran a/validation/s1/final.st.zst | grep -q -- '-d a/target.jsonl' || fail "another pool"
+ran a/validation/s1/final.st.zst | grep -q -- ' --data a/target.jsonl' || fail "another pool"
 
 # The best of the random episodes is what the last one is trained on, and their gains are told.
 best=$(awk -F, '$1 == "best-of" && (best == "" || $4 > most) { best = $3; most = $4 } END { print best }' a/episodes.csv)
