@@ -16,6 +16,7 @@
 #include "learn/liked.h"
 #include "stream/prov.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,8 @@ static const struct opt shared[] = {
     {'f', "features", OPT_STRING, AT(features), "FILE", "features with classes", 0, 0, NULL},
     {'p', "policy", OPT_STRING, AT(policy), "FILE", "the policy to improve", 0, 0, NULL},
     {0, "init", OPT_FLAG, AT(is_init), NULL, "make policy 0", 0, 0, NULL},
-    {0, "metrics", OPT_PLACE, AT(metrics), "FILE", "write a CSV row an epoch", 0, 0, NULL},
+    {0, "metrics", OPT_PLACE, AT(metrics), "FILE", "write a row an epoch: CSV, or .jsonl", 0, 0,
+     NULL},
     {0, "weights", OPT_PLACE, AT(weights), "FILE",
      "write what the target likes, a CSV row a feature", 0, 0, NULL},
     {0, "liked", OPT_PLACE, AT(liked), "FILE",
@@ -186,9 +188,32 @@ static int write_text(const char *path, struct buf *b, struct err *e)
     return rc;
 }
 
+/* JSON lines; a number that is none is left out. */
+static int write_metrics_json(const char *path, const struct learn_report *r, struct err *e)
+{
+    struct buf b = {0};
+    for (int64_t i = 0; i < r->n_rows; i++) {
+        size_t from = b.len;
+        for (int64_t k = 0; k < r->n_names; k++) {
+            double v = r->values[i * r->n_names + k];
+            if (!isfinite(v))
+                continue;
+            buf_puts(&b, b.len > from ? ", " : "{");
+            text_json_string(&b, r->names[k], strlen(r->names[k]));
+            buf_puts(&b, ": ");
+            text_put_real(&b, v, TEXT_DOUBLE);
+        }
+        buf_puts(&b, b.len > from ? "}\n" : "{}\n");
+    }
+    return write_text(path, &b, e);
+}
+
 static int write_metrics(const char *path, const struct learn_report *r, struct err *e)
 {
     struct buf b = {0};
+    size_t n = strlen(path);
+    if (n > 6 && !strcmp(path + n - 6, ".jsonl"))
+        return write_metrics_json(path, r, e);
     for (int64_t k = 0; k < r->n_names; k++)
         buf_printf(&b, "%s%c", r->names[k], k + 1 < r->n_names ? ',' : '\n');
     for (int64_t i = 0; i < r->n_rows * r->n_names; i++) {

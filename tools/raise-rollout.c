@@ -85,7 +85,7 @@ static const struct opt table[] = {
     {0, NULL, OPT_HEADING, 0, NULL, "Output", 0, 0, NULL},
     {0, "show", OPT_INT, O(n_shown), "N", "print N records as the model sees them, and exit", 0,
      1e9, NULL},
-    {0, "metrics", OPT_PLACE, O(metrics), "CSV", "one row a step", 0, 0, NULL},
+    {0, "metrics", OPT_PLACE, O(metrics), "FILE", "a row a step: CSV, or .jsonl", 0, 0, NULL},
     {0, "save-adapter", OPT_PLACE, O(adapter_dir), "DIR", "write the adapter (PEFT)", 0, 0,
      NULL},
     {0, "save-model", OPT_PLACE, O(model_dir), "DIR", "write the model (Hugging Face)", 0, 0,
@@ -424,7 +424,7 @@ static int write_results(struct run *r, int argc, char **argv, struct err *e)
     if (!rc && o->model_dir && is_ok)
         rc = save_model(r, e);
     if (!rc) {
-        rc = episode_metrics_commit(r->metrics, e);
+        rc = episode_metrics_close(r->metrics, e);
         r->metrics = NULL;
     }
     if (rc)
@@ -456,10 +456,10 @@ static int rollout(struct run *r, int argc, char **argv, struct err *e)
         rc = session_encoding(&r->s, &r->o->session, e);
     if (!rc)
         rc = read_inputs(r, e);
-    if (!rc && r->o->metrics && !(r->metrics = episode_metrics_open(r->o->metrics, e)))
-        rc = e->code;
     if (!rc)
         rc = open_model(r, e);
+    if (!rc && r->o->metrics)
+        r->metrics = episode_metrics_new(r->o->metrics);
     if (!rc)
         rc = run_episode(r, e);
     return rc ? rc : write_results(r, argc, argv, e);
@@ -490,7 +490,7 @@ static void report(const struct run *r)
 
 static void run_free(struct run *r)
 {
-    episode_metrics_abort(r->metrics);
+    (void)episode_metrics_close(r->metrics, NULL);
     traj_free(&r->traj);
     episode_inputs_free(&r->in);
     session_close(&r->s);

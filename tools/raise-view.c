@@ -310,6 +310,29 @@ static int view(const struct options *o, const char *const *paths, int n, struct
     return rc;
 }
 
+/* A trajectory's performance is minus a loss: "loss" is another name for that. */
+static void add_loss(struct st_msg *m)
+{
+    const struct st_tensor *perf = st_msg_find(m, "perf");
+    if (!perf || perf->dtype != ST_F64 || perf->n_dims != 1 || st_msg_find(m, "loss"))
+        return;
+    const double *p = perf->data;
+    double *loss = mem_alloc((size_t)perf->shape[0], sizeof *loss);
+    for (int64_t i = 0; i < perf->shape[0]; i++)
+        loss[i] = -p[i];
+    st_msg_add_copy(m, "loss", ST_F64, 1, perf->shape, loss);
+    free(loss);
+}
+
+static bool is_asked(const char *names, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = names; p; p = strchr(p, ','), p += p != NULL)
+        if (strcspn(p, ",") == n && !strncmp(p, name, n))
+            return true;
+    return false;
+}
+
 static int csv(const struct options *o, const char *path, struct err *e)
 {
     struct st_msg *first = NULL, *m = NULL;
@@ -320,6 +343,8 @@ static int csv(const struct options *o, const char *path, struct err *e)
     struct st_csv *c = st_csv_new(out, o->columns);
     int rc = out ? 0 : e->code;
     while (!rc && (rc = st_reader_next(r, &m, e)) == 1) {
+        if (is_asked(o->columns, "loss"))
+            add_loss(m);
         rc = first ? st_msg_check_shard(first, m, e) : 0;
         if (!rc)
             rc = st_csv_put(c, m, e);

@@ -181,6 +181,21 @@ struct outfile *outfile_open(const char *path, struct err *e)
     return o;
 }
 
+struct outfile *outfile_open_growing(const char *path, struct err *e)
+{
+    struct outfile *o = mem_zalloc(1, sizeof *o);
+    o->fd = STDOUT_FILENO;
+    if (file_is_std(path))
+        return o;
+    o->path = mem_strdup(path);
+    o->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (o->fd >= 0)
+        return o;
+    err_set_errno(e, "%s", path);
+    release(o);
+    return NULL;
+}
+
 int outfile_write(struct outfile *o, const void *p, size_t len, struct err *e)
 {
     const char *s = p;

@@ -47,6 +47,10 @@ int file_refuse_tty(const char *path, struct err *e) RAISE_MUST_CHECK;
 
 struct outfile;
 struct outfile *outfile_open(const char *path, struct err *e) RAISE_MUST_CHECK;
+/* The same, written in place as it grows, so that others can follow it: for what tells how a
+ * work goes, not for its result. What was there is gone, and what was written stays, whatever
+ * comes. */
+struct outfile *outfile_open_growing(const char *path, struct err *e) RAISE_MUST_CHECK;
 int outfile_write(struct outfile *o, const void *p, size_t len, struct err *e) RAISE_MUST_CHECK;
 int64_t outfile_tell(const struct outfile *o); /* bytes written so far */
 /* Flush, fsync, rename, fsync the folder. Frees o in every case; on failure nothing is left. */

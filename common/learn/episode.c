@@ -329,6 +329,7 @@ static void tell(const struct episode *k, const struct traj *h, int64_t t, doubl
     struct episode_step s = {.t = t,
                              .n_steps = k->n_steps,
                              .val_loss = -h->perf[t],
+                             .epoch = (double)h->n_picks / (double)k->features->n,
                              .seconds = text_clock() - start};
     if (t) {
         s.train_loss = h->train_loss[t - 1];

@@ -54,6 +54,7 @@ int64_t *episode_map_rows(const struct features *f, const struct dataset *d,
 struct episode_step { /* what the progress callback gets */
     int64_t t, n_steps;
     double train_loss, val_loss, reward, lr, grad_norm, seconds;
+    double epoch; /* records trained on so far, of the pool's rows */
     int64_t n_tokens;
 };
 

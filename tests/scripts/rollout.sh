@@ -144,6 +144,9 @@ grep -q 'd.adapter: not written$' err
 [ "$(meta d.st.zst raise.n_steps)" = 4 ]
 [ ! -e d.adapter ]
 [ "$(wc -l <d.csv)" = 2 ] # the heading, and the model before the first step
+# a loss by that name, above zero
+[ "$(raise-view --table loss 8.st.zst | tail -n +2)" = "$(raise-view --table perf 8.st.zst | tail -n +2 | tr -d -)" ]
+[ "$(raise-view --table loss 8.st.zst | head -n 1)" = loss ]
 if meta d.st.zst raise.test_loss; then exit 1; fi
 [ "$(raise-view --table perf d.st.zst | grep -c nan)" = 4 ]
 [ "$(raise-view --table pick d.st.zst | wc -l)" = 7 ]
@@ -178,6 +181,7 @@ refused() { # pattern options...
     (go "$@" -o none/x.st.zst --metrics none/m.csv --save-adapter none/adapter) 2>err || status=$?
     [ "$status" = 1 ] || { echo "exit status $status"; cat err; return 1; }
     if [ "$(wc -l <err)" != 1 ] || ! grep -q "$pattern" err; then cat err; return 1; fi
+    rm -f none/m.csv # a log: rows that were written stay
     [ -z "$(ls -A none)" ] || { ls -A none; return 1; }
     rmdir none
 }

@@ -280,34 +280,64 @@ static void a_set_is_its_records(void **state)
     episode_set_free(&b);
 }
 
-static void metrics_are_as_short_as_they_read_back(void **state)
+/* Writes two rows to path, which says the format, and looks at the file after each. */
+static void write_metrics(const char *path, const char *one, const char *both)
 {
-    (void)state;
     struct err e = ERR_INIT;
-    char path[] = "/tmp/raise-episode-XXXXXX", *text;
+    char *text;
     size_t len;
-    close(mkstemp(path));
-    struct episode_metrics *m = episode_metrics_open(path, &e);
+    struct episode_metrics *m = episode_metrics_new(path);
     const struct episode_step first = {.n_steps = 1, .val_loss = 2.5, .seconds = 0.1};
+    assert_int_equal(file_read_all(path, &text, &len, &e), 0);
+    assert_string_equal(text, "old\n"); /* until there is a row */
+    free(text);
     episode_metrics_put(m, &first, (double)NAN);
+    assert_int_equal(file_read_all(path, &text, &len, &e), 0);
+    assert_string_equal(text, one);
+    free(text);
     const struct episode_step then = {.t = 1,
                                       .n_steps = 1,
                                       .train_loss = 0.1 + 0.2,
                                       .val_loss = 2.3,
                                       .reward = -1e-7,
                                       .lr = 3e-4,
+                                      .epoch = 0.25,
                                       .grad_norm = (double)NAN,
                                       .n_tokens = 70,
                                       .seconds = 12};
     episode_metrics_put(m, &then, 1.7);
-    assert_int_equal(episode_metrics_commit(m, &e), 0);
+    assert_int_equal(episode_metrics_close(m, &e), 0);
     assert_int_equal(file_read_all(path, &text, &len, &e), 0);
-    assert_string_equal(
-        text, "step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss\n"
-              "0,,2.5,,,,0,0.1,\n"
-              "1,0.30000000000000004,2.3,-1e-07,0.0003,nan,70,12,1.7\n");
-    unlink(path);
+    assert_string_equal(text, both);
     free(text);
+    unlink(path);
+}
+
+static void metrics_are_as_short_as_they_read_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *suffix, *first, *both;
+    } cases[] = {
+        {"",
+         "step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss\n0,,2.5,,,,0,0."
+         "1,\n",
+         "step,train_loss,val_loss,reward,lr,grad_norm,tokens,seconds,test_loss\n"
+         "0,,2.5,,,,0,0.1,\n"
+         "1,0.30000000000000004,2.3,-1e-07,0.0003,nan,70,12,1.7\n"},
+        {".jsonl",
+         "{\"step\": 0, \"epoch\": 0, \"eval_loss\": 2.5, \"tokens\": 0, \"seconds\": 0.1}\n",
+         "{\"step\": 0, \"epoch\": 0, \"eval_loss\": 2.5, \"tokens\": 0, \"seconds\": 0.1}\n"
+         "{\"step\": 1, \"epoch\": 0.25, \"loss\": 0.30000000000000004, \"eval_loss\": 2.3, "
+         "\"reward\": -1e-07, \"learning_rate\": 0.0003, \"tokens\": 70, \"seconds\": 12, "
+         "\"test_loss\": 1.7}\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/tmp/raise-episode-%d%s", (int)getpid(), cases[i].suffix);
+        assert_int_equal(file_write_all(path, "old\n", 4, NULL), 0);
+        write_metrics(path, cases[i].first, cases[i].both);
+    }
 }
 
 int main(void)
