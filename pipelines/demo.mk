@@ -12,6 +12,8 @@ D = $(OUT)/data
 DEMO := $(dir $(lastword $(MAKEFILE_LIST)))demo
 GENERATE = $(firstword $(wildcard $(BUILD)/demo-generate $(DEMO)/../../build/demo-generate \
   $(DEMO)/../../../../lib/raise/demo-generate))
+## misleading: a pool in which what looks best is worst
+KIND ?= pool
 MODEL = $(DEMO)/model
 POOL = $D/pool.jsonl
 VAL = $D/validation.jsonl
@@ -46,7 +48,7 @@ ifdef RULES
 
 $(POOL):
 	$(fresh)
-	$(GENERATE) pool 2000 1 $(write)
+	$(GENERATE) $(KIND) 2000 1 $(write)
 $(VAL):
 	$(fresh)
 	$(GENERATE) validation 200 2 $(write)
