@@ -76,6 +76,55 @@ int asked_encode(struct asked *a, const struct tok *t, const char *context,
     return rc;
 }
 
+/* ---- under a template ---- */
+
+/* Takes over what counts of one example: it must be the end of it, after the same prompt. */
+static int add_example(struct asked *a, const struct example *x, struct err *e)
+{
+    int64_t first = 0, end = x->n;
+    while (first < end && !x->is_loss[first])
+        first++;
+    while (end > first && !x->is_loss[end - 1])
+        end--;
+    for (int64_t i = first; i < end; i++)
+        if (!x->is_loss[i])
+            return err_set(e, ERR_UNSUPPORTED, "the template breaks an answer in parts");
+    if (!a->n_after) {
+        a->n_context = first;
+        a->context = mem_dup(x->ids, (size_t)first * sizeof *x->ids);
+    }
+    if (first == 0 || a->n_context != first ||
+        memcmp(a->context, x->ids, (size_t)first * sizeof *x->ids) != 0)
+        return err_set(e, ERR_UNSUPPORTED, "the template has no one prompt for all answers");
+    a->after_len[a->n_after] = end - first;
+    a->after[a->n_after++] = mem_dup(x->ids + first, (size_t)(end - first) * sizeof *x->ids);
+    a->longest = end > a->longest ? end : a->longest;
+    return 0;
+}
+
+int asked_render(struct asked *a, const struct tok *t, const struct tmpl *tm,
+                 const char *context, const char *const *after, int n, struct err *e)
+{
+    int rc = 0;
+    *a = (struct asked){.after = mem_zalloc((size_t)n, sizeof *a->after),
+                        .after_len = mem_zalloc((size_t)n, sizeof *a->after_len)};
+    for (int i = 0; rc == 0 && i < n; i++) {
+        const char *answer = after[i] + (after[i][0] == ' ');
+        struct data_turn turns[] = {{DATA_USER, context, strlen(context)},
+                                    {DATA_ASSISTANT, answer, strlen(answer)}};
+        struct data_record r = {.layout = DATA_COMPLETION, .n_turns = 2, .turns = turns};
+        struct example x = {0};
+        int made = example_make(t, tm, &r, 0, EXAMPLE_FAIL, &x, e);
+        if (made == 0)
+            made = err_set(e, ERR_EMPTY, "choice %d has no token of its own", i + 1);
+        rc = made < 0 ? made : add_example(a, &x, e);
+        example_free(&x);
+    }
+    if (rc < 0)
+        asked_free(a);
+    return rc;
+}
+
 bool asked_cut(struct asked *a, int64_t max_len)
 {
     int64_t over = a->longest - max_len;

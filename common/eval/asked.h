@@ -7,12 +7,15 @@
  * has; the tokenizer's BOS comes first where it adds one. So a continuation's first token may
  * differ from what it would be by itself. Special tokens in the text are plain text, which is
  * where ours differs: a question that says "</s>" ends nothing.
+ *
+ * Under a template the prompt is a user's turn and each continuation the assistant's, without
+ * its blank in front; what counts is what counts in training, the end of the turn included.
  */
 #ifndef RAISE_EVAL_ASKED_H
 #define RAISE_EVAL_ASKED_H
 
 #include "base/mem.h"
-#include "text/tok.h"
+#include "text/example.h"
 
 struct asked {
     int32_t *context; /* [n_context] */
@@ -27,6 +30,10 @@ struct asked {
  * own, or the context has none. Owned by the caller. */
 int asked_encode(struct asked *a, const struct tok *t, const char *context,
                  const char *const *after, int n, struct err *e) RAISE_MUST_CHECK;
+/* The same under a template. ERR_UNSUPPORTED: it has no one prompt for all answers. */
+int asked_render(struct asked *a, const struct tok *t, const struct tmpl *tm,
+                 const char *context, const char *const *after, int n,
+                 struct err *e) RAISE_MUST_CHECK;
 void asked_free(struct asked *a); /* leaves it empty */
 /* Cuts the context from the left, so that `longest` is max_len; false: the continuations alone
  * are longer. */

@@ -141,10 +141,15 @@ static int encode(const struct job *j, struct item *x, struct err *e)
     struct texts t;
     texts_make(&t, j, x);
     int rc = check_choices(x, &t, e);
-    if (rc == 0)
+    if (rc == 0 && o->is_raw)
         rc = asked_encode(&x->a, o->tok, t.context.data, t.list, x->q->n_choices, e);
+    else if (rc == 0)
+        rc = asked_render(&x->a, o->tok, o->tmpl, t.context.data, t.list, x->q->n_choices, e);
     if (rc == 0) {
         struct eval_hash *h = eval_hash_new();
+        uint64_t rendered = o->is_raw ? 0 : tmpl_hash(o->tmpl);
+        if (rendered)
+            eval_hash_add(h, 2, (const char *)&rendered, sizeof rendered);
         eval_hash_add(h, 0, t.context.data, t.context.len);
         for (int i = 0; i < x->q->n_choices; i++)
             eval_hash_add(h, 1, t.after[i].data, t.after[i].len);

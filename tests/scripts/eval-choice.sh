@@ -119,6 +119,21 @@ refused 1 'dev/law_dev.csv:1: record 0: is also a shot: dev/law_dev.csv:1' choic
 refused 1 'law_dev.csv: 3 questions about law, fewer than 4 shots' choice -m model --shots 4 --shots-from dev test/law_test.csv
 refused 1 'raise-eval: arc.jsonl:1: record 0: dev/arc_dev.csv: No such file' choice -m model --shots 1 --shots-from dev arc.jsonl
 refused 2 'raise-eval: --shots and --shots-from go together' choice -m model --shots 1 arc.jsonl
+
+# under a template a choice is a response: the same as the loss of such records
+choice -m model --template chatml arc.jsonl -o chatml.csv --log-samples chatml.out
+python3 - <<'PY'
+import csv, json, subprocess
+samples = [json.loads(line) for line in open("chatml.out")]
+with open("said.jsonl", "w") as f:
+    for s in samples:
+        for c in s["choices"]:
+            print(json.dumps({"prompt": s["context"], "completion": c[1:]}), file=f)
+subprocess.run(["raise-eval", "loss", "-q", "-m", "model", "--template", "chatml", "-o", "said.csv", "said.jsonl"], check=True)
+want = [-float(r["nll"]) for r in csv.DictReader(open("said.csv"))]
+assert all(abs(a - b) <= 2e-6 * abs(b) for a, b in zip([p for s in samples for p in s["logp"]], want, strict=True))
+PY
+refused 1 'was asked otherwise' raise-eval compare chatml.csv arc.csv
+
 refused 2 'raise-eval: --by: the task loss does not take it' raise-eval loss -m model --by text arc.jsonl
-refused 2 'raise-eval: --template: the task choice does not take it' choice -m model --template alpaca arc.jsonl
 refused 2 'raise-eval: -o would overwrite --shots-from: dev/law_dev.csv' choice -m model --shots 1 --shots-from dev/law_dev.csv -o dev/law_dev.csv test/law_test.csv

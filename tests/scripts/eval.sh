@@ -3,6 +3,7 @@
 # raise-eval loss: the loss that an episode measures on the same file; the same bytes for any number
 # of threads; what is left out is named; each output holds the same; outputs are tried first.
 set -eu
+command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
@@ -66,6 +67,14 @@ refused() { # status pattern command...
         echo "$*: status $status, wanted $want and '$pattern':" && cat err && exit 1
     fi
 }
+# an adapter of another model
+mkdir small && sed 's/^D, LAYERS, HEADS, KV, FF, VOCAB = 32,/D, LAYERS, HEADS, KV, FF, VOCAB = 16,/' "$model/make.py" >small/make.py
+python3 small/make.py
+raise-embed -q -m small --template plain -d 8 -o sf d.jsonl
+raise-plan -q -f sf -T 1 -B 4 -o sp random
+raise-rollout -q -f sf --plan sp -m small -d d.jsonl --val v.jsonl --template plain --save-adapter other -o /dev/null
+refused 1 '^raise-eval: other/adapter_model.safetensors: ' loss v.jsonl --adapter other -o x
+
 refused 2 'raise-eval: -o would overwrite a benchmark: v.jsonl' loss v.jsonl -o v.jsonl
 refused 2 'raise-eval: --json and -o go to one place: ./x' loss v.jsonl -o ./x --json x
 refused 1 'raise-eval: none/s: No such file' loss -v v.jsonl -o x --summary none/s

@@ -78,12 +78,35 @@ static void bos_comes_first_where_it_is_added(void **state)
     tok_free(t);
 }
 
+static void a_template_makes_turns_of_it(void **state)
+{
+    (void)state;
+    const char *const after[] = {" b", " bc"},
+                      text[] = "[user]\n<{user}>\n[assistant]\n{assistant}.\n";
+    struct tok *t = load("tiny-llama/tokenizer.json");
+    struct tmpl *tm = tmpl_parse("x", text, sizeof text - 1, NULL);
+    struct asked a;
+    struct err e = ERR_INIT;
+    if (asked_render(&a, t, tm, "q", after, 2, &e) < 0)
+        fail_msg("%s", e.msg);
+    const int32_t context[] = {'<', 'q', '>'}, last[] = {'b', 'c', '.'};
+    int64_t from = a.n_context - 3; /* after what the tokenizer puts first */
+    assert_memory_equal(a.context + from, context, sizeof context);
+    assert_true(a.n_after == 2 && a.after_len[0] == 2 && a.after_len[1] == 3);
+    assert_memory_equal(a.after[1], last, sizeof last);
+    assert_int_equal(a.longest, a.n_context + 3);
+    asked_free(&a);
+    tmpl_free(tm);
+    tok_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_blank_at_the_end_belongs_to_the_answer),
         cmocka_unit_test(what_has_no_token_is_refused),
         cmocka_unit_test(bos_comes_first_where_it_is_added),
+        cmocka_unit_test(a_template_makes_turns_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
