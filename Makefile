@@ -174,7 +174,7 @@ MAN = $(wildcard man/*.1 man/*.5 man/*.7)
 install: all $(DEMO_TOOLS) ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk pipelines/*.sh) $(DESTDIR)$(PREFIX)/share/raise/pipelines
+	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk pipelines/*.sh pipelines/*.css) $(DESTDIR)$(PREFIX)/share/raise/pipelines
 	install -D -m 755 $B/demo-generate $(DESTDIR)$(PREFIX)/lib/raise/demo-generate
 	install -d $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo/model
 	install -m 644 pipelines/demo/demo.tmpl $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo

@@ -28,6 +28,7 @@ EPISODES ?= 8
 LR = 3e-3
 LORA_RANK = 8
 VAL_LIMIT = 48
+REPORT_BY = family
 BASELINES ?= random ifd rds near prior target
 # The ceiling: as many steps on word problems alone (of the pool's kind, not the test's).
 PLAN_target = random

@@ -21,6 +21,7 @@
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
+#   OUT/report.html  all of it on one page, by `make report`; what it shows is in OUT/report
 #
 # A learner or baseline is a name with options, sizes or a pool of its own (methods.mk):
 # LEARNERS='reward-model blind' with LEARNER_blind=reward-model INIT_OPTS_blind='--without stage';
@@ -92,6 +93,8 @@ REBUILD ?=
 V ?=
 ## GPUs that jobs side by side share out, one each: GPUS='0 1'; empty: those that there are
 GPUS ?=
+## field of the records that the report shows the picks by: where they come from
+REPORT_BY ?= source
 ## empty: do without the lock, on a file system that has none
 LOCK ?= yes
 
@@ -113,7 +116,7 @@ endif
 include $(HERE)settings.mk
 ifneq ($(or $(is-dry),$(filter $(abspath $(OUT)),$(RAISE_FOLDER))),)
 RULES := yes
-include $(HERE)loop.mk $(HERE)tables.mk
+include $(HERE)loop.mk $(HERE)tables.mk $(HERE)report.mk
 else
 # GPUs are left to RUN, where that hands out the jobs.
 quiet = $(findstring s,$(firstword -$(MAKEFLAGS)))$(filter 1,$V)

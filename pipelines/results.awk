@@ -118,3 +118,15 @@ function verdict_random(    a, text) {
         return text " (one seed: how far that is chance is not known)."
     return text sprintf(" (%d seeds, p = %s, one-sided).", pair_n, p_text(pair_p))
 }
+# Where RAISE did not beat random choice, in words; "" where it did, or is not there.
+function what_to_try(    a, b) {
+    a = best(1, 1); b = best(1)
+    if (a == "" || !("random" in n))
+        return ""
+    paired(a, "random")
+    if (!pair_n || pair_mean > 0)
+        return ""
+    return "What to try: more episodes (EPISODES=) or more validation records for the rewards (VAL_LIMIT=), so that they tell more; " \
+        "more steps an episode (STEPS= or PERCENT=), so that a choice has time to count; more seeds (SEEDS=), to see what is chance" \
+        (is_learner(b) || b == "random" ? "." : "; or take what is best here, " label(b) ".")
+}

@@ -46,7 +46,7 @@ $(OUT)/loss.csv: $$(LOSSES) $(call kept,TABLE)
 $(OUT)/episodes.csv: $$(GAINS) $(call kept,TABLE)
 	@{ echo method,seed,episode,gain,status; cat /dev/null $(made-of); } $(write)
 $(OUT)/loss.png $(OUT)/episodes.png: $(OUT)/%.png: $(OUT)/%.csv
-	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)$*.gp; mv $@.tmp $@
+	@gnuplot -e "here='$(HERE)'; csv='$<'; png='$@.tmp'" $(HERE)$*.gp; mv $@.tmp $@
 
 $(foreach s,$(SEEDS),$(foreach l,$(LEARNERS),$(eval $(call learner,$l,$s)) \
   $(foreach k,$(EPISODE_LIST_$l),$(eval $(call episode,$l,$s,$k))) \
