@@ -21,6 +21,7 @@
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
+#   OUT/LEARNER/sSEED/train-TRAINER.yaml  to train on the choice, in its order (trainers.sh)
 #   OUT/report.html  all of it on one page, by `make report`; what it shows is in OUT/report
 #
 # A learner or baseline is a name with options, sizes or a pool of its own (methods.mk):
@@ -116,7 +117,7 @@ endif
 include $(HERE)settings.mk
 ifneq ($(or $(is-dry),$(filter $(abspath $(OUT)),$(RAISE_FOLDER))),)
 RULES := yes
-include $(HERE)loop.mk $(HERE)tables.mk $(HERE)report.mk
+include $(HERE)loop.mk $(HERE)tables.mk $(HERE)end.mk $(HERE)report.mk
 else
 # GPUs are left to RUN, where that hands out the jobs.
 quiet = $(findstring s,$(firstword -$(MAKEFLAGS)))$(filter 1,$V)

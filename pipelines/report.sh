@@ -6,13 +6,16 @@
 # shellcheck disable=SC2016 # the dollars in single quotes are awk's
 set -euo pipefail
 export LC_ALL=C
-declare -A var
+declare -A var features_of pool_of episodes_of updates_of
 names=()
 for a; do
-    var[${a%%=*}]=${a#*=} && names+=("${a%%=*}")
+    name=${a%%=*} value=${a#*=}
+    case $name in
+    method:*) IFS=: read -r "features_of[${name#*:}]" "pool_of[${name#*:}]" "episodes_of[${name#*:}]" "updates_of[${name#*:}]" <<<"$value" ;;
+    *) var[$name]=$value && names+=("$name") ;;
+    esac
 done
-here=${BASH_SOURCE%/*}/ out=${var[OUT]} pool=${var[POOL]}
-features=$out/features.st.zst parts=$out/report
+here=${BASH_SOURCE%/*}/ out=${var[OUT]} parts=${var[OUT]}/report
 read -ra learners <<<"${var[LEARNERS]}"
 read -ra baselines <<<"${var[BASELINES]}"
 read -ra seeds <<<"${var[SEEDS]}"
@@ -44,6 +47,16 @@ picture() { # name file title text height options...: one for wide pages, one fo
 }
 has_gnuplot=$(command -v gnuplot || :)
 
+# The learner to tell of: the best by its mean test loss; its first seed, where one must be chosen. Methods
+# with another pool than its have rows of their own, and are not beside it.
+best=$(results best)
+first=${seeds[0]}
+features=${features_of[${best:-none}]-$out/features.st.zst} pool=${pool_of[${best:-none}]-${var[POOL]}}
+beside=()
+for m in "${learners[@]}" "${baselines[@]}"; do
+    [ "${pool_of[$m]}" != "$pool" ] || beside+=("$m")
+done
+
 # ---- what the page is made of ----
 last_of() { printf '%s/%s/s%s/final.st.zst' "$out" "$1" "$2"; }
 view "$features" | awk '/^tensors/ { is_on = 1; next } /^history/ { is_on = 0 } is_on { print $1 }' >"$parts/columns"
@@ -62,13 +75,11 @@ picks_of() { # method seed episode file: rows without a heading
         { while (offset[k + 1] <= FNR - 2) k++; print at "," int(k / n_classes) + 1 "," $1 }' "$parts/offsets" "$parts/pick"
 }
 for s in "${seeds[@]}"; do
-    for m in "${learners[@]}" "${baselines[@]}"; do
+    for m in "${beside[@]}"; do
         picks_of "$m" "$s" last "$(last_of "$m" "$s")"
     done
-    for m in "${learners[@]}"; do
-        for ((k = 1; k <= var[EPISODES]; k++)); do
-            picks_of "$m" "$s" "$k" "$out/$m/s$s/traj.$k.st.zst"
-        done
+    for ((k = 1; k <= ${episodes_of[${best:-none}]-0}; k++)); do
+        picks_of "$best" "$s" "$k" "$out/$best/s$s/traj.$k.st.zst"
     done
 done | awk -F, 'NR == FNR { of[FNR - 2] = $0; if (FNR == 1) print "method,seed,episode,step,row," $0; next } { print $0 "," of[$5] }' \
     "$parts/features.csv" - >"$parts/picks.csv"
@@ -80,10 +91,6 @@ if [ -n "${var[REPORT_BY]}" ]; then
     "${var[BIN]}raise-export" -q --on-error skip -f text --field "${var[REPORT_BY]}" --records "$parts/sources" "$pool" >"$parts/kinds"
 fi
 has_kinds=$(grep -m 1 . "$parts/kinds" || :)
-
-# The learner to tell of: the best by its mean test loss; its first seed, where one must be chosen.
-best=$(results best)
-first=${seeds[0]}
 
 # ---- the page ----
 cat <<HTML
@@ -225,7 +232,7 @@ in_words() { # feature
     esac
 }
 section likes 'What the target likes'
-policy=$out/$best/s$first/policy.${var[UPDATES]}.st.zst
+policy=$out/$best/s$first/policy.${updates_of[${best:-none}]-}.st.zst
 if [ -n "$best" ] && "${var[BIN]}raise-ppo" -q -p "$policy" -f "$features" --weights "$parts/weights.csv" --liked "$parts/liked.csv" 2>"$parts/why-not"; then
     # Strongest first, in standard errors; those that are more than two from zero are told in words.
     awk -F, 'NR > 1 && $2 != 0 { z = $2 / $3; printf "%.6f,%s,%s,%s,%s\n", z < 0 ? -z : z, $1, $2, $3, $4 }' "$parts/weights.csv" |
@@ -290,8 +297,8 @@ costs() { # rows: what, tokens passed forward (backward counts twice), note
         tokens=0 measured=0
         for s in "${seeds[@]}"; do
             files=("$(last_of "$m" "$s")")
-            for ((k = 1; k <= var[EPISODES]; k++)); do
-                [[ " ${learners[*]} " != *" $m "* ]] || files+=("$out/$m/s$s/traj.$k.st.zst")
+            for ((k = 1; k <= episodes_of[$m]; k++)); do
+                files+=("$out/$m/s$s/traj.$k.st.zst")
             done
             tokens=$((tokens + 3 * $(trained_tokens "${files[@]}")))
             if [ -s "$out/s$s/val.st.zst" ]; then
@@ -313,7 +320,7 @@ note "Full training: ${var[EPOCHS]} epochs of the pool, $full tokens so counted.
 
 section made 'How it was made'
 {
-    printf '%s\n' "${names[@]}" | grep -vxE 'OUT|BIN|UPDATES|REPORT_BY' | while read -r name; do
+    printf '%s\n' "${names[@]}" | grep -vxE 'OUT|BIN|REPORT_BY' | while read -r name; do
         [ -z "${var[$name]}" ] || printf '%s\t%s\n' "$name" "${var[$name]}"
     done
 } | awk -F'\t' "$(cat "$here"html.awk)"' BEGIN { table_begin("settings", "Settings of the run.")

@@ -14,4 +14,6 @@ END {
         print verdict_best()
     if (verdict_random() != "")
         print verdict_random()
+    if (what_to_try() != "")
+        print what_to_try()
 }

@@ -157,12 +157,14 @@ against() { # differences...
         rows+=("ppo,$s,4,1" "random,$s,4,$(awk -v d="$d" 'BEGIN { print 1 + d }')")
     done
     told_by "${rows[@]}"
-    tail -n 1 table
+    grep 'random choice' table | grep '\.$' | tail -n 1
 }
 is() { [ "$1" = "$2" ] || fail "expected: $2, is: $1"; }
 is "$(against 0.3 0.2 0.1 -0.05)" 'RAISE (PPO) is 0.1375 below random choice (4 seeds, p = 0.1250, one-sided).'
 is "$(against 0.1 0.1 0.1 0.1 0.1)" 'RAISE (PPO) is 0.1000 below random choice (5 seeds, p = 0.0312, one-sided).'
 is "$(against -0.1 -0.2)" 'RAISE (PPO) did not beat random choice: its test loss is 0.1500 above (2 seeds, p = 1.0000, one-sided).'
+tail -n 1 table | grep -q '^What to try: more episodes (EPISODES=).*, random choice\.$' && fail "random choice is what is best"
+tail -n 1 table | grep -q '^What to try: more episodes (EPISODES=)' || fail "what to try"
 is "$(against 0.25)" 'RAISE (PPO) is 0.2500 below random choice (one seed: how far that is chance is not known).'
 against 0.1 -0.2 0.3 0.1 0.5 -0.1 0.2 0.05 0.15 -0.3 >/dev/null
 python3 -c '

@@ -7,9 +7,40 @@ set -eu
 . "$RAISE_TESTS/pipeline.sh"
 
 go a || fail "the run failed"
+# The end of a run: where it all is, and what a trainer needs, with the word that keeps the order.
+l=a/reward-model/s1
+for words in "$l/subset.jsonl" "$l/adapter/" 'a/report.html' "llamafactory-cli train $l/train-llamafactory.yaml" \
+    "trl sft --config $l/train-trl.yaml" "axolotl train $l/train-axolotl.yaml"; do
+    told "$words"
+done
 [ "$(wc -l <a/table.csv)" = 4 ] # the heading, none, random, the learner
 [ "$(wc -l <a/reward-model/s1/subset.jsonl)" = 8 ]
 go a -q || fail "something is left to do"
+
+keeps() { # trainer line...: its file has these lines
+    local f=$l/train-$1.yaml line
+    shift
+    for line; do grep -qxF -- "$line" "$f" || fail "$f has not: $line"; done
+}
+keeps llamafactory 'disable_shuffling: true' 'dataset: subset' "dataset_dir: $dir/$l" "model_name_or_path: $(realpath "$model")" \
+    'lora_rank: 16' 'lora_alpha: 32' 'gradient_accumulation_steps: 4' 'learning_rate: 0.0003' 'warmup_steps: 0' 'cutoff_len: 256' \
+    "# template: the model's own; RAISE trained with plain"
+keeps trl 'train_sampling_strategy: sequential' 'shuffle_dataset: false' "    data_files: $dir/$l/subset.messages.jsonl" 'assistant_only_loss: true'
+keeps axolotl 'shuffle_merged_datasets: false' 'curriculum_sampling: true' 'sample_packing: false' "  - path: $dir/$l/subset.messages.jsonl"
+grep -qF '"file_name": "subset.messages.jsonl"' $l/dataset_info.json || fail "dataset_info.json"
+raise-export -q -f messages $l/final.st.zst pool.jsonl | cmp - a/reward-model/s1/subset.messages.jsonl
+trainers() { # variables...: of a copy
+    rm -rf copy && mkdir copy && cp a/reward-model/s1/final.st.zst copy/
+    bash "$pipelines/trainers.sh" BIN="$RAISE_BUILD/" FINAL=copy/final.st.zst POOL=pool.jsonl MODEL=org/name TEMPLATE=chatml MAX_LENGTH=0 "$@"
+}
+trainers
+l=copy
+keeps llamafactory 'finetuning_type: full' 'template: chatml' 'model_name_or_path: org/name' 'cutoff_len: 2048'
+if grep -q 'lora' copy/train-*.yaml; then fail "LoRA where there was none"; fi
+trainers MODEL=x/some.gguf
+keeps trl 'model_name_or_path: /path/to/model  # the folder that some.gguf was made from: a GGUF file cannot be trained there'
+if trainers POOL=val.jsonl >log 2>&1; then fail "another pool"; fi
+[ ! -e copy/subset.messages.jsonl ] || fail "records of another pool"
 
 cp -r a kept
 rm a/reward-model/s1/traj.2.st.zst
