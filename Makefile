@@ -28,7 +28,7 @@ CPPFLAGS += -Icommon -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DRAISE_HAVE_DN
 ALL_CFLAGS = -std=c17 $(WARN) -fopenmp -fPIC -fno-math-errno $(CFLAGS)
 ALL_CXXFLAGS = -std=c++17 -Wall -Wextra -fopenmp -fPIC $(CFLAGS)
 LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) \
-  $(if $(filter 1,$(HAVE_DNNL)),-ldnnl) -lzstd -lcsv -ljansson -lpcre2-8 -lutf8proc -lxxhash \
+  $(if $(filter 1,$(HAVE_DNNL)),-ldnnl) -lzstd -lz -llzma -lcsv -ljansson -lpcre2-8 -lutf8proc -lxxhash \
   -ldl -lstdc++ -lm
 
 # lm/cpu is compiled once for each instruction set, and once more with bfloat16 activations (which
@@ -152,7 +152,7 @@ demo: deps ## install what is missing, build, run the whole loop on shipped data
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
 
-DEPS = gcc g++ make zstd libzstd-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
+DEPS = gcc g++ make zstd libzstd-dev zlib1g-dev liblzma-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
   libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev mandoc python3
 LINT_DEPS = clang-format cppcheck shellcheck mandoc
 TSAN_DEPS = clang libomp-dev

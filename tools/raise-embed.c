@@ -166,7 +166,7 @@ static int read_fields(struct run *r, struct err *e)
                      " records without a number in \"%s\" get the "
                      "mean, %g (the first: record %" PRId64 ")",
                      d->name, g->n_missing[k], d->n_records, g->names[k], g->mean[k],
-                     d->records[g->first_missing[k]].source);
+                     (int64_t)d->records[g->first_missing[k]].source);
     add_reading(r, mem_printf("fields=%s\n", r->o->fields));
     return rc;
 }
@@ -254,14 +254,14 @@ static int open_model(struct run *r, struct err *e)
 
 /* ---- rows ---- */
 
-static void add_provenance(struct run *r, const char *path, int argc, char **argv)
+static void add_provenance(struct run *r, int argc, char **argv)
 {
     if (r->o->common.no_provenance)
         return;
     char *args = opt_command_line(&spec, argc, argv);
     r->prov = prov_new(spec.program, args, r->o->common.seed);
     prov_set_path(r->prov, lm_arith_path(r->s.lm));
-    prov_add_input(r->prov, path, r->data.hash);
+    dataset_add_inputs(&r->data, r->prov);
     session_add_inputs(&r->s, r->prov);
     target_add_inputs(&r->target, r->prov);
     free(args);
@@ -317,7 +317,7 @@ static int embed(struct run *r, const char *path, int argc, char **argv, struct 
         rc = target_make(&r->target, r->s.lm, e);
     if (rc)
         return rc;
-    add_provenance(r, path, argc, argv);
+    add_provenance(r, argc, argv);
     rc = score(r, e);
     return rc ? rc : embed_run_finish(&r->job, e);
 }

@@ -186,7 +186,7 @@ static struct prov *provenance(const struct options *o, const struct inputs *in)
     if (o->method->needs & PLAN_NEEDS_VAL)
         prov_add_input(p, o->val_features, in->val.id);
     if (o->method->needs & PLAN_NEEDS_FIELD)
-        prov_add_input(p, o->dataset, in->data.hash);
+        dataset_add_inputs(&in->data, p);
     if (o->method->needs & PLAN_NEEDS_LIST)
         prov_add_input(p, o->list, in->list_hash);
     return p;

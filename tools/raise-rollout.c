@@ -135,11 +135,12 @@ static void name_lost(const struct episode_set *s, int64_t max_len)
     if (s->n_cut)
         log_warn("%s: %" PRId64 " records cut to %" PRId64 " tokens", d->name, s->n_cut,
                  max_len);
-    for (int64_t i = 0; i < s->n_dropped; i++)
-        log_warn("%s:%" PRId64 ": record %" PRId64
-                 ": left out: no token of its response is within %" PRId64 " tokens",
-                 d->name, d->records[s->dropped[i]].line, d->records[s->dropped[i]].source,
+    for (int64_t i = 0; i < s->n_dropped; i++) {
+        char *place = dataset_place(d, s->dropped[i]);
+        log_warn("%s: left out: no token of its response is within %" PRId64 " tokens", place,
                  max_len);
+        free(place);
+    }
     log_detail("%s: %" PRId64 " records, %" PRId64 " response tokens", d->name, s->pack.n_seqs,
                s->n_targets);
 }
@@ -398,9 +399,9 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
     if (in->policy)
         add_input(p, o->policy, policy_id(in->policy));
     session_add_inputs(&r->s, p);
-    add_input(p, o->data, in->pool.hash);
-    add_input(p, o->validation, in->val_data.hash);
-    add_input(p, o->test, in->test_data.hash);
+    dataset_add_inputs(&in->pool, p);
+    dataset_add_inputs(&in->val_data, p);
+    dataset_add_inputs(&in->test_data, p);
     return p;
 }
 

@@ -66,20 +66,23 @@ int session_encoding(struct session *s, const struct session_options *o, struct 
 void session_name_skipped(const struct dataset *d)
 {
     for (int64_t i = 0; i < d->n_problems; i++)
-        log_warn("%s:%" PRId64 ": record %" PRId64 ": skipped: %s", d->name,
-                 d->problems[i].line, d->problems[i].source, d->problems[i].why);
+        log_warn("%s:%" PRId64 ": record %" PRId64 ": skipped: %s",
+                 dataset_file_name(d, d->problems[i].source), d->problems[i].line,
+                 d->problems[i].source, d->problems[i].why);
 }
 
-static int show(const struct session *s, const struct dataset *d, int64_t i,
-                enum example_overlong overlong, struct err *e)
+static int show(const struct session *s, const struct dataset *d, struct data_reader *reader,
+                int64_t i, enum example_overlong overlong, struct err *e)
 {
-    const struct data_record *r = &d->records[i];
     struct example x = {0};
     struct buf text = {0};
-    int made = example_make(s->tok, s->tmpl, r, s->max_len, overlong, &x, e);
+    const struct data_record *r = data_reader_get(reader, i, e);
+    int made = r ? example_make(s->tok, s->tmpl, r, s->max_len, overlong, &x, e) : e->code;
     if (made < 0)
-        return err_prefix(e, "%s:%" PRId64 ": record %" PRId64, d->name, r->line, r->source);
-    buf_printf(&text, "%s:%" PRId64 ": record %" PRId64 ": ", d->name, r->line, r->source);
+        return dataset_name_record(e, d, i);
+    char *place = dataset_place(d, i);
+    buf_printf(&text, "%s: ", place);
+    free(place);
     if (!made)
         buf_printf(&text, "no token of its response is within %" PRId64 " tokens\n",
                    s->max_len);
@@ -101,8 +104,10 @@ int session_show(const struct session *s, const char *path, const struct session
     struct data_options want = {.limit = n, .on_error = (enum data_on_error)which->on_error};
     struct dataset d = {0};
     int rc = dataset_read(&d, path, &want, e);
+    struct data_reader *reader = data_reader_new(&d);
     for (int64_t i = 0; !rc && i < d.n_records; i++)
-        rc = show(s, &d, i, overlong, e);
+        rc = show(s, &d, reader, i, overlong, e);
+    data_reader_free(reader);
     dataset_free(&d);
     return rc;
 }

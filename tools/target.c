@@ -26,7 +26,7 @@ static void warn_of_overlap(const struct target *t, const struct dataset *pool)
     if (n)
         log_warn("%" PRId64 " records of %s are records of the target %s, too (the first: "
                  "record %" PRId64 ")",
-                 n, pool->name, t->data.name, pool->records[first].source);
+                 n, pool->name, t->data.name, (int64_t)pool->records[first].source);
 }
 
 int target_read(struct target *t, const struct dataset *pool, const struct data_options *how,
@@ -202,7 +202,7 @@ void target_add_inputs(const struct target *t, struct prov *p)
 {
     if (!t->o->path)
         return;
-    prov_add_input(p, t->o->path, t->data.hash);
+    dataset_add_inputs(&t->data, p);
     prov_add_input(p, "probe", t->probe.gain.probe);
     if (t->o->has_influence)
         prov_add_input(p, "warm-up", t->probe.influence.hash);

@@ -48,3 +48,10 @@ void arena_free(struct arena *a)
     }
     a->used = 0;
 }
+
+void arena_reset(struct arena *a)
+{
+    if (a->last && (a->last->before || a->last->size > CHUNK_BYTES))
+        arena_free(a);
+    a->used = 0;
+}

@@ -21,5 +21,6 @@ struct arena {
 void *arena_take(struct arena *a, size_t n);                     /* 8-byte aligned */
 char *arena_strndup(struct arena *a, const char *s, size_t len); /* NUL appended */
 void arena_free(struct arena *a);
+void arena_reset(struct arena *a); /* every piece is gone, room for the next ones stays */
 
 #endif

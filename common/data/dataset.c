@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "data/dataset_impl.h"
+#include "stream/prov.h"
 #include "stream/zio.h"
 
 #include <omp.h>
@@ -13,91 +14,268 @@
 #include <string.h>
 
 #include <jansson.h>
+#include <xxhash.h>
 enum {
     MAX_SHARDS = 1 << 20, /* the product with a number of records fits 64 bits */
-    BLOCK_RECORDS = 4096, /* parsed at a time when only the first few are wanted */
-    SAMPLE_STREAM = 0x5a  /* of the random numbers, so that no other use shares them */
+    SAMPLE_STREAM = 0x5a, /* of the random numbers, so that no other use shares them */
+    WINDOW_FIRST = 1 << 20,
+    WINDOW_MOST = 8 << 20 /* bytes of text that are cut and parsed at a time */
 };
 
 /* ---- memory ---- */
 
-struct data_priv {
-    char *text;              /* the file */
-    struct data_split split; /* slices and, for CSV, the objects that raw points into */
-    struct arena *arenas;
-    int n_arenas;
-};
+static void file_free(struct data_file *f)
+{
+    data_csv_free(f->csv);
+    free(f->name);
+    free(f->path);
+}
 
 void dataset_free(struct dataset *d)
 {
     if (!d)
         return;
-    struct data_priv *p = d->priv;
+    struct data_store *t = d->store;
     for (int64_t i = 0; i < d->n_problems; i++)
         free(d->problems[i].why);
-    if (p) {
-        for (int i = 0; i < p->n_arenas; i++)
-            arena_free(&p->arenas[i]);
-        free(p->arenas);
-        data_split_free(&p->split);
-        free(p->text);
-        free(p);
+    for (int64_t i = 0; t && i < t->n_files; i++)
+        file_free(&t->files[i]);
+    if (t) {
+        spool_free(t->spool);
+        free(t->files);
     }
+    free(t);
     free(d->problems);
     free(d->records);
     free(d->name);
     *d = (struct dataset){0};
 }
 
+const char *dataset_file_name(const struct dataset *d, int64_t source)
+{
+    return d->store->files[data_store_find(d->store, source)].name;
+}
+
+char *dataset_place(const struct dataset *d, int64_t i)
+{
+    const struct data_row *r = &d->records[i];
+    return mem_printf("%s:%lld: record %lld", dataset_file_name(d, r->source),
+                      (long long)r->line, (long long)r->source);
+}
+
+int dataset_name_record(struct err *e, const struct dataset *d, int64_t i)
+{
+    char *place = dataset_place(d, i);
+    int rc = err_prefix(e, "%s", place);
+    free(place);
+    return rc;
+}
+
+void dataset_add_inputs(const struct dataset *d, struct prov *p)
+{
+    for (int64_t i = 0; d->store && i < d->store->n_files; i++)
+        prov_add_input(p, d->store->files[i].name, d->store->files[i].hash);
+}
+
 /* ---- parsing ---- */
 
-/* Slices [from, to) into records and problems, in order. */
-static void parse_block(struct dataset *d, int64_t from, int64_t to)
+/* A dataset while it is read. */
+struct reading {
+    struct dataset *d;
+    const struct data_options *opt;
+    struct data_file *file;
+    struct data_split split;
+    struct zin *in;
+    char *window;
+    size_t window_len, window_cap;
+    int64_t n_seen; /* records so far, bad ones too */
+    size_t records_cap, problems_cap;
+    struct arena *arenas;
+    int n_arenas;
+};
+
+struct parsed {
+    uint64_t hash;
+    char *why;
+    int64_t line;
+};
+
+static bool has_enough(const struct reading *g)
 {
-    struct data_priv *p = d->priv;
-    struct data_problem *bad = mem_zalloc((size_t)(to - from), sizeof *bad);
-    struct data_record *good = mem_zalloc((size_t)(to - from), sizeof *good);
-#pragma omp parallel for schedule(dynamic, 32)
-    for (int64_t i = from; i < to; i++) {
-        struct err e = ERR_INIT;
-        struct arena *a = &p->arenas[omp_get_thread_num() % p->n_arenas];
-        struct data_problem *b = &bad[i - from];
-        if (data_record_parse(&good[i - from], &p->split, i, a, &b->line, &e) < 0)
-            b->why = mem_strdup(e.msg);
-        b->source = good[i - from].source = i;
-    }
-    for (int64_t i = 0; i < to - from; i++) {
-        if (bad[i].why)
-            d->problems[d->n_problems++] = bad[i];
-        else
-            d->records[d->n_records++] = good[i];
-    }
-    free(bad);
-    free(good);
+    return g->opt->limit > 0 && !g->opt->is_sampled && g->d->n_records >= g->opt->limit;
 }
 
 static int first_problem(const struct dataset *d, struct err *e)
 {
     const struct data_problem *p = &d->problems[0];
-    return err_set(e, ERR_FORMAT, "%s:%lld: record %lld: %s", d->name, (long long)p->line,
-                   (long long)p->source, p->why);
+    return err_set(e, ERR_FORMAT, "%s:%lld: record %lld: %s", dataset_file_name(d, p->source),
+                   (long long)p->line, (long long)p->source, p->why);
 }
 
-static void parse(struct dataset *d, const struct data_options *opt)
+static void parse_slices(struct reading *g, struct parsed *out)
 {
-    struct data_priv *p = d->priv;
-    int64_t n = p->split.n_slices;
-    bool is_part = opt->limit > 0 && !opt->is_sampled;
-    d->records = mem_alloc((size_t)n, sizeof *d->records);
-    d->problems = mem_alloc((size_t)n, sizeof *d->problems);
-    p->n_arenas = omp_get_max_threads();
-    p->arenas = mem_zalloc((size_t)p->n_arenas, sizeof *p->arenas);
-    json_object_seed(1); /* once, before there are threads; nothing here depends on it */
-    for (int64_t from = 0; from < n && (!is_part || d->n_records < opt->limit);) {
-        int64_t step = is_part ? BLOCK_RECORDS : n, to = from + step < n ? from + step : n;
-        parse_block(d, from, to);
-        from = to;
+    const struct data_split *s = &g->split;
+    bool is_csv = s->format == DATA_CSV;
+#pragma omp parallel for schedule(dynamic, 32)
+    for (int64_t i = 0; i < s->n_slices; i++) {
+        const struct data_slice *x = &s->slices[i];
+        struct arena *a = &g->arenas[omp_get_thread_num() % g->n_arenas];
+        struct err e = ERR_INIT;
+        struct data_record r;
+        out[i] = (struct parsed){.line = x->line};
+        arena_reset(a);
+        if (x->why)
+            out[i].why = mem_strdup(x->why);
+        else if (data_record_parse(&r, data_slice_text(s, i), x->len, is_csv, x->place, a,
+                                   &out[i].line, &e) < 0)
+            out[i].why = mem_strdup(e.msg);
+        else
+            out[i].hash = r.hash;
     }
+}
+
+/* The window's slices into records and problems, in order, as far as they are wanted. */
+static int take_slices(struct reading *g, struct err *e)
+{
+    struct dataset *d = g->d;
+    struct data_split *s = &g->split;
+    struct parsed *p = mem_alloc((size_t)s->n_slices, sizeof *p);
+    parse_slices(g, p);
+    for (int64_t i = 0; i < s->n_slices; i++) {
+        const struct data_slice *x = &s->slices[i];
+        int64_t source = g->n_seen + i;
+        if (p[i].why && !has_enough(g)) {
+            MEM_GROW(d->problems, g->problems_cap, d->n_problems + 1);
+            d->problems[d->n_problems++] = (struct data_problem){source, p[i].line, p[i].why};
+        } else if (p[i].why) {
+            free(p[i].why);
+        } else if (!has_enough(g)) {
+            MEM_GROW(d->records, g->records_cap, d->n_records + 1);
+            d->records[d->n_records++] = (struct data_row){
+                .hash = p[i].hash, .place = x->place, (uint32_t)source, (uint32_t)x->line};
+        }
+    }
+    free(p);
+    if (d->n_problems > 0 && g->opt->on_error == DATA_FAIL)
+        return first_problem(d, e);
+    return 0;
+}
+
+/* Sizes that the rows have room for. */
+static int check_counts(const struct reading *g, struct err *e)
+{
+    if (g->n_seen + g->split.n_slices > UINT32_MAX || g->split.line > UINT32_MAX)
+        return err_set(e, ERR_UNSUPPORTED, "%s: more than %u records or lines", g->file->name,
+                       UINT32_MAX);
+    return 0;
+}
+
+/* ---- reading ---- */
+
+/* Fills the window; what is small or cannot be read from the file again goes to the spool. */
+static int fill(struct reading *g, struct err *e)
+{
+    struct data_split *s = &g->split;
+    while (!s->is_last && g->window_len + 1 < g->window_cap) {
+        char *at = g->window + g->window_len;
+        int64_t n = zin_read(g->in, at, g->window_cap - g->window_len - 1, e);
+        int rc = n < 0 ? (int)n : 0;
+        if (n > 0 && !g->file->path)
+            rc = spool_append(g->d->store->spool, at, (size_t)n, e);
+        if (rc < 0)
+            return rc;
+        s->is_last = n == 0;
+        g->window_len += (size_t)n;
+        g->file->size += n;
+    }
+    g->window[g->window_len] = '\0';
+    s->text = g->window;
+    s->len = g->window_len;
+    return 0;
+}
+
+/* What the splitter has dealt with goes; where that is nothing, there must be more room. */
+static void move_on(struct reading *g, size_t most)
+{
+    struct data_split *s = &g->split;
+    bool is_small = s->at == 0 || g->window_cap < WINDOW_MOST;
+    size_t done = s->at, room = is_small && !s->is_last ? 2 * g->window_cap : 0;
+    memmove(g->window, g->window + done, g->window_len - done);
+    g->window_len -= done;
+    s->base += (int64_t)done;
+    s->at = 0;
+    g->n_seen += s->n_slices;
+    s->n_before = g->n_seen;
+    data_split_clear(s);
+    room = room < most ? room : most;
+    if (room > g->window_cap) { /* no more than that: it is all filled */
+        g->window = mem_realloc(g->window, room, 1);
+        g->window_cap = room;
+    }
+}
+
+static int read_windows(struct reading *g, struct err *e)
+{
+    struct data_split *s = &g->split;
+    size_t most = (size_t)s->max_record + 2; /* longer than any record, and a NUL */
+    most = most > WINDOW_MOST ? most : WINDOW_MOST;
+    for (;;) {
+        int rc = fill(g, e);
+        if (rc == 0)
+            rc = data_split_window(s, e);
+        if (rc == 0)
+            rc = check_counts(g, e);
+        if (rc == 0 && s->n_slices && !has_enough(g))
+            rc = take_slices(g, e);
+        if (rc < 0)
+            return rc;
+        bool is_done = s->is_last;
+        move_on(g, most);
+        if (is_done)
+            return 0;
+    }
+}
+
+static void begin_file(struct reading *g, const char *path)
+{
+    struct data_store *t = g->d->store;
+    MEM_GROW(t->files, t->cap, t->n_files + 1);
+    g->file = &t->files[t->n_files++];
+    *g->file = (struct data_file){.name = mem_strdup(file_name_in(path)),
+                                  .base = spool_size(t->spool),
+                                  .source = g->n_seen};
+    g->split = (struct data_split){.name = g->file->name,
+                                   .format = g->opt->format,
+                                   .max_record = g->opt->max_record ? g->opt->max_record
+                                                                    : DATA_MAX_RECORD,
+                                   .line = 1,
+                                   .n_before = g->n_seen};
+    g->window_len = 0;
+}
+
+static void end_file(struct reading *g)
+{
+    struct data_file *f = g->file;
+    f->format = g->split.format;
+    f->phase = g->split.phase;
+    f->csv = g->split.csv;
+    g->split.csv = NULL;
+    data_split_free(&g->split);
+}
+
+static int read_file(struct reading *g, const char *path, struct err *e)
+{
+    begin_file(g, path);
+    g->in = zin_open(path, e);
+    if (!g->in)
+        return e->code;
+    if (zin_size(g->in) > SPOOL_MEMORY - spool_size(g->d->store->spool))
+        g->file->path = mem_strdup(file_is_std(path) ? "/proc/self/fd/0" : path);
+    int rc = read_windows(g, e);
+    g->file->hash = zin_hash(g->in);
+    zin_close(g->in);
+    end_file(g);
+    return rc;
 }
 
 /* ---- choosing ---- */
@@ -105,7 +283,7 @@ static void parse(struct dataset *d, const struct data_options *opt)
 /* Keeps records [from, to), and the problems that lie among them. */
 static void keep_range(struct dataset *d, int64_t from, int64_t to)
 {
-    int64_t lo = from == 0 ? 0 : d->records[from].source;
+    int64_t lo = from == 0 ? 0 : (int64_t)d->records[from].source;
     int64_t hi = to == d->n_records ? INT64_MAX : d->records[to].source, n = 0;
     for (int64_t i = 0; i < d->n_problems; i++) {
         if (d->problems[i].source >= lo && d->problems[i].source < hi)
@@ -130,29 +308,10 @@ void dataset_keep_sample(struct dataset *d, int64_t limit, uint64_t seed)
     d->n_records = n;
 }
 
-static void keep_first(struct dataset *d, int64_t limit)
-{
-    int64_t hi = d->records[limit].source, n = 0;
-    for (int64_t i = 0; i < d->n_problems; i++) {
-        if (d->problems[i].source < hi)
-            d->problems[n++] = d->problems[i];
-        else
-            free(d->problems[i].why);
-    }
-    d->n_problems = n;
-    d->n_records = limit;
-}
-
 static int choose(struct dataset *d, const struct data_options *opt, struct err *e)
 {
-    if (opt->limit > 0 && d->n_records > opt->limit) {
-        if (opt->is_sampled)
-            dataset_keep_sample(d, opt->limit, opt->seed);
-        else
-            keep_first(d, opt->limit);
-    }
-    if (d->n_problems > 0 && opt->on_error == DATA_FAIL)
-        return first_problem(d, e);
+    if (opt->limit > 0 && opt->is_sampled && d->n_records > opt->limit)
+        dataset_keep_sample(d, opt->limit, opt->seed);
     if (d->n_records == 0 && d->n_problems == 0)
         return err_set(e, ERR_EMPTY, "%s: no records", d->name);
     if (d->n_records == 0)
@@ -176,26 +335,69 @@ static int choose(struct dataset *d, const struct data_options *opt, struct err 
     return 0;
 }
 
-int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
-                 struct err *e)
+/* One file's hash is its own; several are known by theirs, in order. */
+static uint64_t hash_of(const struct data_store *t)
 {
-    struct data_priv *p = mem_zalloc(1, sizeof *p);
-    size_t len = 0;
-    *d = (struct dataset){.name = mem_strdup(file_name_in(path)), .priv = p};
-    int rc = zin_read_all(path, &p->text, &len, &d->hash, e);
-    if (rc == 0) {
-        p->split = (struct data_split){
-            .name = d->name, .text = p->text, .len = len, .format = opt->format};
-        rc = data_split(&p->split, e);
-        d->format = p->split.format;
+    if (t->n_files == 1)
+        return t->files[0].hash;
+    uint64_t *all = mem_alloc((size_t)t->n_files, sizeof *all);
+    for (int64_t i = 0; i < t->n_files; i++)
+        all[i] = t->files[i].hash;
+    uint64_t hash = XXH64(all, (size_t)t->n_files * sizeof *all, 0);
+    free(all);
+    return hash;
+}
+
+static int read_files(struct reading *g, char **files, int64_t n, struct err *e)
+{
+    int rc = 0;
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        rc = read_file(g, files[i], e);
+        if (rc == ERR_EMPTY && n > 1) /* a shard may be */
+            rc = 0;
+        if (i == 0)
+            g->d->format = g->file->format;
     }
+    return rc;
+}
+
+int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
+                       const struct data_options *opt, struct err *e)
+{
+    struct err local = ERR_INIT;
+    char **files = NULL;
+    int64_t n_files = 0;
+    struct reading g = {.d = d, .opt = opt, .window_cap = 0};
+    e = e ? e : &local;
+    *d = (struct dataset){.store = mem_zalloc(1, sizeof *d->store)};
+    d->store->spool = spool_new();
+    d->name = n == 1 ? mem_strdup(file_name_in(paths[0]))
+                     : mem_printf("%s and %lld more", file_name_in(paths[0]), (long long)n - 1);
+    g.n_arenas = omp_get_max_threads();
+    g.arenas = mem_zalloc((size_t)g.n_arenas, sizeof *g.arenas);
+    MEM_GROW(g.window, g.window_cap, WINDOW_FIRST);
+    json_object_seed(1); /* once, before there are threads; nothing here depends on it */
+    int rc = data_paths_list(paths, n, &files, &n_files, e);
+    if (rc == 0)
+        rc = read_files(&g, files, n_files, e);
     if (rc == 0) {
-        parse(d, opt);
+        d->hash = hash_of(d->store);
         rc = choose(d, opt, e);
     }
+    data_paths_free(files, n_files);
+    for (int i = 0; i < g.n_arenas; i++)
+        arena_free(&g.arenas[i]);
+    free(g.arenas);
+    free(g.window);
     if (rc < 0)
         dataset_free(d);
     return rc;
+}
+
+int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
+                 struct err *e)
+{
+    return dataset_read_paths(d, &path, 1, opt, e);
 }
 
 /* ---- fields ---- */

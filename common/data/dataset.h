@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * dataset: instruction records from JSON arrays, JSONL and CSV, plain or zstd.
+ * dataset: instruction records from JSON arrays, JSONL and CSV, plain or compressed.
+ *
+ * A dataset may be larger than memory. It is read through once; what is kept of a record is
+ * where it lies and what it hashes to, 24 bytes. Its text is read again when it is asked for:
+ *
+ *     struct dataset d;
+ *     int rc = dataset_read(&d, "alpaca.json", &(struct data_options){0}, &e);
+ *     struct data_reader *t = data_reader_new(&d);              // one a thread
+ *     for (int64_t i = 0; rc == 0 && i < d.n_records; i++) {
+ *         const struct data_record *r = data_reader_get(t, i, &e);
+ *         rc = r ? use(r) : e.code;
+ *     }
+ *     data_reader_free(t);
+ *     dataset_free(&d);
  *
  * A record is a list of turns (role, text) whatever its layout in the file:
  *   alpaca      instruction, input (may be "" or absent), output; optional history
@@ -26,7 +39,8 @@
  * JSON is parsed strictly, each record on its own and in parallel: no duplicate keys, no NUL
  * characters, only well-formed UTF-8 (a byte order mark before the first record is skipped);
  * but NaN and Infinity, which Python writes, are read. JSONL may also hold objects that span
- * lines, as `jq .` prints them. CSV: RFC 4180, the first line names the columns; `raw` is then
+ * lines, as `jq .` prints them, and an object of which the member "data" is an array is that
+ * array. CSV: RFC 4180, the first line names the columns; `raw` is then
  * a JSON object of strings in column order.
  *
  * A bad record gives "file:line: record 1234: what is wrong". Line numbers are of the
@@ -72,9 +86,16 @@ enum data_field {
  * instruction and input. Only then can a template treat them apart, as it did before. */
 #define DATA_INPUT_FIELD "raise_input"
 
+/* What is known of a record without its text. */
+struct data_row {
+    uint64_t hash;         /* as in data_record */
+    int64_t place;         /* of its first byte in its decompressed file */
+    uint32_t source, line; /* likewise */
+};
+
 struct data_record {
-    int64_t source; /* number of the record in its file, from 0 */
-    int64_t line;   /* of its first byte, from 1 */
+    int64_t source; /* number of the record in the dataset, from 0 */
+    int64_t line;   /* of its first byte in its file, from 1 */
     enum data_layout layout;
     int n_turns; /* >= 1; at least one DATA_ASSISTANT turn with text */
     struct data_turn *turns;
@@ -83,7 +104,7 @@ struct data_record {
     const char *instruction, *input;
     /* Names of the fields read, static; NULL: the layout has none such. */
     const char *fields[DATA_N_FIELDS];
-    const char *raw; /* JSON object text, as in the file */
+    const char *raw; /* JSON object text, as in the file; no NUL after it */
     size_t raw_len;
     /* Identity of the content, whatever the layout: xxh64 (seed 0) over each turn's role (one
      * byte, enum data_role), length (8 bytes, little-endian) and text. */
@@ -96,15 +117,17 @@ struct data_problem { /* a skipped record */
 };
 
 struct dataset {
-    struct data_record *records;
+    struct data_row *records; /* in file order, so that `source` ascends */
     int64_t n_records;
     struct data_problem *problems;
     int64_t n_problems;
-    enum data_format format; /* as found */
-    uint64_t hash;           /* xxh64 of the decompressed file */
+    enum data_format format; /* as found; of the first file */
+    uint64_t hash;           /* xxh64 of the decompressed file; of several, of their hashes */
     char *name;              /* for messages */
-    void *priv;              /* arenas */
+    struct data_store *store;
 };
+
+enum { DATA_MAX_RECORD = 64 << 20 };
 
 struct data_options {
     enum data_format format;
@@ -112,18 +135,43 @@ struct data_options {
     int64_t limit;   /* > 0: keep this many records; which ones: see is_sampled */
     bool is_sampled; /* false: the first `limit`; true: a seeded sample, file order kept */
     uint64_t seed;
+    int64_t max_record;       /* bytes that a record may have; 0: DATA_MAX_RECORD */
     int64_t shard_i, shard_n; /* keep rows [N*i/n, N*(i+1)/n); n = 0: all. After `limit`. An
                                  empty shard is ERR_EMPTY. */
 };
 
-/* Reads a whole dataset into memory. On success *d is owned by the caller (dataset_free), also
- * when it has problems; ERR_EMPTY when no record is left; DATA_FAIL turns the first problem
- * into an error. Damage that hides where records begin (an array that is not closed, a stray
- * quote in CSV) is an error either way. `limit` counts usable records. Problems reported are
- * those among the records that were looked at, each in exactly one shard. */
+/* Reads through a dataset: a file, a folder of files, or a pattern such as "data/ *.jsonl.zst"
+ * (without the blank) that no file is named by; `paths`: of several of those, one after the
+ * other. On success *d is owned by the caller (dataset_free), also when it has problems;
+ * ERR_EMPTY when no record is left; DATA_FAIL turns the first problem into an error. Damage
+ * that hides where records begin (an array that is not closed, a stray quote in CSV) is an
+ * error either way. `limit` counts usable records. Problems reported are those among the
+ * records that were looked at, each in exactly one shard. */
 int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
                  struct err *e) RAISE_MUST_CHECK;
+int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
+                       const struct data_options *opt, struct err *e) RAISE_MUST_CHECK;
 void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
+
+/* "file:line: record 1234" of d->records[i], owned by the caller; and put before an error,
+ * whose code is returned. */
+char *dataset_place(const struct dataset *d, int64_t i);
+int dataset_name_record(struct err *e, const struct dataset *d, int64_t i);
+/* The name, for messages, of the file that holds the record with this number. */
+const char *dataset_file_name(const struct dataset *d, int64_t source);
+/* Each file as an input: its name and the xxh64 of its decompressed bytes. */
+struct prov;
+void dataset_add_inputs(const struct dataset *d, struct prov *p);
+
+/* Reads records again, for one thread; fastest in file order. The dataset outlives it; a copy
+ * of the struct with other `records` out of the same serves as well. */
+struct data_reader;
+struct data_reader *data_reader_new(const struct dataset *d);
+void data_reader_free(struct data_reader *r); /* NULL-safe */
+/* Record d->records[i]; borrowed until the next call. NULL: ERR_IO, or ERR_MISMATCH when the
+ * file is not what it was. */
+const struct data_record *data_reader_get(struct data_reader *r, int64_t i,
+                                          struct err *e) RAISE_MUST_CHECK;
 
 /* Records that another file speaks of, by their numbers and the hashes of their content: the
  * rows of features, the picks of a trajectory or plan. */
@@ -151,6 +199,9 @@ int dataset_find_numbers(const struct dataset *d, const char *path, int64_t **ro
 /* A record of one dataset that is also in another, by hash: index into a, or -1. *other gets
  * the index into b. What keeps validation, test and pool apart. */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other);
+/* The error that says so: ERR_MISMATCH, with both places. */
+int dataset_name_overlap(const struct dataset *a, int64_t i, const struct dataset *b, int64_t j,
+                         struct err *e);
 /* How many records of a are also in b, and *first the index into a of the first; -1: none. */
 int64_t dataset_count_overlap(const struct dataset *a, const struct dataset *b, int64_t *first);
 

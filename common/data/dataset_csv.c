@@ -12,16 +12,25 @@
 #include <csv.h>
 #include <jansson.h>
 
-struct csv_state {
-    struct data_split *split;
-    char **names; /* of columns, quoted as JSON, with ": " */
-    size_t n_names, cap;
-    size_t n_fields; /* of this row so far */
-    size_t from;     /* of this row's object in split->csv */
-    int64_t row_line;
-    bool has_header;
-    char *why; /* what is wrong with this row */
+/* The row that is being read. */
+struct row {
+    struct data_csv *csv;
+    struct data_split *split; /* NULL: a row is read again */
+    struct buf *out;          /* its object is appended here, */
+    size_t from;              /* from this byte on */
+    size_t n_fields;          /* so far */
+    int64_t place, line, n_done;
+    char *why; /* what is wrong with it */
     struct err *e;
+};
+
+struct data_csv {
+    char **names; /* of columns, quoted as JSON */
+    size_t n_names, cap;
+    bool has_header, is_headless; /* its columns' names are known; they were given */
+    bool is_open;                 /* inside a quoted field that goes on */
+    struct csv_parser parser;
+    struct row row;
 };
 
 static int keep_spaces(unsigned char c)
@@ -30,138 +39,218 @@ static int keep_spaces(unsigned char c)
     return 0;
 }
 
-static void check_field(struct csv_state *st, const char *s, size_t len)
+static bool start_parser(struct csv_parser *p)
 {
-    size_t bad = utf8_check(s, len);
-    if (st->why)
-        return;
-    if (bad < len)
-        st->why = mem_printf("column %zu: invalid UTF-8 at byte %zu of the field",
-                             st->n_fields + 1, bad + 1);
-    else if (memchr(s, '\0', len))
-        st->why = mem_printf("column %zu: a NUL byte", st->n_fields + 1);
+    if (csv_init(p, CSV_STRICT | CSV_STRICT_FINI) != 0)
+        return false;
+    csv_set_space_func(p, keep_spaces);
+    return true;
 }
 
-static void add_name(struct csv_state *st, const char *s, size_t len)
+void data_csv_free(struct data_csv *c)
+{
+    if (!c)
+        return;
+    csv_free(&c->parser);
+    for (size_t i = 0; i < c->n_names; i++)
+        free(c->names[i]);
+    free(c->names);
+    free(c->row.why);
+    free(c);
+}
+
+static void check_field(struct row *r, const char *s, size_t len)
+{
+    size_t bad = utf8_check(s, len);
+    if (r->why)
+        return;
+    if (bad < len)
+        r->why = mem_printf("column %zu: invalid UTF-8 at byte %zu of the field",
+                            r->n_fields + 1, bad + 1);
+    else if (memchr(s, '\0', len))
+        r->why = mem_printf("column %zu: a NUL byte", r->n_fields + 1);
+}
+
+static void add_name(struct data_csv *c, const char *s, size_t len)
 {
     struct buf name = {0};
     text_json_string(&name, s, len);
-    MEM_GROW(st->names, st->cap, st->n_names + 1);
-    st->names[st->n_names++] = mem_strndup(name.data, name.len);
+    MEM_GROW(c->names, c->cap, c->n_names + 1);
+    c->names[c->n_names++] = mem_strndup(name.data, name.len);
     buf_free(&name);
+}
+
+/* columns: names in place of a first line of them; NULL: there is one. */
+static struct data_csv *csv_new(const char *const *columns)
+{
+    struct data_csv *c = mem_zalloc(1, sizeof *c);
+    c->row = (struct row){.csv = c, .line = 1};
+    c->has_header = c->is_headless = columns != NULL;
+    for (int i = 0; columns && columns[i]; i++)
+        add_name(c, columns[i], strlen(columns[i]));
+    if (start_parser(&c->parser))
+        return c;
+    data_csv_free(c);
+    return NULL;
 }
 
 static void on_field(void *field, size_t len, void *arg)
 {
-    struct csv_state *st = arg;
-    struct buf *b = &st->split->csv;
+    struct row *r = arg;
     const char *s = field;
-    check_field(st, s, len);
-    if (!st->has_header) {
-        add_name(st, s, len);
-    } else if (st->n_fields < st->n_names) {
-        buf_puts(b, st->n_fields ? ", " : "{");
-        buf_puts(b, st->names[st->n_fields]);
-        buf_puts(b, ": ");
-        text_json_string(b, s, len);
+    check_field(r, s, len);
+    if (!r->csv->has_header) {
+        add_name(r->csv, s, len);
+    } else if (r->n_fields < r->csv->n_names) {
+        buf_puts(r->out, r->n_fields ? ", " : "{");
+        buf_puts(r->out, r->csv->names[r->n_fields]);
+        buf_puts(r->out, ": ");
+        text_json_string(r->out, s, len);
     }
-    st->n_fields++;
+    r->n_fields++;
 }
 
-static void on_header(struct csv_state *st)
+static void on_header(struct row *r)
 {
+    struct data_csv *c = r->csv;
     json_t *seen = json_object(); /* name: its column, from 1 */
-    st->has_header = true;
-    for (size_t i = 0; !st->why && i < st->n_names; i++) {
-        const json_t *before = json_object_get(seen, st->names[i]);
+    c->has_header = true;
+    for (size_t i = 0; !r->why && i < c->n_names; i++) {
+        const json_t *before = json_object_get(seen, c->names[i]);
         if (before)
-            st->why = mem_printf("columns %lld and %zu have the same name %s",
-                                 (long long)json_integer_value(before), i + 1, st->names[i]);
+            r->why = mem_printf("columns %lld and %zu have the same name %s",
+                                (long long)json_integer_value(before), i + 1, c->names[i]);
         else
-            json_object_set_new_nocheck(seen, st->names[i], json_integer((json_int_t)i + 1));
+            json_object_set_new_nocheck(seen, c->names[i], json_integer((json_int_t)i + 1));
     }
     json_decref(seen);
-    if (st->why && !st->e->code)
-        err_set(st->e, ERR_FORMAT, "%s:%lld: %s", st->split->name, (long long)st->row_line,
-                st->why);
-    free(st->why);
-    st->why = NULL;
+    if (r->why && !r->e->code)
+        err_set(r->e, ERR_FORMAT, "%s:%lld: %s", r->split->name, (long long)r->line, r->why);
+    free(r->why);
+    r->why = NULL;
 }
 
 static void on_row(int c, void *arg)
 {
-    struct csv_state *st = arg;
-    struct data_split *s = st->split;
+    struct row *r = arg;
     (void)c;
-    if (!st->has_header) {
-        on_header(st);
+    if (!r->csv->has_header) {
+        on_header(r);
     } else {
-        if (!st->why && st->n_fields != st->n_names)
-            st->why = mem_printf("%zu columns, expected %zu%s", st->n_fields, st->n_names,
-                                 s->columns ? "" : " as in the first line");
-        buf_putc(&s->csv, '}');
-        data_split_add(s, st->from, s->csv.len - st->from, st->row_line, st->why);
-        buf_putc(&s->csv, '\n');
-        st->why = NULL;
+        size_t n = r->csv->n_names;
+        if (!r->why && r->n_fields != n)
+            r->why = mem_printf("%zu columns, expected %zu%s", r->n_fields, n,
+                                r->csv->is_headless ? "" : " as in the first line");
+        buf_putc(r->out, '}');
+        if (r->split)
+            data_split_add(r->split, r->from, r->out->len - r->from, r->place, r->line, r->why);
+        else
+            free(r->why);
+        r->why = NULL;
+        r->n_done++;
     }
-    st->from = s->csv.len;
-    st->n_fields = 0;
+    r->from = r->out->len;
+    r->n_fields = 0;
 }
 
-static int bad_quotes(const struct csv_state *st, int64_t line, struct err *e)
+/* Bytes up to the end of the line at p, which is LF, CR LF or, as in old files, CR; 0: it is
+ * not in the text. */
+static size_t line_length(const char *p, size_t len, bool is_last)
+{
+    const char *lf = memchr(p, '\n', len), *cr = memchr(p, '\r', lf ? (size_t)(lf - p) : len);
+    if (cr && cr + 1 != lf && (cr + 1 < p + len || is_last))
+        return (size_t)(cr - p) + 1;
+    return lf ? (size_t)(lf - p) + 1 : is_last ? len : 0;
+}
+
+/* The next line into the parser; false: it does not take it. */
+static bool feed(struct csv_parser *p, struct row *r, const char *s, size_t len, bool *is_open)
+{
+    if (csv_parse(p, s, len, on_field, on_row, r) != len)
+        return false;
+    for (const char *q = s; (q = memchr(q, '"', (size_t)(s + len - q))); q++)
+        *is_open = !*is_open;
+    return true;
+}
+
+static int bad_quotes(const struct data_split *s, struct err *e)
 {
     return err_set(e, ERR_FORMAT,
                    "%s:%lld: record %lld: not valid CSV: a quote inside an unquoted field, or "
                    "text after a closing quote",
-                   st->split->name, (long long)line, (long long)st->split->n_slices);
+                   s->name, (long long)s->line, (long long)(s->n_before + s->n_slices));
 }
 
-static int feed(struct csv_parser *p, struct csv_state *st, struct err *e)
+static int feed_lines(struct data_split *s, struct row *r, struct err *e)
 {
-    struct data_split *s = st->split;
-    const char *at = s->text, *end = s->text + s->len;
-    bool is_open = false; /* inside a quoted field that goes on */
-    if (s->len >= 3 && memcmp(at, "\xef\xbb\xbf", 3) == 0)
-        at += 3;
-    for (int64_t line = 1; at < end; line++) {
-        const char *nl = memchr(at, '\n', (size_t)(end - at));
-        size_t len = nl ? (size_t)(nl - at) + 1 : (size_t)(end - at);
-        if (!is_open)
-            st->row_line = line;
-        if (csv_parse(p, at, len, on_field, on_row, st) != len)
-            return bad_quotes(st, line, e);
-        if (e->code)
-            return e->code;
-        for (const char *q = at; (q = memchr(q, '"', (size_t)(at + len - q))); q++)
-            is_open = !is_open;
-        at += len;
+    struct data_csv *c = s->csv;
+    while (s->at < s->len) {
+        const char *p = s->text + s->at;
+        size_t len = line_length(p, s->len - s->at, s->is_last);
+        if (!len)
+            return 0;
+        if (!c->is_open) {
+            r->line = s->line;
+            r->place = s->base + (int64_t)s->at;
+        }
+        int64_t n = s->n_slices;
+        if (!feed(&c->parser, r, p, len, &c->is_open))
+            return bad_quotes(s, e);
+        if (r->e->code)
+            return r->e->code;
+        s->at += len;
+        s->line += p[len - 1] == '\n';
+        int rc = s->n_slices > n || c->is_open ? 0 : data_split_blank(s, len, e);
+        if (rc == 0 && c->is_open && s->base + (int64_t)s->at - r->place > s->max_record)
+            rc = data_split_too_long(s, r->line, e);
+        if (rc < 0)
+            return rc;
     }
-    if (csv_fini(p, on_field, on_row, st) != 0)
+    if (s->is_last && csv_fini(&c->parser, on_field, on_row, r) != 0)
         return err_set(e, ERR_TRUNCATED,
                        "%s:%lld: record %lld: the file ends inside a quoted field", s->name,
-                       (long long)st->row_line, (long long)s->n_slices);
-    return e->code;
+                       (long long)r->line, (long long)(s->n_before + s->n_slices));
+    return r->e->code;
 }
 
 int data_split_csv(struct data_split *s, struct err *e)
 {
     struct err local = ERR_INIT;
-    struct csv_state st = {.split = s, .row_line = 1, .e = e ? e : &local};
-    struct csv_parser p;
-    st.e->code = 0;
-    if (csv_init(&p, CSV_STRICT | CSV_STRICT_FINI) != 0)
+    if (!s->csv && !(s->csv = csv_new(s->columns)))
         return err_set(e, ERR_IO, "%s: libcsv does not start", s->name);
-    csv_set_space_func(&p, keep_spaces);
-    for (int i = 0; s->columns && s->columns[i]; i++)
-        add_name(&st, s->columns[i], strlen(s->columns[i]));
-    st.has_header = s->columns != NULL;
-    int rc = feed(&p, &st, st.e);
-    csv_free(&p);
-    for (size_t i = 0; i < st.n_names; i++)
-        free(st.names[i]);
-    free(st.names);
-    free(st.why);
-    s->text = buf_str(&s->csv);
-    s->len = s->csv.len;
+    struct row *r = &s->csv->row;
+    size_t left = s->objects.len - r->from; /* the begun row's object moves to the front */
+    if (left)
+        memmove(s->objects.data, s->objects.data + r->from, left);
+    s->objects.len = left;
+    r->from = 0;
+    r->out = &s->objects;
+    r->split = s;
+    r->e = e ? e : &local;
+    r->e->code = 0;
+    int rc = feed_lines(s, r, r->e);
+    r->split = NULL;
+    r->e = NULL;
     return rc;
+}
+
+bool data_csv_again(const struct data_csv *c, const char *text, size_t len, bool is_last,
+                    struct buf *out)
+{
+    struct csv_parser p;
+    struct row r = {.csv = (struct data_csv *)(uintptr_t)c, .out = out};
+    size_t before = out->len;
+    bool is_open = false, is_well = start_parser(&p);
+    for (size_t at = 0, n; is_well && r.n_done == 0 && at < len; at += n) {
+        n = line_length(text + at, len - at, is_last);
+        is_well = n && feed(&p, &r, text + at, n, &is_open);
+    }
+    if (is_well && r.n_done == 0 && is_last)
+        is_well = csv_fini(&p, on_field, on_row, &r) == 0;
+    csv_free(&p);
+    free(r.why);
+    is_well = is_well && r.n_done == 1;
+    if (!is_well)
+        out->len = before;
+    return is_well;
 }

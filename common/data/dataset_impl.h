@@ -2,12 +2,17 @@
  *
  * dataset_impl: what the parts of dataset share; not for other modules.
  *
- * Reading has two halves. A splitter cuts the decompressed file into slices, one a record, each
- * the text of one JSON value, without looking inside (dataset_split.c finds the format,
- * dataset_scan.c the values; CSV rows are written as JSON objects first, dataset_csv.c). Then
- * every slice is parsed on its own, in any order and by any thread (dataset_record.c). Damage
- * that hides where records begin is an error of the file; damage inside a slice is a problem of
- * that record alone.
+ * A file is read through once, in windows. A splitter cuts each window into slices, one a
+ * record, without looking inside (dataset_split.c finds the format, dataset_scan.c the values;
+ * CSV rows are written as JSON objects first, dataset_csv.c); what is left of the last record
+ * begins the next window. Every slice is parsed on its own, in any order and by any thread
+ * (dataset_record.c), and only its place and its hash are kept. Damage that hides where records
+ * begin is an error of the file; damage inside a slice is a problem of that record alone.
+ *
+ *     window   [ ... } {"a": 1}  {"b": 2}  {"c": ]
+ *                    at^  slice 0  slice 1  ^ at, afterwards
+ *
+ * A record is read again (dataset_reader.c) from its place, where its end is found anew.
  */
 #ifndef RAISE_DATA_DATASET_IMPL_H
 #define RAISE_DATA_DATASET_IMPL_H
@@ -16,47 +21,126 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "data/dataset.h"
+#include "stream/spool.h"
 
 struct data_slice {
-    size_t offset; /* into data_split.text */
+    size_t offset; /* into the window, or, of CSV, into data_split.objects */
     size_t len;
-    int64_t line; /* of its first byte, from 1 */
-    char *why;    /* owned; not NULL: already known to be bad (a CSV row) */
+    int64_t place; /* of its first byte, in the decompressed file */
+    int64_t line;  /* of that, from 1 */
+    char *why;     /* owned; not NULL: already known to be bad (a CSV row) */
+};
+
+/* What a splitter expects next. */
+enum data_phase {
+    PHASE_HEAD,   /* the format is not known yet */
+    PHASE_FIRST,  /* array: a value, or its end */
+    PHASE_VALUE,  /* array: a value */
+    PHASE_COMMA,  /* array: ',' or its end */
+    PHASE_MEMBER, /* after an array inside an object: more members, or the object's end */
+    PHASE_END,    /* nothing more */
+    PHASE_LINES,  /* a record a line */
+    PHASE_STREAM, /* objects one after another */
+    PHASE_ROWS    /* CSV */
 };
 
 struct data_split {
     const char *name; /* for messages; borrowed */
-    const char *text; /* what the slices point into; borrowed */
-    size_t len;
     enum data_format format;
     const char *const *columns; /* of a CSV without a line of names, up to NULL; borrowed */
-    struct buf csv;            /* owned: the objects made from CSV rows; then `text` is this */
-    struct data_slice *slices; /* owned */
+    enum data_phase phase;
+    bool is_nested;     /* the array is the member "data" of an object */
+    int64_t max_record; /* bytes */
+
+    const char *text; /* the window, with a NUL after it; borrowed */
+    size_t len;
+    bool is_last; /* the file ends with it */
+    int64_t base; /* place of text[0] in the file */
+
+    size_t at;        /* the first byte that is not dealt with */
+    int64_t line;     /* of text[at] */
+    int64_t n_before; /* records before this window: their numbers go on */
+    int64_t n_blank;  /* bytes dealt with since the last record */
+
+    struct data_csv *csv; /* owned; of CSV */
+    struct buf objects;   /* made of this window's rows */
+
+    struct data_slice *slices; /* owned: of this window */
     int64_t n_slices;
     size_t cap;
 };
-static inline void data_split_add(struct data_split *s, size_t offset, size_t len, int64_t line,
-                                  char *why)
+
+static inline const char *data_slice_text(const struct data_split *s, int64_t i)
 {
-    MEM_GROW(s->slices, s->cap, s->n_slices + 1);
-    s->slices[s->n_slices++] = (struct data_slice){offset, len, line, why};
+    return (s->format == DATA_CSV ? s->objects.data : s->text) + s->slices[i].offset;
 }
 
-/* Finds the format where it is DATA_AUTO, and the slices. `text` must have a NUL after it. */
-int data_split(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+/* Cuts the window. ERR_EMPTY: the file ends and holds nothing; ERR_RANGE: a record is longer
+ * than max_record. */
+int data_split_window(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+void data_split_add(struct data_split *s, size_t offset, size_t len, int64_t place,
+                    int64_t line, char *why);
+void data_split_clear(struct data_split *s); /* forgets the slices */
 void data_split_free(struct data_split *s);
-/* The slices of one format, from byte `at`, which is in line `line`: an array from its '[';
- * objects one a line, or one after another; rows, from the start of the file. */
-int data_split_array(struct data_split *s, size_t at, int64_t line,
-                     struct err *e) RAISE_MUST_CHECK;
-int data_split_lines(struct data_split *s, size_t at, int64_t line,
-                     struct err *e) RAISE_MUST_CHECK;
-int data_split_csv(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+int data_split_too_long(const struct data_split *s, int64_t line, struct err *e);
+/* Bytes of which none is a record's. ERR_RANGE: too many one after another. */
+int data_split_blank(struct data_split *s, size_t n, struct err *e) RAISE_MUST_CHECK;
 
-/* Parses slice `i` into *r (all fields but `source`). On failure the error holds only what is
- * wrong, without a place, and *line the line it is in. */
-int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
-                      struct arena *a, int64_t *line, struct err *e) RAISE_MUST_CHECK;
+/* The windows of one format, in the phases that are theirs. */
+int data_split_array(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+int data_split_lines(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+int data_split_stream(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+int data_split_csv(struct data_split *s, struct err *e) RAISE_MUST_CHECK;
+/* At an opening brace: does the object span lines, as `jq .` prints it? Is it one whose member
+ * "data" is the array of records? Then *at is where that begins, and *line its line. */
+bool data_spans_lines(const struct data_split *s);
+bool data_find_nested(const struct data_split *s, size_t *at, int64_t *line);
+
+/* The record at text[0], read again. Returns its length, its first byte being text[0]; 0: its
+ * end is not in the text. */
+size_t data_scan_again(enum data_phase phase, const char *text, size_t len, bool is_last);
+/* A row as its object, appended to *out; false: its end is not in the text. */
+struct data_csv;
+bool data_csv_again(const struct data_csv *c, const char *text, size_t len, bool is_last,
+                    struct buf *out);
+void data_csv_free(struct data_csv *c); /* NULL-safe */
+
+/* Text to a record: all of *r but `source` and `line`. On failure the error holds only what is
+ * wrong, without a place, and *line, on entry that of the first byte, is the line it is in. */
+int data_record_parse(struct data_record *r, const char *text, size_t len, bool is_csv,
+                      int64_t place, struct arena *a, int64_t *line,
+                      struct err *e) RAISE_MUST_CHECK;
+
+/* ---- files ---- */
+
+struct data_file {
+    char *name;     /* for messages */
+    char *path;     /* to open it again; NULL: it is in the spool */
+    int64_t base;   /* its place there */
+    int64_t size;   /* decompressed */
+    int64_t source; /* number of its first record */
+    uint64_t hash;
+    enum data_format format;
+    enum data_phase phase;
+    struct data_csv *csv; /* owned */
+};
+
+struct data_store {
+    struct data_file *files;
+    int64_t n_files;
+    size_t cap;
+    struct spool *spool;
+};
+/* The file that holds the record with this number. */
+int64_t data_store_find(const struct data_store *t, int64_t source);
+
+/* Paths to files, in order: a folder is those of its files that are datasets, by name; a
+ * pattern is what it matches. Owned by the caller: data_paths_free. */
+int data_paths_list(const char *const *paths, int64_t n, char ***files, int64_t *n_files,
+                    struct err *e) RAISE_MUST_CHECK;
+void data_paths_free(char **files, int64_t n);
+
+/* ---- JSON text ---- */
 
 /* A top-level member of a valid JSON object's text: key and value as they are written. */
 struct data_member {

@@ -104,17 +104,23 @@ static int read_other(struct dataset *other, const char *path, struct err *e)
     return dataset_read(other, path, &how, e);
 }
 
+int dataset_name_overlap(const struct dataset *a, int64_t i, const struct dataset *b, int64_t j,
+                         struct err *e)
+{
+    char *one = dataset_place(a, i), *two = dataset_place(b, j);
+    int rc = err_set(e, ERR_MISMATCH, "%s: is also %s", one, two);
+    free(one);
+    free(two);
+    return rc;
+}
+
 int dataset_check_apart(const struct dataset *d, const char *path, struct err *e)
 {
     struct dataset other = {0};
     int64_t j, i;
     int rc = read_other(&other, path, e);
     if (rc == 0 && (i = dataset_overlap(d, &other, &j)) >= 0)
-        rc = err_set(e, ERR_MISMATCH,
-                     "%s:%" PRId64 ": record %" PRId64 ": is also %s:%" PRId64
-                     ": record %" PRId64,
-                     d->name, d->records[i].line, d->records[i].source, other.name,
-                     other.records[j].line, other.records[j].source);
+        rc = dataset_name_overlap(d, i, &other, j, e);
     dataset_free(&other);
     return rc;
 }
@@ -159,12 +165,14 @@ int dataset_join(const struct dataset *d, const struct data_claim *c, int64_t *r
                            "%s: has no usable record %" PRId64 ", which is %s %" PRId64
                            " of %s",
                            d->name, c->source[i], c->what, i, c->of);
-        const struct data_record *r = &d->records[rows[i]];
-        if (r->hash != c->hash[i])
-            return err_set(e, ERR_MISMATCH,
-                           "%s:%" PRId64 ": record %" PRId64 ": not the one that is %s %" PRId64
-                           " of %s (content %016" PRIx64 ", expected %016" PRIx64 ")",
-                           d->name, r->line, r->source, c->what, i, c->of, r->hash, c->hash[i]);
+        uint64_t hash = d->records[rows[i]].hash;
+        if (hash == c->hash[i])
+            continue;
+        err_set(e, ERR_MISMATCH,
+                "not the one that is %s %" PRId64 " of %s (content %016" PRIx64
+                ", expected %016" PRIx64 ")",
+                c->what, i, c->of, hash, c->hash[i]);
+        return dataset_name_record(e, d, rows[i]);
     }
     return 0;
 }

@@ -16,13 +16,13 @@ const char *data_type_name(const json_t *v);
 json_t *data_json_load(const char *s, size_t len, size_t flags, bool numbers_are_text,
                        json_error_t *why) RAISE_MUST_CHECK;
 
-/* Slice i of a file: whether it is well-formed text, and its object, owned by the caller
- * (json_decref). The error holds only what is wrong, without a place, and *line the line it is
- * in, which check sets and load moves on. */
-int data_slice_check(const struct data_split *s, int64_t i, int64_t *line,
-                     struct err *e) RAISE_MUST_CHECK;
-json_t *data_slice_load(const struct data_split *s, int64_t i, bool numbers_are_text,
-                        int64_t *line, struct err *e) RAISE_MUST_CHECK;
+/* A record's text: whether it is well-formed, and its object, owned by the caller
+ * (json_decref). The error holds only what is wrong, without a place; *line, which is that of
+ * the first byte, moves on to the line it is in. */
+int data_text_check(const char *text, size_t len, int64_t place, int64_t *line,
+                    struct err *e) RAISE_MUST_CHECK;
+json_t *data_text_load(const char *text, size_t len, bool numbers_are_text, int64_t *line,
+                       struct err *e) RAISE_MUST_CHECK;
 
 struct data_reading {
     bool is_csv;

@@ -38,29 +38,23 @@ static uint64_t content_hash(const struct data_record *r)
     return XXH64_digest(&state);
 }
 
-int data_slice_check(const struct data_split *s, int64_t i, int64_t *line, struct err *e)
+int data_text_check(const char *text, size_t len, int64_t place, int64_t *line, struct err *e)
 {
-    const struct data_slice *slice = &s->slices[i];
-    const char *text = s->text + slice->offset;
-    *line = slice->line;
-    if (slice->why)
-        return err_set(e, ERR_FORMAT, "%s", slice->why);
-    size_t bad = utf8_check(text, slice->len);
-    if (bad == slice->len)
+    size_t bad = utf8_check(text, len);
+    if (bad == len)
         return 0;
     for (size_t k = 0; k < bad; k++)
         *line += text[k] == '\n';
-    return err_set(e, ERR_FORMAT, "invalid UTF-8 at byte %zu of the file",
-                   slice->offset + bad + 1);
+    return err_set(e, ERR_FORMAT, "invalid UTF-8 at byte %lld of the file",
+                   (long long)(place + (int64_t)bad) + 1);
 }
 
-json_t *data_slice_load(const struct data_split *s, int64_t i, bool numbers_are_text,
-                        int64_t *line, struct err *e)
+json_t *data_text_load(const char *text, size_t len, bool numbers_are_text, int64_t *line,
+                       struct err *e)
 {
     json_error_t why;
-    json_t *o =
-        data_json_load(s->text + s->slices[i].offset, s->slices[i].len,
-                       JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, numbers_are_text, &why);
+    json_t *o = data_json_load(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
+                               numbers_are_text, &why);
     if (!o)
         syntax_error(&why, line, e);
     else if (!json_is_object(o))
@@ -71,28 +65,26 @@ json_t *data_slice_load(const struct data_split *s, int64_t i, bool numbers_are_
     return NULL;
 }
 
-static int parse(struct data_record *r, const struct data_split *s, int64_t i, struct arena *a,
-                 struct data_reading *how, int64_t *line, struct err *e)
+static int parse(struct data_record *r, struct arena *a, struct data_reading *how,
+                 int64_t *line, struct err *e)
 {
-    json_t *o = data_slice_load(s, i, how->numbers_are_text, line, e);
+    json_t *o = data_text_load(r->raw, r->raw_len, how->numbers_are_text, line, e);
     int rc = o ? data_record_build(r, o, a, how, e) : e->code;
     json_decref(o);
     return rc;
 }
 
-int data_record_parse(struct data_record *r, const struct data_split *s, int64_t i,
-                      struct arena *a, int64_t *line, struct err *e)
+int data_record_parse(struct data_record *r, const char *text, size_t len, bool is_csv,
+                      int64_t place, struct arena *a, int64_t *line, struct err *e)
 {
-    const struct data_slice *slice = &s->slices[i];
-    *r = (struct data_record){.line = slice->line, .raw = s->text + slice->offset};
-    r->raw_len = slice->len;
-    struct data_reading how = {.is_csv = s->format == DATA_CSV};
-    int rc = data_slice_check(s, i, line, e);
+    *r = (struct data_record){.line = *line, .raw = text, .raw_len = len};
+    struct data_reading how = {.is_csv = is_csv};
+    int rc = data_text_check(text, len, place, line, e);
     if (rc == 0)
-        rc = parse(r, s, i, a, &how, line, e);
+        rc = parse(r, a, &how, line, e);
     if (rc < 0 && how.met_number) {
         how.numbers_are_text = true;
-        rc = parse(r, s, i, a, &how, line, e);
+        rc = parse(r, a, &how, line, e);
     }
     if (rc == 0)
         r->hash = content_hash(r);

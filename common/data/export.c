@@ -54,17 +54,53 @@ int export_write(struct outfile *o, enum export_format f, const struct dataset *
 
 /* ---- LLaMA-Factory's stanza ---- */
 
-static bool any_has(const struct dataset *d, const int64_t *rows, int64_t n_rows,
-                    const char *field)
+/* What all of the records that are written have in common. */
+struct summary {
+    enum data_layout layout;
+    const char *fields[DATA_N_FIELDS]; /* as in data_record; a system's where one has it */
+    bool has_input, has_history;
+};
+
+static bool has_field(const struct data_record *r, const char *field)
 {
     struct data_member m;
-    for (int64_t i = 0; i < n_rows; i++) {
-        const struct data_record *r = &d->records[rows[i]];
-        for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);)
-            if (data_member_is(&m, field))
-                return true;
-    }
+    for (size_t at = 0; field && data_member_next(r->raw, r->raw_len, &at, &m);)
+        if (data_member_is(&m, field))
+            return true;
     return false;
+}
+
+/* One entry describes all records: they must have the same fields. */
+static int summarize(struct summary *s, const struct dataset *d, const int64_t *rows,
+                     int64_t n_rows, struct err *e)
+{
+    struct data_reader *t = data_reader_new(d);
+    int rc = 0;
+    for (int64_t i = 0; i < n_rows && rc == 0; i++) {
+        const struct data_record *r = data_reader_get(t, rows[i], e);
+        if (!r) {
+            rc = dataset_name_record(e, d, rows[i]);
+            break;
+        }
+        if (i == 0) {
+            s->layout = r->layout;
+            memcpy(s->fields, r->fields, sizeof s->fields);
+        } else if (r->layout != s->layout ||
+                   r->fields[DATA_FIELD_PROMPT] != s->fields[DATA_FIELD_PROMPT] ||
+                   r->fields[DATA_FIELD_RESPONSE] != s->fields[DATA_FIELD_RESPONSE]) {
+            rc =
+                err_set(e, ERR_UNSUPPORTED,
+                        "records %lld and %lld have different layouts, which one stanza cannot "
+                        "describe; the messages format can hold them all",
+                        (long long)d->records[rows[0]].source, (long long)r->source);
+        }
+        if (!s->fields[DATA_FIELD_SYSTEM])
+            s->fields[DATA_FIELD_SYSTEM] = r->fields[DATA_FIELD_SYSTEM];
+        s->has_input |= has_field(r, s->fields[DATA_FIELD_INPUT]);
+        s->has_history |= has_field(r, "history");
+    }
+    data_reader_free(t);
+    return rc;
 }
 
 /* LLaMA-Factory's names of columns, and what we call the field in each of our layouts. */
@@ -75,25 +111,21 @@ static void add_column(struct buf *b, const char *column, const char *field)
 }
 
 /* A column that no record has must not be named. */
-static void add_columns(struct buf *b, const struct dataset *d, const int64_t *rows,
-                        int64_t n_rows)
+static void add_columns(struct buf *b, const struct summary *s)
 {
-    const struct data_record *r = &d->records[rows[0]];
-    const char *const *f = r->fields, *system = NULL;
-    bool is_list = r->layout == DATA_MESSAGES || r->layout == DATA_SHAREGPT;
-    for (int64_t i = 0; i < n_rows && !system; i++)
-        system = d->records[rows[i]].fields[DATA_FIELD_SYSTEM];
-    if (r->layout == DATA_TEXT)
+    const char *const *f = s->fields;
+    bool is_list = s->layout == DATA_MESSAGES || s->layout == DATA_SHAREGPT;
+    if (s->layout == DATA_TEXT)
         add_column(b, "prompt", f[DATA_FIELD_RESPONSE]); /* as it calls text to pre-train on */
     else
         add_column(b, is_list ? "messages" : "prompt", f[DATA_FIELD_PROMPT]);
-    if (f[DATA_FIELD_INPUT] && any_has(d, rows, n_rows, f[DATA_FIELD_INPUT]))
+    if (s->has_input)
         add_column(b, "query", f[DATA_FIELD_INPUT]);
-    if (f[DATA_FIELD_RESPONSE] && r->layout != DATA_TEXT)
+    if (f[DATA_FIELD_RESPONSE] && s->layout != DATA_TEXT)
         add_column(b, "response", f[DATA_FIELD_RESPONSE]);
-    if (system)
-        add_column(b, "system", system);
-    if (r->layout == DATA_ALPACA && any_has(d, rows, n_rows, "history"))
+    if (f[DATA_FIELD_SYSTEM])
+        add_column(b, "system", f[DATA_FIELD_SYSTEM]);
+    if (s->layout == DATA_ALPACA && s->has_history)
         add_column(b, "history", "history");
 }
 
@@ -102,25 +134,6 @@ static void add_stem(struct buf *b, const char *base)
 {
     const char *dot = strchr(base, '.');
     text_json_string(b, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
-}
-
-/* One entry describes all records: they must have the same fields. */
-static int check_layouts(const struct dataset *d, const int64_t *rows, int64_t n_rows,
-                         struct err *e)
-{
-    const struct data_record *a = &d->records[rows[0]];
-    for (int64_t i = 1; i < n_rows; i++) {
-        const struct data_record *r = &d->records[rows[i]];
-        if (r->layout != a->layout ||
-            r->fields[DATA_FIELD_PROMPT] != a->fields[DATA_FIELD_PROMPT] ||
-            r->fields[DATA_FIELD_RESPONSE] != a->fields[DATA_FIELD_RESPONSE])
-            return err_set(
-                e, ERR_UNSUPPORTED,
-                "records %lld and %lld have different layouts, which one stanza cannot "
-                "describe; the messages format can hold them all",
-                (long long)a->source, (long long)r->source);
-    }
-    return 0;
 }
 
 char *export_stanza(enum export_format f, const struct dataset *d, const int64_t *rows,
@@ -139,9 +152,10 @@ char *export_stanza(enum export_format f, const struct dataset *d, const int64_t
                 f == EXPORT_TEXT ? "text is" : "indices are", f == EXPORT_TEXT ? "it" : "them");
         return NULL;
     }
-    if (f != EXPORT_MESSAGES && check_layouts(d, rows, n_rows, e) < 0)
+    struct summary sum = {.layout = DATA_MESSAGES};
+    if (f != EXPORT_MESSAGES && summarize(&sum, d, rows, n_rows, e) < 0)
         return NULL;
-    enum data_layout layout = f == EXPORT_MESSAGES ? DATA_MESSAGES : d->records[rows[0]].layout;
+    enum data_layout layout = sum.layout;
     const char *slash = strrchr(file_name, '/'), *base = slash ? slash + 1 : file_name;
     bool is_chat = layout == DATA_MESSAGES || layout == DATA_SHAREGPT;
     buf_puts(&b, "{\n  ");
@@ -153,7 +167,7 @@ char *export_stanza(enum export_format f, const struct dataset *d, const int64_t
     if (f == EXPORT_MESSAGES)
         add_column(&b, "messages", "messages");
     else
-        add_columns(&b, d, rows, n_rows);
+        add_columns(&b, &sum);
     buf_puts(&b, "\n    }");
     buf_puts(&b, layout == DATA_MESSAGES ? tags : "");
     buf_puts(&b, "\n  }\n}\n");

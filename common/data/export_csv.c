@@ -10,7 +10,8 @@
 #include <jansson.h>
 
 struct columns {
-    struct data_member *names; /* key and key_len only; borrowed from the records */
+    struct data_member *names; /* key and key_len only */
+    struct arena text;         /* which this holds */
     size_t n, cap;
     json_t *index; /* name: its column */
     struct buf name;
@@ -33,16 +34,20 @@ static void add_column(struct columns *c, const struct data_member *m)
 {
     json_object_set_new_nocheck(c->index, c->name.data, json_integer((json_int_t)c->n));
     MEM_GROW(c->names, c->cap, c->n + 1);
-    c->names[c->n++] = *m;
+    char *key = arena_strndup(&c->text, m->key - 1, m->key_len + 2); /* with its quotes */
+    c->names[c->n++] = (struct data_member){.key = key + 1, .key_len = m->key_len};
 }
 
-static void collect_columns(struct columns *c, const struct dataset *d, const int64_t *rows,
-                            int64_t n_rows, const struct export_extra *extras, int n_extras)
+static int collect_columns(struct columns *c, const struct dataset *d, struct data_reader *t,
+                           const int64_t *rows, int64_t n_rows,
+                           const struct export_extra *extras, int n_extras, struct err *e)
 {
     struct data_member m;
     for (int64_t i = 0; i < n_rows; i++) {
-        const struct data_record *r = &d->records[rows[i]];
+        const struct data_record *r = data_reader_get(t, rows[i], e);
         size_t hint = 0;
+        if (!r)
+            return dataset_name_record(e, d, rows[i]);
         for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m); hint++) {
             if (export_is_extra(&m, extras, n_extras))
                 continue;
@@ -54,6 +59,7 @@ static void collect_columns(struct columns *c, const struct dataset *d, const in
             hint = k;
         }
     }
+    return 0;
 }
 
 static void add_field(struct buf *b, struct buf *scratch, const char *s, size_t len)
@@ -130,15 +136,21 @@ int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *
 {
     struct columns c = {.index = json_object()};
     struct buf b = {0}, scratch = {0};
-    collect_columns(&c, d, rows, n_rows, extras, n_extras);
+    struct data_reader *t = data_reader_new(d);
+    int rc = collect_columns(&c, d, t, rows, n_rows, extras, n_extras, e);
     struct data_member *values = mem_alloc(c.n, sizeof *values);
     add_header(&b, &scratch, &c, extras, n_extras);
-    int rc = outfile_write(o, b.data, b.len, e);
-    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
-        b.len = 0;
-        add_row(&b, &scratch, &c, values, &d->records[rows[i]], extras, n_extras, i);
+    if (rc == 0)
         rc = outfile_write(o, b.data, b.len, e);
+    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+        const struct data_record *r = data_reader_get(t, rows[i], e);
+        b.len = 0;
+        if (r)
+            add_row(&b, &scratch, &c, values, r, extras, n_extras, i);
+        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
     }
+    data_reader_free(t);
+    arena_free(&c.text);
     free(values);
     free(c.names);
     json_decref(c.index);

@@ -176,19 +176,23 @@ int export_write_json(struct outfile *o, const struct dataset *d, const int64_t 
                       struct err *e)
 {
     struct buf b = {0};
+    struct data_reader *t = data_reader_new(d);
     int rc = 0;
     buf_putc(&b, '[');
     for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
         struct writer w = {.b = &b, .indent = INDENT, .level = 1};
+        const struct data_record *r = data_reader_get(t, rows[i], e);
         new_line(&b, INDENT, 1);
-        add_record(&w, &d->records[rows[i]], false, extras, n_extras, i);
+        if (r)
+            add_record(&w, r, false, extras, n_extras, i);
         buf_puts(&b, i + 1 < n_rows ? "," : "");
-        rc = outfile_write(o, b.data, b.len, e);
+        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
         b.len = 0;
     }
     buf_puts(&b, n_rows ? "\n]\n" : "]\n");
     if (rc == 0)
         rc = outfile_write(o, b.data, b.len, e);
+    data_reader_free(t);
     buf_free(&b);
     return rc;
 }
@@ -198,18 +202,23 @@ int export_write_lines(struct outfile *o, enum export_format f, const struct dat
                        int n_extras, struct err *e)
 {
     struct buf b = {0};
+    struct data_reader *t = data_reader_new(d);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
-        const struct data_record *r = &d->records[rows[i]];
+        const struct data_record *r = NULL;
         struct writer w = {.b = &b};
         if (f == EXPORT_INDICES)
-            buf_printf(&b, "%lld", (long long)r->source);
-        else
+            buf_printf(&b, "%lld", (long long)d->records[rows[i]].source);
+        else if ((r = data_reader_get(t, rows[i], e)))
             add_record(&w, r, f == EXPORT_MESSAGES, extras, n_extras, i);
+        else
+            rc = dataset_name_record(e, d, rows[i]);
         buf_putc(&b, '\n');
-        rc = outfile_write(o, b.data, b.len, e);
+        if (rc == 0)
+            rc = outfile_write(o, b.data, b.len, e);
         b.len = 0;
     }
+    data_reader_free(t);
     buf_free(&b);
     return rc;
 }

@@ -69,12 +69,16 @@ int export_write_text(struct outfile *o, const struct dataset *d, const int64_t 
                       struct err *e)
 {
     struct buf b = {0};
+    struct data_reader *t = data_reader_new(d);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+        const struct data_record *r = data_reader_get(t, rows[i], e);
         b.len = 0;
-        add_record(&b, &d->records[rows[i]], extras, n_extras, i);
-        rc = outfile_write(o, b.data, b.len, e);
+        if (r)
+            add_record(&b, r, extras, n_extras, i);
+        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
     }
+    data_reader_free(t);
     buf_free(&b);
     return rc;
 }
@@ -83,12 +87,16 @@ int export_write_field(struct outfile *o, const struct dataset *d, const int64_t
                        int64_t n_rows, const char *field, struct err *e)
 {
     struct buf b = {0};
+    struct data_reader *t = data_reader_new(d);
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+        const struct data_record *r = data_reader_get(t, rows[i], e);
         b.len = 0;
-        add_field(&b, &d->records[rows[i]], field);
-        rc = outfile_write(o, b.data, b.len, e);
+        if (r)
+            add_field(&b, r, field);
+        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
     }
+    data_reader_free(t);
     buf_free(&b);
     return rc;
 }

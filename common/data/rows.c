@@ -35,9 +35,14 @@ int data_rows_read(struct data_rows *r, const char *path, const char *const *col
     *r = (struct data_rows){.name = mem_strdup(file_name_in(path)), .priv = p};
     int rc = zin_read_all(path, &p->text, &len, &r->hash, e);
     if (rc == 0) {
-        p->split = (struct data_split){
-            .name = r->name, .text = p->text, .len = len, .columns = columns};
-        rc = data_split(&p->split, e);
+        p->split = (struct data_split){.name = r->name,
+                                       .text = p->text,
+                                       .len = len,
+                                       .columns = columns,
+                                       .is_last = true,
+                                       .line = 1,
+                                       .max_record = INT64_MAX};
+        rc = data_split_window(&p->split, e);
         r->format = p->split.format;
         r->n = p->split.n_slices;
         json_object_seed(1); /* once, before there are threads; nothing depends on it */
@@ -53,7 +58,11 @@ json_t *data_row(const struct data_rows *r, int64_t i, bool numbers_are_text, in
     const struct priv *p = r->priv;
     struct err local = ERR_INIT;
     e = e ? e : &local;
-    if (data_slice_check(&p->split, i, line, e) < 0)
-        return NULL;
-    return data_slice_load(&p->split, i, numbers_are_text, line, e);
+    const struct data_slice *x = &p->split.slices[i];
+    const char *text = data_slice_text(&p->split, i);
+    int rc = x->why ? err_set(e, ERR_FORMAT, "%s", x->why) : 0;
+    *line = x->line;
+    if (rc == 0)
+        rc = data_text_check(text, x->len, x->place, line, e);
+    return rc < 0 ? NULL : data_text_load(text, x->len, numbers_are_text, line, e);
 }

@@ -151,10 +151,16 @@ static int add(struct job *j, const struct dataset *d, const struct data_record 
 
 static int add_file(struct job *j, const struct file *f, struct err *e)
 {
+    struct data_reader *reader = data_reader_new(&f->data);
     int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < f->set.n_examples; i++)
-        if (f->set.examples[i].n)
-            rc = add(j, &f->data, &f->data.records[i], &f->set.examples[i], e);
+    for (int64_t i = 0; rc == 0 && i < f->set.n_examples; i++) {
+        if (!f->set.examples[i].n)
+            continue;
+        const struct data_record *r = data_reader_get(reader, i, e);
+        rc = r ? add(j, &f->data, r, &f->set.examples[i], e)
+               : dataset_name_record(e, &f->data, i);
+    }
+    data_reader_free(reader);
     return rc;
 }
 

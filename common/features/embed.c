@@ -78,7 +78,7 @@ struct embed_rows embed_rows_slice(const struct embed_rows *r, int64_t from, int
     return s;
 }
 
-void embed_drops_add(struct embed_drops *d, const struct data_record *r, enum embed_why why)
+void embed_drops_add(struct embed_drops *d, const struct data_row *r, enum embed_why why)
 {
     MEM_GROW(d->drop, d->cap, d->n + 1);
     d->drop[d->n++] = (struct embed_drop){r->source, r->line, why};
@@ -111,11 +111,9 @@ static int make_examples(const struct embed_options *o, const struct dataset *d,
 static int check_record(const struct embed_options *o, const struct dataset *d, int64_t i,
                         const struct example *x, struct err *e)
 {
-    const struct data_record *r = &d->records[i];
     if (!o->config || lm_config_check_sequence(o->config, x->ids, x->n, e) >= 0)
         return 0;
-    return err_prefix(e, "%s:%lld: record %lld", d->name, (long long)r->line,
-                      (long long)r->source);
+    return dataset_name_record(e, d, i);
 }
 
 int embed_measure(const struct embed_options *o, const struct dataset *d, int64_t from,
@@ -317,12 +315,33 @@ static bool is_finite_row(const float *x, int64_t n)
     return true;
 }
 
-static void collect(const struct window *w, const struct embed_options *o,
-                    const struct data_record *records, struct embed_rows *r,
-                    struct embed_drops *drops)
+/* What the record itself says. */
+static int collect_record(const struct embed_options *o, struct data_reader *reader, int64_t i,
+                          const struct example *x, struct embed_rows *r, int64_t k,
+                          struct err *e)
 {
+    const struct data_record *record = NULL;
+    if (!r->given && !r->n_record)
+        return 0;
+    record = data_reader_get(reader, i, e);
+    if (!record)
+        return e->code;
+    if (r->given)
+        given_of(o->given, record, r->given + k * r->n_given);
+    for (int64_t j = 0; j < r->n_record; j++)
+        r->record[k * r->n_record + j] = (float)o->record.column[j]->value(record, x);
+    return 0;
+}
+
+static int collect(const struct window *w, const struct embed_options *o,
+                   const struct dataset *d, int64_t from, struct embed_rows *r,
+                   struct embed_drops *drops, struct err *e)
+{
+    const struct data_row *records = d->records + from;
+    struct data_reader *reader = data_reader_new(d);
+    int rc = 0;
     make_room(r, r->n + w->n);
-    for (int64_t i = 0; i < w->n; i++) {
+    for (int64_t i = 0; rc == 0 && i < w->n; i++) {
         const struct example *x = &w->examples.examples[i];
         const float *embedding = w->embedding + i * r->dim;
         if (!embed_is_scorable(x))
@@ -346,16 +365,16 @@ static void collect(const struct window *w, const struct embed_options *o,
         r->logp_y[k] = (float)w->logp_y[i];
         if (r->gain_sum)
             r->gain_sum[k] = (float)(w->tuned_yx[i] - w->logp_yx[i]);
-        if (r->given)
-            given_of(o->given, &records[i], r->given + k * r->n_given);
         if (r->influence)
             r->influence[k] = (float)w->influence[i];
         memcpy(r->embedding + k * r->dim, embedding, (size_t)r->dim * sizeof *embedding);
-        for (int64_t j = 0; j < r->n_record; j++)
-            r->record[k * r->n_record + j] = (float)o->record.column[j]->value(&records[i], x);
         r->hash[k] = records[i].hash;
         r->source[k] = records[i].source;
+        if (collect_record(o, reader, from + i, x, r, k, e) < 0)
+            rc = dataset_name_record(e, d, from + i);
     }
+    data_reader_free(reader);
+    return rc;
 }
 
 int embed_window(struct lm *m, const struct embed_options *o, const struct dataset *d,
@@ -373,7 +392,7 @@ int embed_window(struct lm *m, const struct embed_options *o, const struct datas
     if (!rc && o->influence)
         rc = influence_of(o->influence, m, w.examples.examples, n, w.influence, e);
     if (!rc)
-        collect(&w, o, d->records + from, rows, drops);
+        rc = collect(&w, o, d, from, rows, drops, e);
     window_free(&w);
     return rc;
 }

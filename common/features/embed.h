@@ -79,7 +79,7 @@ struct embed_drops {
     struct embed_drop *drop;
     size_t n, cap;
 };
-void embed_drops_add(struct embed_drops *d, const struct data_record *r, enum embed_why why);
+void embed_drops_add(struct embed_drops *d, const struct data_row *r, enum embed_why why);
 void embed_drops_free(struct embed_drops *d);
 
 /* Whether an encoded record gives a row: neither dropped nor without a response token. */

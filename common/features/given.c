@@ -31,37 +31,57 @@ static bool number_of(const struct data_record *r, const char *name, double *v)
     return data_record_number(r, name, v) && isfinite((float)*v);
 }
 
-static int measure(struct given *g, int64_t k, const struct dataset *d, struct err *e)
+/* Of one name's numbers. */
+struct summary {
+    double sum, low, high;
+    int64_t n;
+};
+
+static void measure(struct given *g, int64_t k, const struct data_record *r, int64_t i,
+                    struct summary *s)
 {
-    double sum = 0, v, low = (double)INFINITY, high = -(double)INFINITY;
-    int64_t n = 0;
-    g->n_missing[k] = 0;
-    g->first_missing[k] = -1;
-    for (int64_t i = 0; i < d->n_records; i++) {
-        if (!number_of(&d->records[i], g->names[k], &v)) {
-            g->first_missing[k] = g->n_missing[k]++ ? g->first_missing[k] : i;
-            continue;
-        }
-        sum += v;
-        low = fmin(low, v);
-        high = fmax(high, v);
-        n++;
+    double v;
+    if (!number_of(r, g->names[k], &v)) {
+        g->first_missing[k] = g->n_missing[k]++ ? g->first_missing[k] : i;
+        return;
     }
-    if (!n)
+    s->sum += v;
+    s->low = s->n ? fmin(s->low, v) : v;
+    s->high = s->n ? fmax(s->high, v) : v;
+    s->n++;
+}
+
+static int conclude(struct given *g, int64_t k, const struct summary *s,
+                    const struct dataset *d, struct err *e)
+{
+    if (!s->n)
         return err_set(e, ERR_EMPTY, "%s: no record has a number in \"%s\"", d->name,
                        g->names[k]);
-    if (n > 1 && !(low < high))
+    if (s->n > 1 && !(s->low < s->high))
         return err_set(e, ERR_RANGE, "%s: every number in \"%s\" is %g", d->name, g->names[k],
-                       low);
-    g->mean[k] = sum / (double)n;
+                       s->low);
+    g->mean[k] = s->sum / (double)s->n;
     return 0;
 }
 
 int given_measure(struct given *g, const struct dataset *d, struct err *e)
 {
+    struct summary s[GIVEN_MAX] = {{0}};
+    struct data_reader *reader = data_reader_new(d);
     int rc = 0;
+    for (int64_t k = 0; k < g->n; k++) {
+        g->n_missing[k] = 0;
+        g->first_missing[k] = -1;
+    }
+    for (int64_t i = 0; !rc && i < d->n_records; i++) {
+        const struct data_record *r = data_reader_get(reader, i, e);
+        rc = r ? 0 : dataset_name_record(e, d, i);
+        for (int64_t k = 0; r && k < g->n; k++)
+            measure(g, k, r, i, &s[k]);
+    }
+    data_reader_free(reader);
     for (int64_t k = 0; !rc && k < g->n; k++)
-        rc = measure(g, k, d, e);
+        rc = conclude(g, k, &s[k], d, e);
     return rc;
 }
 

@@ -88,7 +88,7 @@ static int find_direction(const struct influence *f, struct lm *m, const struct 
         struct lm_batch b = lm_pack_batch(&p);
         rc = lm_gradient(m, &b, &stats, e);
         if (rc) {
-            err_prefix(e, "%s: record %" PRId64, f->target->name, f->target->records[i].source);
+            dataset_name_record(e, f->target, i);
             break;
         }
         lm_gradient_get(m, g);

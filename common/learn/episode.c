@@ -15,12 +15,6 @@
 
 /* ---- sets ---- */
 
-static int name_record(struct err *e, const struct dataset *d, int64_t i)
-{
-    const struct data_record *r = &d->records[i];
-    return err_prefix(e, "%s:%" PRId64 ": record %" PRId64, d->name, r->line, r->source);
-}
-
 int episode_set_make(struct episode_set *s, const struct dataset *d, const struct tok *tok,
                      const struct tmpl *tmpl, int64_t max_len, bool is_cut, struct err *e)
 {
@@ -79,7 +73,7 @@ int episode_set_loss(struct lm *m, const struct episode_set *s, double *loss, st
     int64_t bad = -1;
     int rc = lm_mean_nll(m, &b, loss, &bad, e);
     if (rc == ERR_NONFINITE && bad >= 0)
-        return name_record(e, s->data, s->record[bad]);
+        return dataset_name_record(e, s->data, s->record[bad]);
     return rc;
 }
 
@@ -105,6 +99,7 @@ struct batch {
     struct selector *selector;
     int64_t *listed; /* [T B] where one list is deployed; NULL */
     struct lm_pack pack;
+    struct data_reader *reader; /* of the pool */
 };
 
 static int64_t n_classes(const struct episode *k)
@@ -115,7 +110,7 @@ static int64_t n_classes(const struct episode *k)
 static void batch_init(struct batch *b, const struct episode *k, int64_t largest)
 {
     int64_t C = n_classes(k);
-    *b = (struct batch){0};
+    *b = (struct batch){.reader = data_reader_new(k->pool)};
     b->picks = mem_alloc((size_t)largest, sizeof *b->picks);
     b->list_offset = mem_zalloc((size_t)C + 1, sizeof *b->list_offset);
     b->list_logp = mem_zalloc((size_t)C, sizeof *b->list_logp);
@@ -134,6 +129,7 @@ static void batch_free(struct batch *b)
     free(b->listed);
     selector_free(b->selector);
     lm_pack_free(&b->pack);
+    data_reader_free(b->reader);
 }
 
 static void take_planned(const struct episode *k, int64_t t, struct batch *b)
@@ -224,20 +220,22 @@ static int encode(struct episode *k, struct batch *b, struct err *e)
     for (int64_t i = 0; i < b->n; i++) {
         struct example x = {0};
         int64_t at = k->record_of[b->picks[i]];
-        int rc = example_make(k->tok, k->tmpl, &k->pool->records[at], k->max_len,
-                              k->is_cut ? EXAMPLE_CUT : EXAMPLE_FAIL, &x, e);
+        const struct data_record *r = data_reader_get(b->reader, at, e);
+        int rc = r ? example_make(k->tok, k->tmpl, r, k->max_len,
+                                  k->is_cut ? EXAMPLE_CUT : EXAMPLE_FAIL, &x, e)
+                   : e->code;
         if (rc < 0)
-            return name_record(e, k->pool, at);
+            return dataset_name_record(e, k->pool, at);
         if (!rc || !x.n_response) {
             example_free(&x);
             err_set(e, ERR_EMPTY, "no token of its response is within %" PRId64 " tokens",
                     k->max_len);
-            return name_record(e, k->pool, at);
+            return dataset_name_record(e, k->pool, at);
         }
         rc = lm_config_check_sequence(lm_get_config(k->lm), x.ids, x.n, e);
         if (rc < 0) {
             example_free(&x);
-            return name_record(e, k->pool, at);
+            return dataset_name_record(e, k->pool, at);
         }
         lm_pack_add(&b->pack, x.ids, x.is_loss, x.n);
         k->n_cut += x.is_cut;
@@ -252,7 +250,7 @@ static int name_batch(const struct episode *k, const struct batch *b, struct err
     struct err why = *e;
     struct buf lines = {0};
     for (int64_t i = 0; i < b->n; i++)
-        buf_printf(&lines, "%s%" PRId64, i ? ", " : "",
+        buf_printf(&lines, "%s%" PRIu32, i ? ", " : "",
                    k->pool->records[k->record_of[b->picks[i]]].line);
     err_set(e, why.code, "%s; the batch: %s lines %s", why.msg, k->pool->name, buf_str(&lines));
     buf_free(&lines);

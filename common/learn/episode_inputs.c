@@ -80,11 +80,7 @@ static int refuse_overlap(const struct dataset *a, const struct dataset *b, stru
     int64_t j, i = dataset_overlap(a, b, &j);
     if (i < 0)
         return 0;
-    return err_set(e, ERR_MISMATCH,
-                   "%s:%" PRId64 ": record %" PRId64 ": is also %s:%" PRId64
-                   ": record %" PRId64,
-                   a->name, a->records[i].line, a->records[i].source, b->name,
-                   b->records[j].line, b->records[j].source);
+    return dataset_name_overlap(a, i, b, j, e);
 }
 
 int episode_read_sets(struct episode_inputs *in, const struct episode_sets_options *o,
@@ -104,19 +100,13 @@ int episode_read_sets(struct episode_inputs *in, const struct episode_sets_optio
     return rc ? rc : refuse_overlap(&in->test_data, &in->val_data, e);
 }
 
-static int name_record(struct err *e, const struct dataset *d, int64_t i)
-{
-    const struct data_record *r = &d->records[i];
-    return err_prefix(e, "%s:%" PRId64 ": record %" PRId64, d->name, r->line, r->source);
-}
-
 static int check_set(const struct lm_config *c, const struct episode_set *s, struct err *e)
 {
     struct lm_batch b = lm_pack_batch(&s->pack);
     for (int64_t i = 0; i < b.n_seqs; i++) {
         int64_t from = b.offsets[i], n = b.offsets[i + 1] - from;
         if (lm_config_check_sequence(c, b.ids + from, n, e) < 0)
-            return name_record(e, s->data, s->record[i]);
+            return dataset_name_record(e, s->data, s->record[i]);
     }
     return 0;
 }
@@ -128,7 +118,7 @@ static int check_rows(const struct episode_inputs *in, const struct episode_enco
     for (int64_t i = 0; in->record_of && i < f->n; i++) {
         int64_t n = (int64_t)f->len_x[i] + f->len_y[i];
         if (lm_config_check_length(how->config, n < how->max_len ? n : how->max_len, e) < 0)
-            return name_record(e, &in->pool, in->record_of[i]);
+            return dataset_name_record(e, &in->pool, in->record_of[i]);
     }
     return 0;
 }

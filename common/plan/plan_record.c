@@ -50,20 +50,28 @@ static int match_records(int64_t *record, const struct plan_request *q, struct e
 
 /* The number in a field of every row's record becomes, or multiplies, its score; a row without
  * one is left out. */
-static void multiply_by_field(struct plan_work *w, const int64_t *record, const char *field)
+static int multiply_by_field(struct plan_work *w, const int64_t *record, const char *field,
+                             struct err *e)
 {
     const struct plan_request *q = w->q;
-    for (int64_t i = 0; i < q->f->n; i++) {
+    struct data_reader *reader = data_reader_new(q->data);
+    int rc = 0;
+    for (int64_t i = 0; i < q->f->n && !rc; i++) {
         double v = (double)NAN;
         if (isnan(w->score[i]))
             continue;
-        if (!data_record_number(&q->data->records[record[i]], field, &v))
+        const struct data_record *r = data_reader_get(reader, record[i], e);
+        if (!r)
+            rc = dataset_name_record(e, q->data, record[i]);
+        else if (!data_record_number(r, field, &v))
             plan_leave_out(w, i, "no number in the field", (double)NAN);
         else if (!isfinite(v))
             plan_leave_out(w, i, "not a finite number in the field", v);
         else
             w->score[i] *= v;
     }
+    data_reader_free(reader);
+    return rc;
 }
 
 /* Scores of the product of n fields. */
@@ -75,8 +83,8 @@ static int score_by_fields(struct plan_work *w, const char *const *fields, int n
     for (int64_t i = 0; i < q->f->n && !rc; i++)
         w->score[i] = 1;
     for (int k = 0; k < n && !rc; k++) {
-        multiply_by_field(w, record, fields[k]);
-        if (w->report->n_left_out == q->f->n)
+        rc = multiply_by_field(w, record, fields[k], e);
+        if (!rc && w->report->n_left_out == q->f->n)
             rc = err_set(e, ERR_EMPTY, "%s: no record has a number in \"%s\"", q->data->name,
                          fields[k]);
     }

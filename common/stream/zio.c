@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * zio: bytes in, decompressed where they are zstd; see zio.h. */
+ * zio: bytes in, decompressed where they are zstd, gzip or xz; see zio.h. */
 #include "stream/zio.h"
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "stream/unpack.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,18 +12,20 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <xxhash.h>
-#include <zstd.h>
+
+enum { IN_BYTES = 1 << 17 };
 
 struct zin {
     int fd;
     char *name;
-    bool is_zstd, is_at_end;
-    bool is_in_frame; /* the frame begun has not ended */
-    ZSTD_DCtx *dctx;
-    char *buf; /* input bytes [pos, len) not yet taken */
+    bool is_at_end;
+    int64_t size;          /* of a file that is read from its start, else -1 */
+    struct unpack *unpack; /* NULL: plain */
+    char *buf;             /* input bytes [pos, len) not yet taken */
     size_t pos, len, cap;
     int64_t n_in; /* bytes read */
     XXH64_state_t *hash;
@@ -45,12 +48,11 @@ static int refill(struct zin *z, struct err *e)
     return 0;
 }
 
-/* A frame, or a skippable frame, as some writers put before the first. */
-static bool is_zstd_magic(const char *s)
+static int64_t size_from_start(int fd)
 {
-    const unsigned char *p = (const unsigned char *)s;
-    return (p[0] == 0x28 && p[1] == 0xB5 && p[2] == 0x2F && p[3] == 0xFD) ||
-           ((p[0] & 0xF0) == 0x50 && p[1] == 0x2A && p[2] == 0x4D && p[3] == 0x18);
+    struct stat st;
+    bool is_it = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0;
+    return is_it ? st.st_size : -1;
 }
 
 struct zin *zin_open(const char *path, struct err *e)
@@ -62,19 +64,18 @@ struct zin *zin_open(const char *path, struct err *e)
         err_set_errno(e, "%s", z->name);
         goto fail;
     }
-    z->cap = ZSTD_DStreamInSize();
+    z->cap = IN_BYTES;
     z->buf = mem_alloc(z->cap, 1);
     z->hash = XXH64_createState();
-    z->dctx = ZSTD_createDCtx();
-    if (!z->hash || !z->dctx) {
-        err_set(e, ERR_UNSUPPORTED, "%s: cannot set up zstd", z->name);
-        goto fail;
-    }
     XXH64_reset(z->hash, 0);
-    while (z->len < 4 && !z->is_at_end)
+    z->size = size_from_start(z->fd);
+    while (z->len < UNPACK_HEAD && !z->is_at_end)
         if (refill(z, e) < 0)
             goto fail;
-    z->is_zstd = z->len >= 4 && is_zstd_magic(z->buf);
+    if (unpack_new(&z->unpack, z->buf, z->len, e) < 0) {
+        err_prefix(e, "%s", z->name);
+        goto fail;
+    }
     return z;
 fail:
     zin_close(z);
@@ -88,7 +89,7 @@ void zin_close(struct zin *z)
     if (z->fd > STDIN_FILENO)
         close(z->fd);
     XXH64_freeState(z->hash);
-    ZSTD_freeDCtx(z->dctx);
+    unpack_free(z->unpack);
     free(z->buf);
     free(z->name);
     free(z);
@@ -104,38 +105,43 @@ static int64_t read_plain(struct zin *z, void *dst, size_t cap, struct err *e)
     return (int64_t)n;
 }
 
-static int64_t read_zstd(struct zin *z, void *dst, size_t cap, struct err *e)
+static int64_t read_packed(struct zin *z, void *dst, size_t cap, struct err *e)
 {
-    ZSTD_outBuffer out = {dst, cap, 0};
-    while (!out.pos) {
+    struct unpack *u = z->unpack;
+    struct unpack_step s = {.out = dst, .out_len = cap};
+    while (!s.out_used) {
         if (z->pos == z->len && !z->is_at_end && refill(z, e) < 0)
             return ERR_IO;
-        if (z->pos == z->len && !z->is_in_frame)
+        if (z->pos == z->len && unpack_is_between(u))
             break;
-        /* With no input left the decoder may still hold output of the frame. */
-        ZSTD_inBuffer in = {z->buf, z->len, z->pos};
-        size_t left = ZSTD_decompressStream(z->dctx, &out, &in);
-        if (ZSTD_isError(left))
-            return err_set(e, ERR_FORMAT, "%s: corrupt zstd data near byte %" PRId64 ": %s",
-                           z->name, z->n_in - (int64_t)(z->len - z->pos),
-                           ZSTD_getErrorName(left));
-        if (in.pos == z->pos && !out.pos && z->is_at_end)
-            return err_set(e, ERR_TRUNCATED, "%s: truncated zstd data (%" PRId64 " bytes)",
-                           z->name, z->n_in);
-        z->pos = in.pos;
-        z->is_in_frame = left != 0;
+        /* With no input left the decoder may still hold output. */
+        s.in = z->buf + z->pos;
+        s.in_len = z->len - z->pos;
+        if (unpack_step(u, &s) < 0)
+            return err_set(e, ERR_FORMAT, "%s: corrupt %s data near byte %" PRId64 ": %s",
+                           z->name, unpack_name(u), z->n_in - (int64_t)(z->len - z->pos),
+                           s.why);
+        if (!s.in_used && !s.out_used && z->is_at_end)
+            return err_set(e, ERR_TRUNCATED, "%s: truncated %s data (%" PRId64 " bytes)",
+                           z->name, unpack_name(u), z->n_in);
+        z->pos += s.in_used;
     }
-    return (int64_t)out.pos;
+    return (int64_t)s.out_used;
 }
 
 int64_t zin_read(struct zin *z, void *dst, size_t cap, struct err *e)
 {
     if (!cap)
         return 0;
-    int64_t n = z->is_zstd ? read_zstd(z, dst, cap, e) : read_plain(z, dst, cap, e);
+    int64_t n = z->unpack ? read_packed(z, dst, cap, e) : read_plain(z, dst, cap, e);
     if (n > 0)
         XXH64_update(z->hash, dst, (size_t)n);
     return n;
+}
+
+int64_t zin_size(const struct zin *z)
+{
+    return z->unpack ? -1 : z->size;
 }
 
 uint64_t zin_hash(const struct zin *z)

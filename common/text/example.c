@@ -240,16 +240,22 @@ int example_set_make(struct example_set *s, const struct tok *t, const struct tm
     s->examples = mem_zalloc((size_t)d->n_records, sizeof *s->examples);
     int64_t first_bad = d->n_records; /* the first in the file, whatever thread meets it */
     struct err first = ERR_INIT;
-#pragma omp parallel for schedule(dynamic, 16)
-    for (int64_t i = 0; i < d->n_records; i++) {
-        struct err local = ERR_INIT;
-        if (make(&c, &d->records[i], max_len, overlong, &s->examples[i], &local) >= 0)
-            continue;
+#pragma omp parallel
+    {
+        struct data_reader *reader = data_reader_new(d);
+#pragma omp for schedule(dynamic, 16)
+        for (int64_t i = 0; i < d->n_records; i++) {
+            struct err local = ERR_INIT;
+            const struct data_record *r = data_reader_get(reader, i, &local);
+            if (r && make(&c, r, max_len, overlong, &s->examples[i], &local) >= 0)
+                continue;
 #pragma omp critical(example_set_error)
-        if (i < first_bad) {
-            first_bad = i;
-            first = local;
+            if (i < first_bad) {
+                first_bad = i;
+                first = local;
+            }
         }
+        data_reader_free(reader);
     }
     encoder_free(&c);
     for (int64_t i = 0; i < d->n_records; i++)
@@ -257,9 +263,8 @@ int example_set_make(struct example_set *s, const struct tok *t, const struct tm
     if (first_bad == d->n_records)
         return 0;
     example_set_free(s);
-    const struct data_record *r = &d->records[first_bad];
-    return err_set(e, first.code, "%s:%lld: record %lld: %s", d->name, (long long)r->line,
-                   (long long)r->source, first.msg);
+    err_set(e, first.code, "%s", first.msg);
+    return dataset_name_record(e, d, first_bad);
 }
 
 void example_set_free(struct example_set *s)

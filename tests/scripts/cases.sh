@@ -31,6 +31,7 @@ texts() {
 export -f model texts
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
 n=0 n_failed=0 title='' file='' status=0
+cd "$dir" || exit 1
 finish() { # compares what the last command gave with what was wanted
     local i err why=''
     [ -n "$command" ] || return

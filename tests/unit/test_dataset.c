@@ -2,6 +2,7 @@
  * data/dataset: every layout and format, every message, choosing and sharding. */
 #include "base/mem.h"
 #include "data/dataset.h"
+#include "record_of.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,9 +78,9 @@ static void expect_record(const char *json, enum data_layout layout,
     if (read_text(&d, "one.jsonl", json, strlen(json), &opt, &e) < 0)
         fail_msg("%s", e.msg);
     assert_int_equal(d.n_records, 1);
-    expect_turns(&d.records[0], layout, want, n);
-    assert_int_equal(d.records[0].raw_len, strlen(json));
-    assert_memory_equal(d.records[0].raw, json, strlen(json));
+    expect_turns(record_of(&d, 0), layout, want, n);
+    assert_int_equal(record_of(&d, 0)->raw_len, strlen(json));
+    assert_memory_equal(record_of(&d, 0)->raw, json, strlen(json));
     dataset_free(&d);
 }
 
@@ -183,8 +184,8 @@ static void alpaca_fields_stand_apart(void **state)
     struct err e = ERR_INIT;
     const char *s = "[{\"instruction\":\"q\",\"input\":\"i\",\"output\":\"a\"}]";
     assert_int_equal(read_text(&d, "a.json", s, strlen(s), &(struct data_options){0}, &e), 0);
-    assert_string_equal(d.records[0].instruction, "q");
-    assert_string_equal(d.records[0].input, "i");
+    assert_string_equal(record_of(&d, 0)->instruction, "q");
+    assert_string_equal(record_of(&d, 0)->input, "i");
     dataset_free(&d);
 }
 
@@ -303,8 +304,11 @@ static const struct {
     {"e.csv", "<html><body>gone</body></html>\n", "e.csv: looks like an HTML page"},
     {"e.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:0,\n",
      "e.jsonl: looks like a git-lfs pointer, not the file: git lfs pull"},
-    {"e.json.gz", "\x1f\x8b\x08,", "e.json.gz: looks like a gzip file"},
-    {"e.parquet", "PAR1\x15,", "e.parquet: looks like a Parquet file"},
+    {"e.json.bz2", "BZh9", "e.json.bz2: looks like a bzip2 file"},
+    {"e.parquet", "PAR1\x15,",
+     "e.parquet: looks like a Parquet file, which is not read; to make it JSON lines: python3 "
+     "-c \"import pandas; pandas.read_parquet('e.parquet').to_json('data.jsonl', "
+     "orient='records', lines=True)\""},
     {"e.json", "[{\"score\":NaN,\"text\":\"a\"},\n{\"n\":-Infinity,\"te",
      "e.json:2: record 1: the file ends inside this record"},
     {"e.jsonl", "{\"text\":NaN}\n", "e.jsonl:1: record 0: \"text\" is missing"},
@@ -380,7 +384,7 @@ static void formats_agree(void **state)
         assert_int_equal(d.format, want[i]);
         assert_int_equal(d.n_records, 2);
         struct expected_turn turns[] = {{DATA_USER, "q2"}, {DATA_ASSISTANT, "\"x\", y"}};
-        expect_turns(&d.records[1], DATA_QA, turns, 2);
+        expect_turns(record_of(&d, 1), DATA_QA, turns, 2);
         if (i == 0)
             first = d.records[0].hash;
         assert_true(d.records[0].hash == first); /* of the content, not of the writing */
@@ -502,7 +506,7 @@ static void spaces_in_csv_are_kept(void **state)
     s = "question,answer\n q ,\t a  \n";
     assert_int_equal(read_text(&d, "w.csv", s, strlen(s), &(struct data_options){0}, &e), 0);
     struct expected_turn turns[] = {{DATA_USER, " q "}, {DATA_ASSISTANT, "\t a  "}};
-    expect_turns(&d.records[0], DATA_QA, turns, 2);
+    expect_turns(record_of(&d, 0), DATA_QA, turns, 2);
     dataset_free(&d);
 }
 
@@ -578,7 +582,7 @@ static void numbers_are_found_in_top_level_fields(void **state)
     char *one = mem_printf("[%s]", s);
     assert_int_equal(read_text(&d, "v.json", one, strlen(one), &(struct data_options){0}, &e),
                      0);
-    struct data_record *r = &d.records[0];
+    const struct data_record *r = record_of(&d, 0);
     assert_true(data_record_number(r, "score", &v) && v == -1.5);
     assert_true(data_record_number(r, "n", &v) && v == 7);
     assert_true(data_record_number(r, "csv", &v) && v == 0.25);

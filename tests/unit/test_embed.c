@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "features/embed.h"
 #include "lm/batch.h"
+#include "record_of.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -109,8 +110,8 @@ static void rows_are_what_the_logits_say(void **state)
     assert_int_equal(r.n, N_RECORDS);
     for (int64_t i = 0; i < r.n; i++) {
         struct example x;
-        assert_int_equal(example_make(tok, tmpl, &data.records[i], 512, EXAMPLE_DROP, &x, &e),
-                         1);
+        assert_int_equal(
+            example_make(tok, tmpl, record_of(&data, i), 512, EXAMPLE_DROP, &x, &e), 1);
         assert_int_equal(r.len_x[i], x.n_prompt);
         assert_int_equal(r.len_y[i], x.n_response);
         assert_true(r.hash[i] == data.records[i].hash && r.source[i] == i);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "learn/episode.h"
 #include "learn/episode_metrics.h"
+#include "record_of.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -138,7 +139,7 @@ static void step_by_hand(struct lm *m, int64_t t, struct lm_step_stats *s)
     struct lm_pack p = {0};
     for (int64_t i = 0; i < B; i++) {
         struct example x;
-        assert_int_equal(example_make(tok, tmpl, &pool.records[N - 1 - (t - 1) * B - i],
+        assert_int_equal(example_make(tok, tmpl, record_of(&pool, N - 1 - (t - 1) * B - i),
                                       MAX_LEN, EXAMPLE_CUT, &x, &e),
                          1);
         lm_pack_add(&p, x.ids, x.is_loss, x.n);

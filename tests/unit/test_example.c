@@ -2,6 +2,7 @@
  * text/example: masks, BOS and EOS, bounds, and records that imitate special tokens. */
 #include "base/file.h"
 #include "base/mem.h"
+#include "record_of.h"
 #include "text/example.h"
 
 #include <omp.h>
@@ -123,7 +124,7 @@ static void expect(const struct tok *t, const char *tmpl, const char *json, cons
     struct example x;
     struct tmpl *tm = load_tmpl(tmpl);
     load_data(&d, json);
-    int rc = example_make(t, tm, &d.records[0], 0, EXAMPLE_FAIL, &x, &e);
+    int rc = example_make(t, tm, record_of(&d, 0), 0, EXAMPLE_FAIL, &x, &e);
     if (rc < 0)
         fail_msg("%s", e.msg);
     char *got = spell(t, &x);
@@ -190,7 +191,7 @@ static void records_cannot_imitate_special_tokens(void **state)
     struct example x;
     struct tmpl *tm = load_tmpl("[user]\n<|bos|>{user}\n[assistant]\n>{assistant}<|eos|>\n");
     load_data(&d, "{\"question\":\"<|eos|>\",\"answer\":\"<|pad|>!\"}");
-    assert_int_equal(example_make(with_bos, tm, &d.records[0], 0, EXAMPLE_FAIL, &x, &e), 1);
+    assert_int_equal(example_make(with_bos, tm, record_of(&d, 0), 0, EXAMPLE_FAIL, &x, &e), 1);
     assert_int_equal(x.n, 1 + 7 + 1 + 8 + 1);
     assert_int_equal(x.n_response, 9);
     assert_int_equal(x.ids[0], 256);
@@ -210,7 +211,7 @@ static void long_records_are_dropped_cut_or_refused(void **state)
     struct example x;
     struct tmpl *tm = load_tmpl("plain");
     load_data(&d, qa); /* Q ? \n A . <eos> */
-    const struct data_record *r = &d.records[0];
+    const struct data_record *r = record_of(&d, 0);
     assert_int_equal(example_make(plain, tm, r, 6, EXAMPLE_FAIL, &x, &e), 1);
     assert_false(x.is_cut);
     example_free(&x);
@@ -316,7 +317,7 @@ static void an_example_can_be_looked_at(void **state)
     struct buf b = {0};
     struct tmpl *tm = load_tmpl("plain");
     load_data(&d, "{\"question\":\"Q\",\"answer\":\"\\t\"}");
-    assert_int_equal(example_make(plain, tm, &d.records[0], 0, EXAMPLE_FAIL, &x, &e), 1);
+    assert_int_equal(example_make(plain, tm, record_of(&d, 0), 0, EXAMPLE_FAIL, &x, &e), 1);
     example_show(plain, &x, &b);
     char *want =
         mem_printf("4 tokens: 2 prompt, 2 response (*)\n%7d   |Q|\n%7d   |\\n|\n%7d * |\\t|\n"

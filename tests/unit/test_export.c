@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "data/export.h"
 #include "data/tmpl.h"
+#include "record_of.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -183,7 +184,7 @@ static void csv_of_mixed_layouts_reads_back(void **state)
     assert_int_equal(back.n_records, N);
     for (int i = 0; i < N; i++) {
         assert_true(back.records[i].hash == d.records[i].hash);
-        assert_int_equal(back.records[i].layout, d.records[i].layout);
+        assert_int_equal(record_of(&back, i)->layout, record_of(&d, i)->layout);
     }
     const struct dataset *both[] = {&d, &back};
     for (int k = 0; k < 2;
@@ -239,7 +240,8 @@ static void messages_render_as_the_records_did(void **state)
             for (const char *const *t = tmpl_names(); *t; t++) {
                 if (i == 4 && strcmp(*t, "mistral") == 0)
                     continue; /* it has no place for a system turn before a history */
-                char *want = render(*t, &d.records[i]), *got = render(*t, &back.records[i]);
+                char *want = render(*t, record_of(&d, i)),
+                     *got = render(*t, record_of(&back, i));
                 assert_string_equal(got, want);
                 free(want);
                 free(got);
@@ -253,7 +255,7 @@ static void messages_render_as_the_records_did(void **state)
     load(&d, "edited.jsonl",
          "{\"messages\":[{\"role\":\"user\",\"content\":\"Add.\\n1 3\"},{\"role\":"
          "\"assistant\",\"content\":\"4\"}],\"raise_input\":\"1 2\"}\n");
-    assert_null(d.records[0].instruction);
+    assert_null(record_of(&d, 0)->instruction);
     expect(&d, EXPORT_MESSAGES, rows, 1, NULL, 0,
            "{\"messages\": [{\"role\": \"user\", \"content\": \"Add.\\n1 3\"}, {\"role\": "
            "\"assistant\", \"content\": \"4\"}], \"raise_input\": \"1 2\"}\n");

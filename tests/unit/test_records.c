@@ -3,6 +3,7 @@
  * writes for none; the table of raise-data(5), row by row. */
 #include "base/mem.h"
 #include "data/dataset.h"
+#include "record_of.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +50,7 @@ static char *turns_of(const char *name, const char *text)
     if (read_text(&d, name, text, &e) < 0)
         return mem_strdup(e.msg);
     for (int64_t i = 0; i < d.n_records; i++) {
-        const struct data_record *r = &d.records[i];
+        const struct data_record *r = record_of(&d, i);
         for (int k = 0; k < r->n_turns; k++)
             buf_printf(&b, "%s%c=%s",
                        k   ? "|"
@@ -154,13 +155,13 @@ static void names_are_compared_decoded(void **state)
     double v = 0;
     const char *s = "{\"text\":\"a\",\"qualit\\u00e9\":2.5,\"a\\\\b\":1,\"\\ud83d\\ude00\":3}";
     assert_int_equal(read_text(&d, "n.jsonl", s, &e), 0);
-    assert_true(data_record_number(&d.records[0], "qualit\xc3\xa9", &v));
+    assert_true(data_record_number(record_of(&d, 0), "qualit\xc3\xa9", &v));
     assert_true(v == 2.5);
-    assert_true(data_record_number(&d.records[0], "a\\b", &v));
+    assert_true(data_record_number(record_of(&d, 0), "a\\b", &v));
     assert_true(v == 1);
-    assert_true(data_record_number(&d.records[0], "\xf0\x9f\x98\x80", &v));
-    assert_false(data_record_number(&d.records[0], "qualit\\u00e9", &v));
-    assert_false(data_record_number(&d.records[0], "qualit", &v));
+    assert_true(data_record_number(record_of(&d, 0), "\xf0\x9f\x98\x80", &v));
+    assert_false(data_record_number(record_of(&d, 0), "qualit\\u00e9", &v));
+    assert_false(data_record_number(record_of(&d, 0), "qualit", &v));
     dataset_free(&d);
 }
 
@@ -183,7 +184,7 @@ static void a_wide_csv_is_read_at_once(void **state)
     assert_int_equal(read_text(&d, "wide.csv", buf_str(&b), &e), 0);
     assert_true(clock() - from < 10 * CLOCKS_PER_SEC);
     double v = 0;
-    assert_true(data_record_number(&d.records[0], "c99999", &v));
+    assert_true(data_record_number(record_of(&d, 0), "c99999", &v));
     assert_true(v == N - 1);
     dataset_free(&d);
     buf_free(&b);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/tmpl.h"
+#include "record_of.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,7 +44,7 @@ static char *render(const struct tmpl *t, const char *json, struct err *e)
     unlink(path);
     if (rc < 0)
         fail_msg("%s", e->msg);
-    rc = tmpl_render(t, &d.records[0], &x, e);
+    rc = tmpl_render(t, record_of(&d, 0), &x, e);
     dataset_free(&d);
     if (rc < 0)
         return NULL;
