@@ -111,6 +111,14 @@ void file_map_close(struct file_map *m)
     m->len = 0;
 }
 
+void file_map_release(const void *data, size_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    uintptr_t first = at / page * page, last = (at + len + page - 1) / page * page;
+    if (len)
+        (void)madvise((void *)first, last - first, MADV_DONTNEED); /* only memory is at stake */
+}
+
 int file_refuse_tty(const char *path, struct err *e)
 {
     if (file_is_std(path) && isatty(STDOUT_FILENO))

@@ -40,6 +40,9 @@ struct file_map {
 };
 int file_map_open(struct file_map *m, const char *path, struct err *e) RAISE_MUST_CHECK;
 void file_map_close(struct file_map *m);
+/* Bytes of a mapped file that are done with: their pages need not be memory any more. They can
+ * still be read, from the file again. */
+void file_map_release(const void *data, size_t len);
 
 /* Binary data must not go to a terminal: ERR_IO when path is standard output and that is one.
  */

@@ -377,6 +377,15 @@ static int convert(const struct entry *x, int64_t n_rows, int64_t width, float *
     return 0;
 }
 
+/* What has been read stands in memory a second time, as long as the file is mapped. */
+static void release(const struct entry *x)
+{
+    if (x->st)
+        file_map_release(x->st->data, x->st->len);
+    else
+        file_map_release(x->gguf->data, x->gguf->len);
+}
+
 int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int64_t *shape,
                    float *dst, struct err *e)
 {
@@ -392,13 +401,17 @@ int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int6
     if (code < 0 || (code = check_dtype(x, e)) < 0)
         return code;
     int64_t width = n_dims > 1 ? shape[1] : 1;
-    if (!is_permuted(s, name))
-        return convert(x, shape[0], width, dst, e);
+    if (!is_permuted(s, name)) {
+        code = convert(x, shape[0], width, dst, e);
+        release(x);
+        return code;
+    }
     int64_t K = s->config.d_head;
     float *rows = mem_alloc((size_t)(shape[0] * width), sizeof *rows);
     code = convert(x, shape[0], width, rows, e);
     if (code >= 0)
         unpermute(dst, rows, shape[0] / K, K, width);
+    release(x);
     free(rows);
     return code;
 }

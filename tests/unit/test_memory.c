@@ -264,6 +264,46 @@ static int tear_down(void **state)
     return rmdir(root);
 }
 
+/* Bytes of mapped files that are in memory. */
+static long resident_files(void)
+{
+    char line[128];
+    long kib = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (!strncmp(line, "RssFile:", 8))
+            kib = strtol(line + 8, NULL, 10);
+    fclose(f);
+    return kib * 1024;
+}
+
+static void read_pages_are_given_back(void **state)
+{
+    (void)state;
+    enum { LEN = 32 << 20, PART = LEN / 2 + 5 };
+    struct file_map map;
+    char *path = mem_printf("%s/large", root), *data = mem_alloc(LEN, 1);
+    unsigned sum = 0;
+    for (int i = 0; i < LEN; i++)
+        data[i] = (char)(i * 7);
+    assert_int_equal(file_write_all(path, data, LEN, NULL), 0);
+    assert_int_equal(file_map_open(&map, path, NULL), 0);
+    for (int i = 0; i < LEN; i += 512)
+        sum += map.data[i];
+    long before = resident_files();
+    file_map_release(map.data + 3, PART);
+    long after = resident_files();
+    if (labs(before - after - PART) > 4 << 20) /* pages may be large */
+        fail_msg("%ld bytes before, %ld after", before, after);
+    assert_memory_equal(map.data, data, LEN); /* from the file again */
+    assert_true(sum > 0);
+    file_map_close(&map);
+    unlink(path);
+    free(path);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_refused_allocation_leaves_no_half),
         cmocka_unit_test(a_plan_knows_of_attention_and_saving),
         cmocka_unit_test(a_reset_notices_another_file),
+        cmocka_unit_test(read_pages_are_given_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
