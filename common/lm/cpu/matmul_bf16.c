@@ -16,12 +16,10 @@
 #if CPU_ACT_BF16
 
 #include "base/mem.h"
+#include "lm/cpu/dnnl_any.h"
 
-#include <assert.h>
 #include <omp.h>
 #include <stdlib.h>
-
-#include <dnnl.h>
 
 /* One product: C [M, N] = alpha op(A) op(B) + beta C. All fields take part in the comparison.
  */
@@ -45,13 +43,6 @@ struct cpu_dnnl {
     int n_products;
     struct product slots[N_SLOTS];
 };
-
-/* A failure in here is a bug of ours (sizes were checked before) or the end of memory. */
-static void must(dnnl_status_t status)
-{
-    assert(status == dnnl_success);
-    (void)status;
-}
 
 static struct cpu_dnnl *dnnl_of(struct lm_dev *d)
 {
@@ -109,38 +100,25 @@ void CPU_SYM(cpu_dnnl_close)(struct cpu_priv *p)
 static dnnl_memory_desc_t strided(int64_t rows, int64_t columns, int64_t ld, bool is_t,
                                   dnnl_data_type_t type)
 {
-    dnnl_dims_t dims = {rows, columns}, strides = {is_t ? 1 : ld, is_t ? ld : 1};
-    dnnl_memory_desc_t md;
-    must(dnnl_memory_desc_init_by_strides(&md, 2, dims, type, strides));
-    return md;
+    const dnnl_dims_t dims = {rows, columns}, strides = {is_t ? 1 : ld, is_t ? ld : 1};
+    return md_strided(dims, type, strides);
 }
 
 static dnnl_memory_desc_t any_layout(int64_t rows, int64_t columns)
 {
-    dnnl_dims_t dims = {rows, columns};
-    dnnl_memory_desc_t md;
-    must(dnnl_memory_desc_init_by_tag(&md, 2, dims, dnnl_bf16, dnnl_format_tag_any));
-    return md;
+    const dnnl_dims_t dims = {rows, columns};
+    return md_any(dims, dnnl_bf16);
 }
 
-static dnnl_primitive_desc_t describe(struct cpu_dnnl *n, const struct key *k,
-                                      const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b,
-                                      const dnnl_memory_desc_t *c)
+static dnnl_primitive_desc_t describe(struct cpu_dnnl *n, const struct key *k, md_ref a,
+                                      md_ref b, md_ref c)
 {
-    dnnl_matmul_desc_t op;
     dnnl_primitive_attr_t attr;
     dnnl_post_ops_t post;
-    dnnl_primitive_desc_t pd;
-    must(dnnl_matmul_desc_init(&op, a, b, NULL, c));
     must(dnnl_primitive_attr_create(&attr));
     must(dnnl_post_ops_create(&post));
-    if (k->alpha != 1)
-        must(dnnl_primitive_attr_set_output_scales(attr, 1, 0, &k->alpha));
-    if (k->beta != 0) {
-        must(dnnl_post_ops_append_sum(post, k->beta));
-        must(dnnl_primitive_attr_set_post_ops(attr, post));
-    }
-    must(dnnl_primitive_desc_create(&pd, &op, attr, n->engine, NULL));
+    scale_and_add(attr, post, k->alpha, k->beta);
+    dnnl_primitive_desc_t pd = matmul_pd(a, b, c, attr, n->engine);
     must(dnnl_post_ops_destroy(post));
     must(dnnl_primitive_attr_destroy(attr));
     return pd;
@@ -150,16 +128,20 @@ static void product_init(struct cpu_dnnl *n, struct product *p, const struct key
                          const dnnl_memory_desc_t *packed)
 {
     dnnl_memory_desc_t a = strided(k->M, k->K, k->lda, k->is_ta, dnnl_bf16);
-    dnnl_memory_desc_t b = packed ? *packed : strided(k->K, k->N, k->ldb, k->is_tb, dnnl_bf16);
+    dnnl_memory_desc_t plain = strided(k->K, k->N, packed ? k->N : k->ldb, k->is_tb, dnnl_bf16);
     dnnl_memory_desc_t c =
         strided(k->M, k->N, k->ldc, false, k->is_f32_out ? dnnl_f32 : dnnl_bf16);
-    dnnl_primitive_desc_t pd = describe(n, k, &a, &b, &c);
+    md_ref b = md_of(packed ? packed : &plain);
+    dnnl_primitive_desc_t pd = describe(n, k, md_of(&a), b, md_of(&c));
     p->key = *k;
     must(dnnl_primitive_create(&p->primitive, pd));
     must(dnnl_primitive_desc_destroy(pd));
-    must(dnnl_memory_create(&p->a, &a, n->engine, DNNL_MEMORY_NONE));
-    must(dnnl_memory_create(&p->b, &b, n->engine, DNNL_MEMORY_NONE));
-    must(dnnl_memory_create(&p->c, &c, n->engine, DNNL_MEMORY_NONE));
+    must(dnnl_memory_create(&p->a, md_of(&a), n->engine, DNNL_MEMORY_NONE));
+    must(dnnl_memory_create(&p->b, b, n->engine, DNNL_MEMORY_NONE));
+    must(dnnl_memory_create(&p->c, md_of(&c), n->engine, DNNL_MEMORY_NONE));
+    md_free(&a);
+    md_free(&plain);
+    md_free(&c);
 }
 
 static uint64_t hash(const struct key *k)
@@ -221,8 +203,8 @@ static void multiply(struct lm_dev *d, struct key k, const void *a, const void *
 
 /* W as the right-hand side of a product: [K, N] in oneDNN's layout. */
 struct packed {
-    dnnl_memory_desc_t layout;
-    void *data; /* owned; NULL: not packed yet */
+    dnnl_memory_desc_t layout; /* owned, as data is */
+    void *data;                /* NULL: not packed yet */
 };
 
 struct lm_matrix {
@@ -230,16 +212,16 @@ struct lm_matrix {
     struct packed fwd, bwd; /* W^T, W */
 };
 
-static void reorder(struct cpu_dnnl *n, const dnnl_memory_desc_t *from_layout, const void *from,
+static void reorder(struct cpu_dnnl *n, md_ref from_layout, const void *from,
                     const struct packed *to)
 {
     dnnl_memory_t src, dst;
     dnnl_primitive_desc_t pd;
     dnnl_primitive_t primitive;
     must(dnnl_memory_create(&src, from_layout, n->engine, unconst(from)));
-    must(dnnl_memory_create(&dst, &to->layout, n->engine, to->data));
-    must(dnnl_reorder_primitive_desc_create(&pd, from_layout, n->engine, &to->layout, n->engine,
-                                            NULL));
+    must(dnnl_memory_create(&dst, md_of(&to->layout), n->engine, to->data));
+    must(dnnl_reorder_primitive_desc_create(&pd, from_layout, n->engine, md_of(&to->layout),
+                                            n->engine, NULL));
     must(dnnl_primitive_create(&primitive, pd));
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, src}, {DNNL_ARG_TO, dst}};
     must(dnnl_primitive_execute(primitive, n->stream, 2, args));
@@ -258,26 +240,36 @@ static struct packed packed_new(struct cpu_dnnl *n, int64_t K, int64_t N)
     dnnl_memory_desc_t a = strided(TYPICAL_ROWS, K, K, false, dnnl_bf16);
     dnnl_memory_desc_t b = any_layout(K, N);
     dnnl_memory_desc_t c = strided(TYPICAL_ROWS, N, N, false, dnnl_bf16);
-    dnnl_primitive_desc_t pd = describe(n, &k, &a, &b, &c);
-    struct packed p = {.layout = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0)};
+    dnnl_primitive_desc_t pd = describe(n, &k, md_of(&a), md_of(&b), md_of(&c));
+    struct packed p = {.layout = md_of_weights(pd)};
     must(dnnl_primitive_desc_destroy(pd));
-    p.data = mem_aligned(dnnl_memory_desc_get_size(&p.layout));
+    md_free(&a);
+    md_free(&b);
+    md_free(&c);
+    p.data = mem_aligned(dnnl_memory_desc_get_size(md_of(&p.layout)));
     return p;
+}
+
+static void packed_free(struct packed *p)
+{
+    if (p->data)
+        md_free(&p->layout);
+    free(p->data);
 }
 
 static void pack_fwd(struct lm_dev *d, struct lm_matrix *m, const float *w)
 {
     dnnl_memory_desc_t plain = strided(m->n_in, m->n_out, m->n_in, true, dnnl_f32);
-    reorder(dnnl_of(d), &plain, w, &m->fwd);
+    reorder(dnnl_of(d), md_of(&plain), w, &m->fwd);
+    md_free(&plain);
 }
 
 /* W from the packed W^T, since the caller's own copy may be gone by now. */
 static void pack_bwd(struct lm_dev *d, struct lm_matrix *m)
 {
-    const int swap[2] = {1, 0};
-    dnnl_memory_desc_t transposed;
-    must(dnnl_memory_desc_permute_axes(&transposed, &m->fwd.layout, swap));
-    reorder(dnnl_of(d), &transposed, m->fwd.data, &m->bwd);
+    dnnl_memory_desc_t transposed = md_transposed(md_of(&m->fwd.layout));
+    reorder(dnnl_of(d), md_of(&transposed), m->fwd.data, &m->bwd);
+    md_free(&transposed);
 }
 
 struct lm_matrix *CPU_OP(matrix_new)(struct lm_dev *d, const float *w, int64_t n_out,
@@ -304,8 +296,8 @@ void CPU_OP(matrix_free)(struct lm_dev *d, struct lm_matrix *m)
     (void)d;
     if (!m)
         return;
-    free(m->fwd.data);
-    free(m->bwd.data);
+    packed_free(&m->fwd);
+    packed_free(&m->bwd);
     free(m);
 }
 
