@@ -26,7 +26,7 @@ struct options {
     struct session_records records;
     const char *json, *summary, *samples, *shots_from;
     int64_t n_shots;
-    int by, prompt;               /* enum question_by; 0, or a question_style + 1 */
+    int by, prompt;               /* enum question_by; question_style_names */
     const struct eval_task *task; /* NULL: compare */
     const char *const *files;
     int n_files;
@@ -35,9 +35,6 @@ struct options {
 static const char *const overlong_names[] = {"drop", "cut", "fail", NULL};
 
 static const char *const by_names[] = {"auto", "letter", "text", NULL};
-/* auto, then question_styles in their order */
-static const char *const prompt_names[] = {"auto",       "mmlu",   "arc", "commonsenseqa",
-                                           "openbookqa", "mathqa", NULL};
 
 #define O(field) offsetof(struct options, field)
 static const struct opt table[] = {
@@ -54,7 +51,7 @@ static const struct opt table[] = {
     {0, "by", OPT_CHOICE, O(by), "HOW", "what is scored; auto: as the benchmark is", 0, 0,
      by_names},
     {0, "prompt", OPT_CHOICE, O(prompt), "STYLE", "auto: by the layout of the record", 0, 0,
-     prompt_names},
+     question_style_names},
     {0, NULL, OPT_HEADING, 0, NULL, "Results", 0, 0, NULL},
     {0, "json", OPT_PLACE, O(json), "FILE", "all results as JSON, too", 0, 0, NULL},
     {0, "summary", OPT_PLACE, O(summary), "FILE", "means and standard errors as CSV", 0, 0,
@@ -117,13 +114,16 @@ static struct lm *open_model(void *arg, const struct eval_work *w, struct err *e
 
 /* ---- results ---- */
 
-/* Text that does not end is cut where a line would be too long for a person. */
 static void tell(const struct eval_result *r)
 {
     for (int k = 0; k < eval_n_metrics(r->schema); k++) {
         struct eval_estimate x = eval_estimate(r, &r->schema->metrics[k], NULL);
-        log_note("%s: %.4f, standard error %.4f, %" PRId64 " records",
-                 r->schema->metrics[k].name, x.mean, x.error, x.n);
+        if (isfinite(x.error))
+            log_note("%s: %.4f, standard error %.4f, %" PRId64 " records",
+                     r->schema->metrics[k].name, x.mean, x.error, x.n);
+        else
+            log_note("%s: %.4f, one record: no standard error", r->schema->metrics[k].name,
+                     x.mean);
     }
 }
 
@@ -157,8 +157,7 @@ static void put_json(struct buf *b, const struct run *r, const char *args)
         {"adapter_hash", adapter, 0},
     };
     int n = (int)(sizeof notes / sizeof *notes) - (o->session.adapter ? 0 : 2);
-    eval_put_json(b, &r->v.result, o->common.no_provenance ? notes : notes,
-                  o->common.no_provenance ? 1 : n);
+    eval_put_json(b, &r->v.result, notes, o->common.no_provenance ? 1 : n);
 }
 
 static int write_out(const char *path, struct buf *b, struct err *e)
@@ -249,7 +248,7 @@ static int measure(struct run *r, const char *args, struct err *e)
               .n_shots = o->n_shots,
               .shots = o->shots_from,
               .by = (enum question_by)o->by,
-              .style = o->prompt ? question_style_find(prompt_names[o->prompt]) : NULL},
+              .style = o->prompt ? question_style_find(question_style_names[o->prompt]) : NULL},
         .open = open_model,
         .arg = r,
         .result = {.task = o->task->name, .schema = o->task->schema}};

@@ -32,6 +32,9 @@ const struct question_style question_styles[] = {
     {NULL, QUESTION_BY_DEFAULT, {NULL, NULL}, NULL, false, {NULL, NULL}},
 };
 
+const char *const question_style_names[] = {"auto",       "mmlu",   "arc", "commonsenseqa",
+                                            "openbookqa", "mathqa", NULL};
+
 const struct question_style *question_style_find(const char *name)
 {
     for (const struct question_style *s = question_styles; s->name; s++)

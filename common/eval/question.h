@@ -43,6 +43,7 @@ struct question_style {
     const char *about[2];  /* the description, up to the subject; NULL: none */
 };
 extern const struct question_style question_styles[]; /* up to one without a name */
+extern const char *const question_style_names[];      /* "auto", theirs, NULL: for options */
 const struct question_style *question_style_find(const char *name); /* NULL: no such */
 
 struct question {

@@ -131,6 +131,8 @@ static void a_style_may_be_named(void **state)
     free(s);
     question_file_free(&f);
     assert_null(question_style_find("winogrande"));
+    for (int i = 0; question_styles[i].name; i++)
+        assert_string_equal(question_style_names[i + 1], question_styles[i].name);
 }
 
 static void wrong_questions_are_named(void **state)
