@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * generate: greedy generation over a cache of keys and values; see generate.h.
  *
- * A pass of the model is a piece (model.h) of one of two kinds: prompts, packed, whose last
- * rows give each its first token; or a step, one row for each sequence in a slot. A sequence's
+ * A pass of the model is a piece over the cache (cached.h): prompts, packed, whose last rows
+ * give each its first token; or a step, one row for each sequence in a slot. A sequence's
  * newest token is not in the cache: the next step puts it there and computes from it. */
 #include "lm/generate.h"
 
 #include "base/mem.h"
+#include "lm/cached.h"
 #include "lm/config_check.h"
-#include "lm/model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +25,14 @@ struct run {
     const struct lm_batch *prompts;
     const struct lm_generate_options *o;
     struct lm_generated *out;
-    struct lm_cache cache;
+    struct lm_cached c; /* p.row_seq: a row's slot */
     struct slot *slots;
     int64_t n_slots, slot_rows;
-    int64_t longest;           /* prompt */
-    int64_t next;              /* prompt to come */
-    int64_t n_over, n_tokens;  /* so far */
-    struct lm_piece p;         /* its ids, positions, offsets and rows */
-    int32_t *cells, *first;    /* [p.T] */
-    int64_t *row_slot;         /* [p.n_rows] */
-    int32_t *best, *best_host; /* [p.n_rows]: device and host */
-    size_t cap_cells, cap_first, cap_row_slot, cap_best;
+    int64_t longest;          /* prompt */
+    int64_t next;             /* prompt to come */
+    int64_t n_over, n_tokens; /* so far */
+    int32_t *best_host;       /* [p.n_rows] */
+    size_t cap_best;
     struct err *e;
 };
 
@@ -93,17 +90,12 @@ static int reserve_cache(struct run *r)
     while (r->n_slots > 1 && n_free && lm_slot_bytes(m, cache_rows(r)) > n_free)
         r->n_slots /= 2;
     for (;;) {
-        int64_t n = cache_rows(r);
-        r->cache.block = n > INT32_MAX ? NULL
-                                       : lm_dev_alloc(m, "cache of keys and values",
-                                                      lm_slot_bytes(m, n), r->e);
-        if (r->cache.block)
+        if (lm_cached_alloc(&r->c, cache_rows(r), r->e) == 0)
             break;
         if (r->n_slots == 1)
             return ERR_MEMORY;
         r->n_slots /= 2;
     }
-    r->cache.n_rows = cache_rows(r);
     r->slots = mem_alloc((size_t)r->n_slots, sizeof *r->slots);
     for (int64_t i = 0; i < r->n_slots; i++)
         r->slots[i].seq = -1;
@@ -124,79 +116,6 @@ static int reserve(struct run *r)
     if (code < 0 || lm_rope_reserve(m, r->slot_rows, r->e) < 0)
         return r->e->code;
     return reserve_cache(r);
-}
-
-/* ---- pieces ---- */
-
-static void begin_piece(struct run *r)
-{
-    struct lm_piece *p = &r->p;
-    p->T = p->n_seqs = p->n_rows = 0;
-    MEM_GROW(p->offsets, p->cap_offsets, 1);
-    p->offsets[0] = 0;
-}
-
-/* n tokens of one sequence, the first at `position`; its row 0 is cell `base` of the cache. */
-static void add_tokens(struct run *r, const int32_t *ids, int64_t n, int64_t position,
-                       int64_t base)
-{
-    struct lm_piece *p = &r->p;
-    int64_t end = p->T + n;
-    MEM_GROW(p->ids, p->cap_tokens, end);
-    MEM_GROW(p->positions, p->cap_positions, end);
-    MEM_GROW(p->offsets, p->cap_offsets, p->n_seqs + 2);
-    MEM_GROW(r->cells, r->cap_cells, end);
-    MEM_GROW(r->first, r->cap_first, end);
-    for (int64_t i = 0; i < n; i++) {
-        p->ids[p->T + i] = ids[i];
-        p->positions[p->T + i] = (int32_t)(position + i);
-        r->cells[p->T + i] = (int32_t)(base + position + i);
-        r->first[p->T + i] = (int32_t)base;
-    }
-    p->T = end;
-    p->offsets[++p->n_seqs] = (int32_t)end;
-}
-
-/* The piece's newest token gives the slot its next one. */
-static void add_row(struct run *r, int64_t slot)
-{
-    struct lm_piece *p = &r->p;
-    MEM_GROW(p->rows, p->cap_rows, p->n_rows + 1);
-    MEM_GROW(r->row_slot, r->cap_row_slot, p->n_rows + 1);
-    p->rows[p->n_rows] = (int32_t)(p->T - 1);
-    r->row_slot[p->n_rows++] = slot;
-}
-
-/* In one upload, as piece.c has it; behind it is room for the piece's results. Whole: its
- * sequences see themselves only. */
-static void upload(struct run *r, bool is_whole)
-{
-    struct lm *m = r->m;
-    struct lm_scratch *s = &m->acts.s;
-    struct lm_piece *p = &r->p;
-    int32_t *first = NULL, *cells = NULL;
-    const struct {
-        const int32_t *from;
-        int32_t **to;
-        int64_t n;
-    } part[] = {{p->ids, &s->ids, p->T},
-                {p->positions, &s->positions, p->T},
-                {r->cells, &cells, p->T},
-                {r->first, &first, is_whole ? 0 : p->T},
-                {p->offsets, &s->offsets, is_whole ? p->n_seqs + 1 : 0},
-                {p->rows, &s->rows, p->n_rows}};
-    int64_t at = 0; /* with n_rows results at most 6 T + 1 numbers: PIECE_INTS */
-    MEM_GROW(p->input, p->cap_input, PIECE_INTS * p->T + 1);
-    for (size_t i = 0; i < sizeof part / sizeof *part; at += part[i++].n) {
-        if (part[i].n)
-            memcpy(p->input + at, part[i].from, (size_t)part[i].n * sizeof *part[i].from);
-        *part[i].to = s->input + at;
-    }
-    r->best = s->input + at;
-    r->cache.cells = cells;
-    r->cache.first = is_whole ? NULL : first;
-    p->cache = &r->cache;
-    m->d->ops->upload(m->d, s->input, p->input, (size_t)at * sizeof *p->input);
 }
 
 /* ---- tokens ---- */
@@ -240,20 +159,21 @@ static int pass(struct run *r, bool is_whole)
 {
     struct lm *m = r->m;
     const struct lm_ops *f = m->d->ops;
-    int64_t n_rows = r->p.n_rows, V = m->c.n_vocab;
-    upload(r, is_whole);
-    lm_forward(m, &r->p, false);
+    int64_t n_rows = r->c.p.n_rows, V = m->c.n_vocab;
+    lm_cached_upload(&r->c, is_whole);
+    int32_t *best = m->acts.s.targets; /* of which there are none */
+    lm_forward(m, &r->c.p, false);
     for (int64_t at = 0; at < n_rows; at += m->acts.cap_rows) {
         int64_t left = n_rows - at, n = left < m->acts.cap_rows ? left : m->acts.cap_rows;
         lm_row_logits(m, at, n);
-        f->argmax(m->d, r->best + at, m->acts.s.logits, n, V);
+        f->argmax(m->d, best + at, m->acts.s.logits, n, V);
     }
     if (n_rows == 0)
         return 0;
     MEM_GROW(r->best_host, r->cap_best, n_rows);
-    f->download(m->d, r->best_host, r->best, (size_t)n_rows * sizeof *r->best_host);
+    f->download(m->d, r->best_host, best, (size_t)n_rows * sizeof *r->best_host);
     for (int64_t i = 0; i < n_rows; i++)
-        if (accept(r, &r->slots[r->row_slot[i]], r->best_host[i]) < 0)
+        if (accept(r, &r->slots[r->c.p.row_seq[i]], r->best_host[i]) < 0)
             return r->e->code;
     if (r->o->progress)
         r->o->progress(r->o->arg, r->n_over, r->n_tokens);
@@ -268,24 +188,12 @@ static int64_t shared_base(const struct run *r)
     return r->n_slots * r->slot_rows;
 }
 
-static void copy_shared(struct run *r, int64_t base)
-{
-    const struct lm *m = r->m;
-    int64_t width = 2 * m->c.n_kv_heads * m->c.d_head, n = r->o->n_shared;
-    for (int64_t l = 0; n && l < m->c.n_layers; l++) {
-        int64_t at = l * r->cache.n_rows;
-        m->d->ops->copy(m->d, lm_cols_mut(m, r->cache.block, (at + base) * width),
-                        lm_cols(m, r->cache.block, (at + shared_base(r)) * width),
-                        (size_t)(n * width) * lm_act_size(m->d));
-    }
-}
-
 static int compute_shared(struct run *r)
 {
     if (!r->o->n_shared)
         return 0;
-    begin_piece(r);
-    add_tokens(r, r->prompts->ids, r->o->n_shared, 0, shared_base(r));
+    lm_cached_begin(&r->c);
+    lm_cached_add(&r->c, r->prompts->ids, r->o->n_shared, 0, shared_base(r));
     return pass(r, true);
 }
 
@@ -293,18 +201,18 @@ static int compute_shared(struct run *r)
 static void admit(struct run *r)
 {
     int64_t n_shared = r->o->n_shared;
-    begin_piece(r);
+    lm_cached_begin(&r->c);
     for (int64_t i = 0; i < r->n_slots && r->next < r->prompts->n_seqs; i++) {
         struct slot *slot = &r->slots[i];
         int64_t seq = r->next, n = prompt_len(r, seq);
         if (slot->seq >= 0)
             continue;
-        if (r->p.T && r->p.T + n - n_shared > r->m->o.micro_tokens)
+        if (r->c.p.T && r->c.p.T + n - n_shared > r->m->o.micro_tokens)
             break;
-        copy_shared(r, i * r->slot_rows);
-        add_tokens(r, r->prompts->ids + r->prompts->offsets[seq] + n_shared, n - n_shared,
-                   n_shared, i * r->slot_rows);
-        add_row(r, i);
+        lm_cached_copy(&r->c, i * r->slot_rows, shared_base(r), n_shared);
+        lm_cached_add(&r->c, r->prompts->ids + r->prompts->offsets[seq] + n_shared,
+                      n - n_shared, n_shared, i * r->slot_rows);
+        lm_cached_row(&r->c, r->c.p.T - 1, -1, i);
         r->out[seq].ids = mem_alloc((size_t)r->o->max_new, sizeof *r->out[seq].ids);
         *slot = (struct slot){seq, n};
         r->next++;
@@ -313,14 +221,14 @@ static void admit(struct run *r)
 
 static void step(struct run *r)
 {
-    begin_piece(r);
+    lm_cached_begin(&r->c);
     for (int64_t i = 0; i < r->n_slots; i++) {
         struct slot *slot = &r->slots[i];
         if (slot->seq < 0)
             continue;
         const struct lm_generated *g = &r->out[slot->seq];
-        add_tokens(r, &g->ids[g->n - 1], 1, slot->n_cached++, i * r->slot_rows);
-        add_row(r, i);
+        lm_cached_add(&r->c, &g->ids[g->n - 1], 1, slot->n_cached++, i * r->slot_rows);
+        lm_cached_row(&r->c, r->c.p.T - 1, -1, i);
     }
 }
 
@@ -329,10 +237,10 @@ static int generate_all(struct run *r)
     int code = compute_shared(r);
     while (code >= 0) {
         admit(r);
-        bool is_whole = r->p.T > 0 && r->o->n_shared == 0;
-        if (!r->p.T)
+        bool is_whole = r->c.p.T > 0 && r->o->n_shared == 0;
+        if (!r->c.p.T)
             step(r);
-        if (!r->p.T)
+        if (!r->c.p.T)
             break;
         code = pass(r, is_whole);
     }
@@ -343,7 +251,8 @@ int lm_generate(struct lm *m, const struct lm_batch *prompts,
                 const struct lm_generate_options *o, struct lm_generated *out, struct err *e)
 {
     struct err local = ERR_INIT;
-    struct run r = {.m = m, .prompts = prompts, .o = o, .out = out, .e = e ? e : &local};
+    struct run r = {
+        .m = m, .c = {.m = m}, .prompts = prompts, .o = o, .out = out, .e = e ? e : &local};
     memset(out, 0, (size_t)prompts->n_seqs * sizeof *out);
     int code = check(&r);
     if (code < 0 || !prompts->n_seqs)
@@ -354,13 +263,8 @@ int lm_generate(struct lm *m, const struct lm_batch *prompts,
     if (code >= 0)
         code = generate_all(&r);
     m->d->is_rowwise = false;
-    if (r.cache.block)
-        m->d->ops->free(m->d, r.cache.block);
-    lm_piece_free(&r.p);
+    lm_cached_free(&r.c);
     free(r.slots);
-    free(r.cells);
-    free(r.first);
-    free(r.row_slot);
     free(r.best_host);
     return code < 0 ? code : 0;
 }

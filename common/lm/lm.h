@@ -138,6 +138,22 @@ struct lm_next {
 int lm_next_nll(struct lm *m, const struct lm_batch *b, const struct lm_next *next, double *nll,
                 struct err *e) RAISE_MUST_CHECK;
 
+/* Sequences that begin alike: those of group i are first[i] to first[i + 1] - 1, and their
+ * first n_shared[i] >= 1 tokens are the same. At least one token of each comes after, before
+ * its first target. */
+struct lm_groups {
+    const int64_t *first;    /* [n + 1], from 0 to the batch's n_seqs */
+    const int64_t *n_shared; /* [n] */
+    int64_t n;
+};
+/* As lm_nll, or with `next` as lm_next_nll, but what a group shares is worked off once, and its
+ * keys and values are kept: in room for options.n_slots [8] of the longest sequences, or fewer
+ * where there is no more memory. The same to rounding. count may be NULL. ERR_RANGE: groups
+ * that are none. */
+int lm_shared_nll(struct lm *m, const struct lm_batch *b, const struct lm_groups *g,
+                  const struct lm_next *next, double *nll, int64_t *count,
+                  struct err *e) RAISE_MUST_CHECK;
+
 /* As lm_nll, and pooled [n_seqs, D]: the mean over a sequence's tokens of the last hidden state
  * after the final norm. nll and count may be NULL. */
 int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,

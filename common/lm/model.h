@@ -219,7 +219,7 @@ void lm_linear_backward_weights(struct lm *m, const struct lm_linear *lin, const
 /* True when a gradient of this group's weights or adapters is wanted. */
 bool lm_linear_is_tuned(const struct lm *m, const struct lm_linear *lin);
 
-/* generate.c: keys and values of every layer, k beside v: row r of layer l, 2 G K acts, is at
+/* cached.c: keys and values of every layer, k beside v: row r of layer l, 2 G K acts, is at
  * (l * n_rows + r) * 2 G K. */
 struct lm_cache {
     void *block; /* device */
@@ -277,6 +277,17 @@ void lm_forward_again(struct lm *m, int64_t l, const struct lm_piece *p);
 void lm_classify(struct lm *m, const struct lm_piece *p, bool is_training, float grad_scale);
 /* Logits of the piece's rows [at, at + n), n up to acts.cap_rows, to s.logits [n, V]. */
 void lm_row_logits(struct lm *m, int64_t at, int64_t n);
+
+/* score.c: losses of a piece that went forward, added to nll and count (each may be NULL) at
+ * p->row_seq. loss [n_rows]: host scratch. */
+void lm_score_targets(struct lm *m, const struct lm_piece *p, float *loss, double *nll,
+                      int64_t *count);
+/* next.c: of the candidates after the piece's sequences p->seq, each of which has a row, to
+ * nll at the candidate's place. loss [n_seqs]: host scratch. */
+void lm_score_next(struct lm *m, struct lm_piece *p, const struct lm_next *next, float *loss,
+                   double *nll);
+int lm_next_check(const struct lm *m, const struct lm_batch *b, const struct lm_next *next,
+                  struct err *e);
 
 static inline const void *lm_cols(const struct lm *m, const void *x, int64_t col)
 {

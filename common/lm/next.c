@@ -28,8 +28,8 @@ static void take_candidates(struct lm *m, struct lm_piece *p, const struct lm_ne
     m->d->ops->upload(m->d, s->targets, p->targets, (size_t)p->n_rows * sizeof *p->targets);
 }
 
-static void score(struct lm *m, struct lm_piece *p, const struct lm_next *next, float *loss,
-                  double *nll)
+void lm_score_next(struct lm *m, struct lm_piece *p, const struct lm_next *next, float *loss,
+                   double *nll)
 {
     for (int64_t k = 0;; k++) {
         take_candidates(m, p, next, k);
@@ -42,8 +42,8 @@ static void score(struct lm *m, struct lm_piece *p, const struct lm_next *next, 
     }
 }
 
-static int check(const struct lm *m, const struct lm_batch *b, const struct lm_next *next,
-                 struct err *e)
+int lm_next_check(const struct lm *m, const struct lm_batch *b, const struct lm_next *next,
+                  struct err *e)
 {
     for (int64_t s = 0; s < b->n_seqs; s++)
         if (b->offsets[s] == b->offsets[s + 1] && next->offsets[s] < next->offsets[s + 1])
@@ -67,13 +67,13 @@ int lm_next_nll(struct lm *m, const struct lm_batch *b, const struct lm_next *ne
     e = e ? e : &local;
     int code = lm_batch_check(m, b, e);
     if (code == 0)
-        code = check(m, b, next, e);
+        code = lm_next_check(m, b, next, e);
     if (code < 0)
         return code;
     while ((code = lm_piece_next(m, b, PIECE_LAST, false, &p, e)) > 0) {
         lm_forward(m, &p, false);
         MEM_GROW(loss, cap, p.n_seqs);
-        score(m, &p, next, loss, nll);
+        lm_score_next(m, &p, next, loss, nll);
         lm_tell_work(m, (double)p.T);
     }
     lm_piece_free(&p);

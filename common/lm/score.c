@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* Losses of the piece's rows, added to their sequences in order: the same sum for any cut. */
-static void add_losses(struct lm *m, const struct lm_piece *p, float *loss, double *nll,
-                       int64_t *count)
+void lm_score_targets(struct lm *m, const struct lm_piece *p, float *loss, double *nll,
+                      int64_t *count)
 {
     lm_classify(m, p, false, 0);
     m->d->ops->download(m->d, loss, m->acts.s.losses, (size_t)p->n_rows * sizeof *loss);
@@ -61,7 +61,7 @@ int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll,
         }
         if (nll || count) {
             MEM_GROW(loss, cap_loss, p.n_rows);
-            add_losses(m, &p, loss, nll, count);
+            lm_score_targets(m, &p, loss, nll, count);
         }
         lm_tell_work(m, (double)p.T);
     }
