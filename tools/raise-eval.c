@@ -105,6 +105,7 @@ static struct lm *open_model(void *arg, const struct eval_work *w, struct err *e
     struct run *r = arg;
     struct lm_options lo = session_lm_options(&r->s, w->longest);
     struct session_need need = {"--batch-tokens", "records", w->bytes};
+    lo.n_slots = w->n_slots;
     if (session_open(&r->s, &lo, &need, e) < 0)
         return NULL;
     log_bar_start(&r->bar, r->o->task->name, "tokens", (double)w->n_tokens);

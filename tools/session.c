@@ -152,6 +152,7 @@ static int plan_memory(struct session *s, struct lm_options *lo,
     if (rc)
         return rc;
     lo->micro_tokens = p->micro_tokens;
+    lo->n_slots = p->n_slots;
     if (p->device_note[0])
         (p->is_warning ? log_warn : log_detail)("the CPU is used: %s", p->device_note);
     int64_t total = p->total + (p->is_gpu ? 0 : need->bytes), host = mem_available_bytes();

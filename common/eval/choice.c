@@ -2,8 +2,9 @@
  * choice: multiple choice by log-likelihood; see eval.h and question.h.
  *
  * A question whose choices are one token each, as letters are, is worked off once, and the
- * choices are read off what follows (lm_next_nll); else each choice is a sequence with the
- * question in front. Questions are scored in windows of a fixed number of tokens, in order. */
+ * choices are read off what follows (lm_next_nll), the shots of a subject once for all of its
+ * questions; else each choice is a sequence that shares the question (lm_shared_nll). Questions
+ * are scored in windows of a fixed number of tokens, in order. */
 #include "base/text.h"
 #include "eval/asked.h"
 #include "eval/eval.h"
@@ -16,7 +17,10 @@
 #include <string.h>
 
 enum { ANSWER, PICK, PICK_NORM, LOGP, NLL, ACC, ACC_NORM, ACC_BYTES };
-enum { WINDOW_TOKENS = 65536 };
+enum {
+    WINDOW_TOKENS = 65536,
+    SLOTS = 8 /* sequences of the longest length whose keys and values are kept */
+};
 
 const struct eval_schema eval_choice_schema = {
     .columns = {[ANSWER] = {"answer", true},
@@ -37,10 +41,11 @@ const struct eval_schema eval_choice_schema = {
 struct item {
     const struct question_file *file;
     const struct question *q;
-    char *before; /* owned by the job */
+    const char *before; /* one for all that have the same, owned by the job */
     struct asked a;
     uint64_t hash;
     bool fits;
+    int64_t n_shared, group; /* leading tokens that all of the group have; 0: none */
     double logp[QUESTION_MAX_CHOICES];
 };
 
@@ -186,15 +191,50 @@ static int encode_all(struct job *j, struct err *e)
     return at_question(&j->items[first_bad], e);
 }
 
-/* Tokens that the model will go through for a question. */
-static int64_t tokens_of(const struct asked *a)
+/* ---- what is worked off once ---- */
+
+static int64_t n_alike(const struct asked *a, const struct asked *b, int64_t n)
 {
-    int64_t n = 0;
-    if (asked_is_one_token(a))
-        return a->n_context;
-    for (int i = 0; i < a->n_after; i++)
-        n += a->n_context + a->after_len[i] - 1;
-    return n;
+    int64_t i = 0;
+    while (i < n && i < b->n_context - 1 && a->context[i] == b->context[i])
+        i++;
+    return i;
+}
+
+/* The choices of a question share it, but for its last token, which predicts; questions of one
+ * token a choice share their shots, if there are any. */
+static void find_shared(struct job *j)
+{
+    int64_t n_groups = 0;
+    for (int64_t i = 0, end; i < j->n_items; i = end) {
+        struct item *x = &j->items[i];
+        bool is_one = asked_is_one_token(&x->a);
+        int64_t n = x->a.n_context - 1;
+        for (end = i + 1; is_one && j->v->o.n_shots && end < j->n_items; end++) {
+            const struct item *y = &j->items[end];
+            if (y->before != x->before || !y->fits || !asked_is_one_token(&y->a))
+                break;
+            n = n_alike(&x->a, &y->a, n);
+        }
+        for (int64_t k = i; k < end; k++) {
+            j->items[k].n_shared = !x->fits || (is_one && !j->v->o.n_shots) ? 0 : n;
+            j->items[k].group = n_groups;
+        }
+        n_groups++;
+    }
+}
+
+/* Tokens that the model will go through for item i. */
+static int64_t tokens_of(const struct job *j, int64_t i)
+{
+    const struct item *x = &j->items[i];
+    bool is_first = i == 0 || j->items[i - 1].group != x->group;
+    int64_t n = x->a.n_context - x->n_shared, all = is_first ? x->n_shared : 0;
+    if (asked_is_one_token(&x->a))
+        return all + n;
+    for (int k = 0; k < x->a.n_after; k++)
+        all += n + x->a.after_len[k] - 1;
+    return all;
 }
 
 static int measure(struct job *j, struct eval_work *w, struct err *e)
@@ -211,7 +251,8 @@ static int measure(struct job *j, struct eval_work *w, struct err *e)
             continue;
         }
         n_fit++;
-        w->n_tokens += tokens_of(&x->a);
+        w->n_tokens += tokens_of(j, i);
+        w->n_slots = x->n_shared ? SLOTS : w->n_slots;
         w->longest = x->a.longest > w->longest ? x->a.longest : w->longest;
     }
     if (!n_fit)
@@ -223,36 +264,61 @@ static int measure(struct job *j, struct eval_work *w, struct err *e)
 
 /* ---- scores ---- */
 
-/* Questions of one window, in two batches: by what follows, and by whole sequences. */
-struct window {
-    struct lm_pack next, whole;
-    struct lm_next candidates;
-    int32_t *ids;                 /* of candidates */
-    int64_t *offsets;             /* of candidates */
-    double **to_next, **to_whole; /* where the results go */
-    int64_t n_ids, n_to;
-    size_t ids_cap, offsets_cap, next_cap, whole_cap, flags_cap;
-    uint8_t *flags; /* zeros, then ones at the end of a sequence */
+/* Sequences that are scored in one call: those of what follows, or whole ones. */
+struct lot {
+    struct lm_pack pack;
+    int64_t *first, *n_shared; /* of groups (lm_groups) */
+    int64_t n_groups, group;   /* group: the item's number of the last */
+    bool is_shared;            /* each group shares something */
+    int32_t *ids;              /* candidates, with their offsets (lm_next) */
+    int64_t *offsets;
+    double **to; /* where each candidate's, or sequence's, result goes */
+    int64_t n_ids;
+    size_t first_cap, shared_cap, ids_cap, offsets_cap, to_cap;
 };
+enum { LOT_NEXT, LOT_WHOLE, N_LOTS };
+
+struct window {
+    struct lot lot[N_LOTS];
+    uint8_t *flags; /* zeros, then ones at the end of a sequence */
+    size_t flags_cap;
+};
+
+/* The next sequence of the lot is of the item: of the group before, or of a new one. */
+static void join_group(struct lot *l, const struct item *x)
+{
+    if (!l->n_groups || l->group != x->group) {
+        l->is_shared = (l->is_shared || !l->n_groups) && x->n_shared > 0;
+        MEM_GROW(l->first, l->first_cap, l->n_groups + 2);
+        MEM_GROW(l->n_shared, l->shared_cap, l->n_groups + 1);
+        l->first[l->n_groups] = l->pack.n_seqs;
+        l->n_shared[l->n_groups++] = x->n_shared;
+        l->group = x->group;
+    }
+    l->first[l->n_groups] = l->pack.n_seqs + 1;
+}
 
 static void add_next(struct window *w, struct item *x)
 {
+    struct lot *l = &w->lot[LOT_NEXT];
     MEM_GROW(w->flags, w->flags_cap, x->a.n_context);
     memset(w->flags, 0, (size_t)x->a.n_context);
-    lm_pack_add(&w->next, x->a.context, w->flags, x->a.n_context);
-    MEM_GROW(w->offsets, w->offsets_cap, w->next.n_seqs + 1);
-    MEM_GROW(w->ids, w->ids_cap, w->n_ids + x->a.n_after);
-    MEM_GROW(w->to_next, w->next_cap, w->n_ids + x->a.n_after);
+    join_group(l, x);
+    lm_pack_add(&l->pack, x->a.context, w->flags, x->a.n_context);
+    MEM_GROW(l->offsets, l->offsets_cap, l->pack.n_seqs + 1);
+    MEM_GROW(l->ids, l->ids_cap, l->n_ids + x->a.n_after);
+    MEM_GROW(l->to, l->to_cap, l->n_ids + x->a.n_after);
     for (int i = 0; i < x->a.n_after; i++) {
-        w->to_next[w->n_ids] = &x->logp[i];
-        w->ids[w->n_ids++] = x->a.after[i][0];
+        l->to[l->n_ids] = &x->logp[i];
+        l->ids[l->n_ids++] = x->a.after[i][0];
     }
-    w->offsets[0] = 0;
-    w->offsets[w->next.n_seqs] = w->n_ids;
+    l->offsets[0] = 0;
+    l->offsets[l->pack.n_seqs] = l->n_ids;
 }
 
 static void add_whole(struct window *w, struct item *x)
 {
+    struct lot *l = &w->lot[LOT_WHOLE];
     const struct asked *a = &x->a;
     int32_t *ids = mem_alloc((size_t)a->longest, sizeof *ids);
     memcpy(ids, a->context, (size_t)a->n_context * sizeof *ids);
@@ -261,63 +327,52 @@ static void add_whole(struct window *w, struct item *x)
     memset(w->flags + a->n_context, 1, (size_t)(a->longest - a->n_context));
     for (int i = 0; i < a->n_after; i++) {
         memcpy(ids + a->n_context, a->after[i], (size_t)a->after_len[i] * sizeof *ids);
-        lm_pack_add(&w->whole, ids, w->flags, a->n_context + a->after_len[i]);
-        MEM_GROW(w->to_whole, w->whole_cap, w->whole.n_seqs);
-        w->to_whole[w->whole.n_seqs - 1] = &x->logp[i];
+        join_group(l, x);
+        lm_pack_add(&l->pack, ids, w->flags, a->n_context + a->after_len[i]);
+        MEM_GROW(l->to, l->to_cap, l->pack.n_seqs);
+        l->to[l->pack.n_seqs - 1] = &x->logp[i];
     }
     free(ids);
 }
 
-static void window_clear(struct window *w)
-{
-    lm_pack_clear(&w->next);
-    lm_pack_clear(&w->whole);
-    w->n_ids = 0;
-}
-
 static void window_free(struct window *w)
 {
-    lm_pack_free(&w->next);
-    lm_pack_free(&w->whole);
-    free(w->ids);
-    free(w->offsets);
-    free(w->to_next);
-    free(w->to_whole);
+    for (int k = 0; k < N_LOTS; k++) {
+        lm_pack_free(&w->lot[k].pack);
+        free(w->lot[k].first);
+        free(w->lot[k].n_shared);
+        free(w->lot[k].ids);
+        free(w->lot[k].offsets);
+        free(w->lot[k].to);
+    }
     free(w->flags);
 }
 
-static void hand_out(double *const *to, const double *nll, int64_t n)
+static int score_lot(struct lot *l, bool is_next, struct lm *m, struct err *e)
 {
-    for (int64_t i = 0; i < n; i++)
-        *to[i] = -nll[i];
-}
-
-static int score_window(struct window *w, struct lm *m, struct err *e)
-{
-    int64_t n = w->n_ids > w->whole.n_seqs ? w->n_ids : w->whole.n_seqs;
+    int64_t n = is_next ? l->n_ids : l->pack.n_seqs;
     double *nll = mem_alloc((size_t)n, sizeof *nll);
+    struct lm_batch b = lm_pack_batch(&l->pack);
+    struct lm_groups g = {l->first, l->n_shared, l->n_groups};
+    struct lm_next next = {l->ids, l->offsets}, *candidates = is_next ? &next : NULL;
     int rc = 0;
-    if (w->n_ids) {
-        struct lm_batch b = lm_pack_batch(&w->next);
-        struct lm_next next = {w->ids, w->offsets};
-        rc = lm_next_nll(m, &b, &next, nll, e);
-        if (rc == 0)
-            hand_out(w->to_next, nll, w->n_ids);
-    }
-    if (rc == 0 && w->whole.n_seqs) {
-        struct lm_batch b = lm_pack_batch(&w->whole);
+    if (n && l->is_shared)
+        rc = lm_shared_nll(m, &b, &g, candidates, nll, NULL, e);
+    else if (n && is_next)
+        rc = lm_next_nll(m, &b, candidates, nll, e);
+    else if (n)
         rc = lm_nll(m, &b, nll, NULL, e);
-        if (rc == 0)
-            hand_out(w->to_whole, nll, w->whole.n_seqs);
-    }
+    for (int64_t i = 0; rc == 0 && i < n; i++)
+        *l->to[i] = -nll[i];
     free(nll);
-    window_clear(w);
+    lm_pack_clear(&l->pack);
+    l->n_ids = l->n_groups = 0;
     return rc;
 }
 
 static int score_all(struct job *j, struct lm *m, struct err *e)
 {
-    struct window w = {.n_ids = 0};
+    struct window w = {.flags = NULL};
     int64_t n_tokens = 0;
     int rc = 0;
     for (int64_t i = 0; rc == 0 && i < j->n_items; i++) {
@@ -326,10 +381,11 @@ static int score_all(struct job *j, struct lm *m, struct err *e)
             add_next(&w, x);
         else if (x->fits)
             add_whole(&w, x);
-        n_tokens += x->fits ? tokens_of(&x->a) : 0;
+        n_tokens += x->fits ? x->a.longest * (asked_is_one_token(&x->a) ? 1 : x->a.n_after) : 0;
         if (n_tokens < WINDOW_TOKENS && i + 1 < j->n_items)
             continue;
-        rc = score_window(&w, m, e);
+        for (int k = 0; rc == 0 && k < N_LOTS; k++)
+            rc = score_lot(&w.lot[k], k == LOT_NEXT, m, e);
         n_tokens = 0;
     }
     window_free(&w);
@@ -443,8 +499,10 @@ int eval_choice(struct eval *v, struct err *e)
     int rc = read_files(&j, e);
     if (rc == 0)
         rc = encode_all(&j, e);
-    if (rc == 0)
+    if (rc == 0) {
+        find_shared(&j);
         rc = measure(&j, &w, e);
+    }
     struct lm *m = rc == 0 ? eval_open(v, &w, e) : NULL;
     if (rc == 0)
         rc = m ? score_all(&j, m, e) : e->code;

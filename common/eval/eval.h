@@ -48,6 +48,7 @@ struct eval_work {
     int64_t longest;  /* tokens of the longest sequence */
     int64_t n_tokens; /* that the model will go forward through */
     int64_t bytes;    /* of the host's memory, beside the model */
+    int64_t n_slots;  /* sequences whose keys and values are kept (lm_options) */
 };
 
 struct eval {
