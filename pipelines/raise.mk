@@ -22,6 +22,7 @@
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
 #   OUT/LEARNER/sSEED/train-TRAINER.yaml  to train on the choice, in its order (trainers.sh)
+#   OUT/next.txt  where all of it is, and the next commands
 #   OUT/report.html  all of it on one page, by `make report`; what it shows is in OUT/report
 #
 # A learner or baseline is a name with options, sizes or a pool of its own (methods.mk):

@@ -18,7 +18,7 @@ grep -E '^[0-9]+ of [0-9]+: ' log >jobs
 grep -qE '^6 of 13: reward-model/s1/traj\.1\.st\.zst, [0-9.]+s; about [0-9.]+s left$' jobs || fail "the first episode"
 grep -qE '^3 of 13: pool\.st\.zst, [0-9.]+s$' jobs || fail "a time left before an episode is known"
 [ "$(grep -c left jobs)" = 7 ] || fail "times left"
-comm -23 <(sort log) <(cat jobs a/table.txt | sort) >others
+comm -23 <(sort log) <(cat jobs a/table.txt a/next.txt | sort) >others
 [ ! -s others ] || { cat others; fail "something else"; }
 
 # What is done counts no more; a warning stays.
@@ -33,7 +33,7 @@ told 'raise-rollout: validation loss'
 if grep -q '^1 of 1' log; then fail "both"; fi
 go c || fail "-s"
 told 'raise-export: warning: val.jsonl: 8 records, fewer than --limit 32'
-comm -23 <(sort log) <(sort c/table.txt) | grep -v warning: >others || :
+comm -23 <(sort log) <(sort c/table.txt c/next.txt) | grep -v warning: >others || :
 [ ! -s others ] || { cat others; fail "something in a silent run"; }
 
 # Two GPUs: never twice the same at one time, and both in use; one: left to the programs.
