@@ -7,7 +7,7 @@
 # (demo-generate's head). Prints build/demo/table.txt; the numbers are in build/demo/table.csv.
 
 BUILD ?= build
-OUT = $(BUILD)/demo
+OUT ?= $(BUILD)/demo
 D = $(OUT)/data
 DEMO := $(dir $(lastword $(MAKEFILE_LIST)))demo
 GENERATE = $(firstword $(wildcard $(BUILD)/demo-generate $(DEMO)/../../build/demo-generate \
@@ -20,9 +20,9 @@ VAL = $D/validation.jsonl
 TEST = $D/test.jsonl
 TEMPLATE = $(DEMO)/demo.tmpl
 MAX_LENGTH = 128
-DIM = 32
-CLASSES = 1
-STEPS = 12
+DIM ?= 32
+CLASSES ?= 1
+STEPS ?= 12
 BATCH = 16
 EPISODES ?= 8
 LR = 3e-3

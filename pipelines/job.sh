@@ -42,7 +42,7 @@ take_gpu() { # gpu...
     export CUDA_VISIBLE_DEVICES=$1
 }
 case $kind in
-embed | episode | last)
+embed | episode | last | eval)
     gpus=$(sed -n '1s/^start [^ ]* *//p' "$jobs" 2>/dev/null) || gpus=
     # shellcheck disable=SC2086
     take_gpu $gpus
@@ -76,7 +76,7 @@ END {
         if (todo[kind] <= 0) continue
         as = kind == "last" && !did[kind] ? "episode" : kind == "episode" && !did[kind] ? "last" : kind
         if (did[as]) left += todo[kind] * sum[as] / did[as]
-        else if (as ~ /^(embed|episode|last)$/) is_unknown = 1
+        else if (as ~ /^(embed|episode|last|eval)$/) is_unknown = 1
     }
     if (n < k) n = k
     printf "%d of %d: %s, %s", k, n, substr(target, length(folder) + 2), duration(mine)

@@ -41,3 +41,5 @@ $(call needs,$(filter validation,$(BASELINES)),$(filter-out 0,$(TARGET_LIMIT)),T
 $(call needs,$(call by,less),$(filter --influence,$(TARGET_OPTS)),TARGET_OPTS=--influence (which learners see \
   as well, but for INIT_OPTS='--without influence'))
 $(call needs,$(best-ofs),$(filter-out 0,$(EPISODES)),EPISODES)
+$(foreach f,$(EXTRA) $(EXTRA_CHOICE),$(if $(wildcard $f),,$(error EXTRA: $f: there is no such file)))
+$(if $(filter-out choice gsm8k,$(EVAL)),$(error EVAL=$(EVAL): choice, gsm8k or nothing))

@@ -20,6 +20,8 @@
 #   OUT/table.csv  method,seed,steps,test_loss       OUT/table.txt  means and deviations
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
+#   OUT/costs.csv  method,seed,part,tokens_scored,tokens_trained,phi: what each choice cost (cost.awk)
+#   OUT/eval.csv   method,seed,task,file,metric,value,standard_error,n, with EVAL or EXTRA
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
 #   OUT/LEARNER/sSEED/train-TRAINER.yaml  to train on the choice, in its order (trainers.sh)
 #   OUT/next.txt  where all of it is, and the next commands
@@ -89,6 +91,14 @@ INIT_OPTS ?=
 PPO_OPTS ?=
 ## more options of raise-export where it draws VAL and TEST
 DRAW_OPTS ?=
+## a task of raise-eval that TEST is asked by in the end: choice; empty: none
+EVAL ?=
+## more options of raise-eval, but for losses
+EVAL_OPTS ?=
+## further test files: the loss of each is measured in the end
+EXTRA ?=
+## the same of multiple choice, by how many are right
+EXTRA_CHOICE ?=
 ## yes: what was made with other settings than these is made anew; empty: that is refused
 REBUILD ?=
 ## 1: print the commands, and all that the programs say, not a line a finished job
@@ -118,7 +128,7 @@ endif
 include $(HERE)settings.mk
 ifneq ($(or $(is-dry),$(filter $(abspath $(OUT)),$(RAISE_FOLDER))),)
 RULES := yes
-include $(HERE)loop.mk $(HERE)tables.mk $(HERE)end.mk $(HERE)report.mk
+include $(HERE)loop.mk $(HERE)tables.mk $(HERE)measure.mk $(HERE)end.mk $(HERE)report.mk
 else
 # GPUs are left to RUN, where that hands out the jobs.
 quiet = $(findstring s,$(firstword -$(MAKEFLAGS)))$(filter 1,$V)

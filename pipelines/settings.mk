@@ -18,10 +18,11 @@ input = $(if $(call is-ours,$(1)),$($(1)),$(call kept,$(1)))
 quoted = '$(subst ','\'',$(strip $($(1))))'
 each = $(foreach v,$(2),$(1):$v $(call quoted,$v))
 rows-of-table = $(sort $(foreach s,$(SEEDS),$(addsuffix /$s,$(LEARNERS) $(BASELINES))))
-settings = $(foreach v,POOL VAL TEST MODEL $(addprefix POOL_,$(LEARNERS) $(BASELINES)),$(if $(call is-ours,$v),,$(call each,input,$v))) \
+settings = $(foreach v,POOL VAL TEST MODEL $(FOLDERS) $(addprefix POOL_,$(LEARNERS) $(BASELINES)),$(if $(call is-ours,$v),,$(call each,input,$v))) \
   $(call each,value,TEMPLATE TEST_LIMIT VAL_LIMIT TARGET_LIMIT DRAW_OPTS DIM CLASSES MAX_LENGTH \
     PRECISION EMBED_OPTS POOL_OPTS STEPS BATCH LR LORA_RANK ROLLOUT_OPTS INIT_OPTS PPO_OPTS DEPLOY_OPTS \
-    PER_UPDATE $(if $(strip $(STEPS)),$(if $(percents),EPOCHS),PERCENT EPOCHS) \
+    EVAL EVAL_OPTS EXTRA EXTRA_CHOICE EPOCHS \
+    PER_UPDATE $(if $(strip $(STEPS)),,PERCENT) \
     $(if $(filter-out 0,$(TARGET_LIMIT)),TARGET_OPTS) \
     $(foreach l,$(LEARNERS),LEARNER_$l INIT_OPTS_$l PPO_OPTS_$l ROLLOUT_OPTS_$l OWN_$l) \
     $(foreach b,$(BASELINES),PLAN_$b PLAN_OPTS_$b ROLLOUT_OPTS_$b OWN_$b)) \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # For the scripts that test pipelines: a scratch folder with a pool, a validation and a test set,
-# and `go OUT VARIABLE=...`, a small run of pipelines/gsm8k.mk.
+# and `go OUT VARIABLE=...`, a small run of pipelines/gsm8k.mk, or of $makefile.
 # shellcheck shell=bash
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -19,12 +19,13 @@ records val 8 >val.jsonl
 records test 8 >test.jsonl
 
 go() { # out variables...
-    local out=$1
+    local out=$1 own=(VAL=val.jsonl TEST=test.jsonl LEARNERS=reward-model BASELINES=random)
     shift
+    [ -z "${makefile:-}" ] || own=()
     : >log
-    make -s -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT="$out" DATA=pool.jsonl MODEL="$model" \
-        VAL=val.jsonl TEST=test.jsonl TEMPLATE=plain TARGET_LIMIT=0 DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model \
-        BASELINES=random THREADS=1 PRECISION=fp32 MAX_LENGTH=256 "$@" >>log 2>&1
+    make -s -f "$pipelines/${makefile:-gsm8k}.mk" BUILD="$RAISE_BUILD" OUT="$out" DATA=pool.jsonl MODEL="$model" \
+        TEMPLATE=plain TARGET_LIMIT=0 DIM=8 STEPS=2 BATCH=4 EPISODES=2 "${own[@]}" \
+        THREADS=1 PRECISION=fp32 MAX_LENGTH=256 "$@" >>log 2>&1
 }
 fail() { echo "$*"; tail -n 20 log; exit 1; }
 told() { grep -qF -- "$*" log || fail "not told: $*"; }
