@@ -31,6 +31,8 @@ struct options {
     int reduce;
     bool is_resumed, is_anew; /* the first is the default, and says nothing more */
     int64_t shard_i, shard_n; /* from `shard` */
+    const char *const *paths; /* of the dataset */
+    int64_t n_paths;
 };
 
 static const char *const reduce_names[] = {"pool", "pca", NULL};
@@ -65,13 +67,13 @@ static const struct opt table[] = {
 
 static const struct opt_spec spec = {
     .program = "raise-embed",
-    .usage = "-m MODEL [options] [DATASET]",
+    .usage = "-m MODEL [options] [DATASET...]",
     .summary = "Lengths, log-probabilities and an embedding of every instruction of a dataset.",
     .common = "otusp",
     .common_offset = O(common),
     .table = table,
     .min_args = 0,
-    .max_args = 1,
+    .max_args = -1,
     .input =
         "It reads a dataset of instructions, JSON, JSON lines or CSV, plain or compressed, in "
         "any layout that raise-data(5) tells (Alpaca, messages, ShareGPT, prompt and "
@@ -116,6 +118,7 @@ static int parse_shard(struct options *o)
 static struct data_options reading_of(const struct options *o)
 {
     return (struct data_options){.on_error = (enum data_on_error)o->records.on_error,
+                                 .max_record = o->records.max_record,
                                  .limit = o->records.limit,
                                  .is_sampled = o->records.is_sampled,
                                  .seed = o->common.seed};
@@ -130,11 +133,11 @@ static void add_reading(struct run *r, char *lines)
     r->reading = both;
 }
 
-static int read_data(struct run *r, const char *path, struct err *e)
+static int read_data(struct run *r, struct err *e)
 {
     const struct options *o = r->o;
     struct data_options want = reading_of(o);
-    int rc = dataset_read(&r->data, path, &want, e);
+    int rc = dataset_read_paths(&r->data, o->paths, o->n_paths, &want, e);
     if (rc)
         return rc;
     r->job.data = &r->data;
@@ -291,7 +294,7 @@ static int score(struct run *r, struct err *e)
     return rc;
 }
 
-static int embed(struct run *r, const char *path, int argc, char **argv, struct err *e)
+static int embed(struct run *r, int argc, char **argv, struct err *e)
 {
     struct data_options want = reading_of(r->o);
     int rc = file_refuse_tty(r->o->common.out, e);
@@ -300,7 +303,7 @@ static int embed(struct run *r, const char *path, int argc, char **argv, struct 
     if (!rc)
         rc = check_model(r, e);
     if (!rc)
-        rc = read_data(r, path, e);
+        rc = read_data(r, e);
     if (!rc)
         rc = read_fields(r, e);
     if (!rc)
@@ -384,12 +387,13 @@ static void report(struct run *r)
                 text_count(rate, spent > 0 ? r->n_scored / spent : 0));
 }
 
-static void check_places(const struct options *o, const char *path)
+static void check_places(const struct options *o)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);
     places_add(&p, PLACE_INPUT, "--target", o->target.path);
-    places_add(&p, PLACE_INPUT, "the dataset", path ? path : "-");
+    for (int64_t i = 0; i < o->n_paths; i++)
+        places_add(&p, PLACE_INPUT, "the dataset", o->paths[i]);
     places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
     opt_check_places(&p);
 }
@@ -403,22 +407,24 @@ int main(int argc, char **argv)
                         .dim = 32,
                         .target = TARGET_DEFAULTS};
     int first = opt_parse(&spec, &o, argc, argv);
-    const char *path = first < argc ? argv[first] : NULL;
+    static const char *const standard[] = {"-"};
+    o.paths = first < argc ? (const char *const *)(argv + first) : standard;
+    o.n_paths = first < argc ? argc - first : 1;
     session_check(&o.session);
     if (parse_shard(&o) < 0)
         opt_misuse("--shard: '%s' is not I/N with 0 <= I < N", o.shard);
     if (o.shard && o.reduce == REDUCE_PCA)
         opt_misuse("--shard does not go with --reduce pca, which needs all records");
     target_check(&o.target);
-    if (file_is_std(path) && isatty(STDIN_FILENO))
+    if (file_is_std(o.paths[0]) && isatty(STDIN_FILENO))
         opt_misuse("no dataset");
-    check_places(&o, path);
+    check_places(&o);
     struct run r = {.o = &o, .target.o = &o.target};
     if (record_choose(&r.columns, o.columns, &e) < 0)
         opt_misuse("--columns: %s", e.msg);
     if (o.fields && given_parse(&r.given, o.fields, &e) < 0)
         opt_misuse("--fields: %s", e.msg);
-    int rc = embed(&r, path, argc, argv, &e);
+    int rc = embed(&r, argc, argv, &e);
     if (!rc)
         report(&r);
     run_free(&r);

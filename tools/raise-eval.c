@@ -242,6 +242,7 @@ static int measure(struct run *r, const char *args, struct err *e)
               .max_len = r->s.max_len,
               .overlong = (enum example_overlong)o->session.overlong,
               .reading = {.on_error = (enum data_on_error)o->records.on_error,
+                          .max_record = o->records.max_record,
                           .limit = o->records.limit,
                           .is_sampled = o->records.is_sampled,
                           .seed = o->common.seed},

@@ -20,11 +20,10 @@
 #include <string.h>
 
 enum match { MATCH_FILE, MATCH_RECORDS };
-enum { FORMAT_AUTO };
 
 struct options {
     struct opt_common common;
-    int format; /* FORMAT_AUTO, or an export_format + 1 */
+    int kind; /* index into kinds */
     int match;
     bool is_best, is_unique;
     const char *with, *features, *stanza;
@@ -34,18 +33,38 @@ struct options {
     const char *without, *apart, *records, *field;
     const char *const *choices; /* trajectories or plans; none: a draw */
     int n_choices;
-    const char *dataset;
+    const char *const *paths; /* of the dataset */
+    int n_paths;
+    int64_t max_record;
 };
 
-static const char *const formats[] = {"auto",     "json", "jsonl",   "csv",
-                                      "messages", "text", "indices", NULL};
+/* A format may leave the layout as it is; a layout leaves the format to the output's name. */
+enum { NO_FORMAT = -1 };
+static const struct {
+    const char *name;
+    int format; /* enum export_format */
+    enum export_layout layout;
+} kinds[] = {{"auto", NO_FORMAT, EXPORT_AS_IS},
+             {"json", EXPORT_JSON, EXPORT_AS_IS},
+             {"jsonl", EXPORT_JSONL, EXPORT_AS_IS},
+             {"csv", EXPORT_CSV, EXPORT_AS_IS},
+             {"messages", NO_FORMAT, EXPORT_MESSAGES},
+             {"alpaca", NO_FORMAT, EXPORT_ALPACA},
+             {"sharegpt", NO_FORMAT, EXPORT_SHAREGPT},
+             {"prompt-completion", NO_FORMAT, EXPORT_COMPLETION},
+             {"text", EXPORT_TEXT, EXPORT_AS_IS},
+             {"indices", EXPORT_INDICES, EXPORT_AS_IS}};
+static const char *const formats[] = {"auto",     "json",    "jsonl",    "csv",
+                                      "messages", "alpaca",  "sharegpt", "prompt-completion",
+                                      "text",     "indices", NULL};
 static const char *const matches[] = {"file", "records", NULL};
 static const char *const on_error_names[] = {"fail", "skip", NULL};
 
 static const struct opt table[] = {
-    {'F', "format", OPT_CHOICE, offsetof(struct options, format), "FORMAT",
-     "auto: by the output's name, else as the dataset", 0, 0, formats},
-    {'f', NULL, OPT_CHOICE, offsetof(struct options, format), "FORMAT", NULL, 0, 0, formats},
+    {'F', "format", OPT_CHOICE, offsetof(struct options, kind), "FORMAT",
+     "auto: by the output's name, else as the dataset; or the layout of its records", 0, 0,
+     formats},
+    {'f', NULL, OPT_CHOICE, offsetof(struct options, kind), "FORMAT", NULL, 0, 0, formats},
     {'w', "with", OPT_STRING, offsetof(struct options, with), "LIST",
      "fields to put beside each record: step,class,score,source,reward, and of --features "
      "near,gain,consistency,influence",
@@ -76,14 +95,16 @@ static const struct opt table[] = {
      "fail if a drawn record is in this dataset, too", 0, 0, NULL},
     {0, "on-error", OPT_CHOICE, offsetof(struct options, on_error), "HOW", "bad records", 0, 0,
      on_error_names},
+    {0, "max-record", OPT_INT, offsetof(struct options, max_record), "SIZE",
+     "bytes that a record may have; 0: 64M", 0, 4e9, NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
 static const struct opt_spec spec = {
     .program = "raise-export",
-    .usage = "[options] trajectory dataset\n"
-             "       raise-export [options] --best trajectory... dataset\n"
-             "       raise-export [--limit N] [--sample] [options] dataset",
+    .usage = "[options] trajectory dataset...\n"
+             "       raise-export [options] --best trajectory... dataset...\n"
+             "       raise-export [--limit N] [--sample] [options] dataset...",
     .summary = "Writes the chosen records, in training order, in a format that trainers load.",
     .common = "ots",
     .common_offset = offsetof(struct options, common),
@@ -160,34 +181,62 @@ static int parse_with(const char *list, int order[CHOSEN_N_FIELDS])
     return n;
 }
 
-static int write_records(const struct options *o, enum export_format f, const struct chosen *c,
-                         const struct dataset *d, const int64_t *rows, struct err *e)
+static int write_records(const struct options *o, const struct export_job *job, struct err *e)
+{
+    struct pack *out = pack_open(o->common.out, e);
+    int rc = !out       ? e->code
+             : o->field ? export_write_field(out, job, o->field, e)
+                        : export_write(out, job, e);
+    if (out && rc < 0)
+        pack_abort(out);
+    else if (out)
+        rc = pack_commit(out, e);
+    return rc;
+}
+
+/* Of what was asked for and the output's name, which must not contradict each other; misuse
+ * ends the program. Nothing said: as the dataset, or, of another layout, JSON lines. */
+static enum export_format format_of(const struct options *o, enum data_format like)
+{
+    static const enum export_format as[] = {[DATA_AUTO] = EXPORT_JSON,
+                                            [DATA_JSON] = EXPORT_JSON,
+                                            [DATA_JSONL] = EXPORT_JSONL,
+                                            [DATA_CSV] = EXPORT_CSV};
+    struct err e = ERR_INIT;
+    enum export_format named = EXPORT_JSON;
+    bool is_foreign;
+    int asked = kinds[o->kind].format;
+    int rc = export_format_of(o->common.out, &named, &is_foreign, &e);
+    if (rc < 0 && (asked == NO_FORMAT || is_foreign))
+        opt_misuse("-o %s", e.msg);
+    if (rc == 1 && asked != NO_FORMAT && asked != (int)named)
+        opt_misuse("--format %s, and -o %s says another", kinds[o->kind].name, o->common.out);
+    if (rc == 1)
+        return named;
+    if (asked != NO_FORMAT)
+        return (enum export_format)asked;
+    return kinds[o->kind].layout == EXPORT_AS_IS ? as[like] : EXPORT_JSONL;
+}
+
+/* The records, and their stanza. rows NULL: all. */
+static int write_files(const struct options *o, const struct chosen *c, const struct dataset *d,
+                       const int64_t *rows, struct err *e)
 {
     int order[CHOSEN_N_FIELDS], n_extras = o->with ? parse_with(o->with, order) : 0;
     struct export_extra extras[CHOSEN_N_FIELDS];
     for (int i = 0; i < n_extras; i++)
         extras[i] = chosen_extra(c, order[i]);
-    struct outfile *out = outfile_open(o->common.out, e);
-    int rc = !out       ? e->code
-             : o->field ? export_write_field(out, d, rows, c->n, o->field, e)
-                        : export_write(out, f, d, rows, c->n, extras, n_extras, e);
-    if (out && rc < 0)
-        outfile_abort(out);
-    else if (out)
-        rc = outfile_commit(out, e);
-    return rc;
-}
-
-/* The records, and their stanza. */
-static int write_files(const struct options *o, const struct chosen *c, const struct dataset *d,
-                       const int64_t *rows, struct err *e)
-{
-    enum export_format f = o->format == FORMAT_AUTO ? export_format_of(o->common.out, d->format)
-                                                    : (enum export_format)(o->format - 1);
-    int rc = write_records(o, f, c, d, rows, e);
+    struct export_job job = {.format = format_of(o, d->format),
+                             .layout = kinds[o->kind].layout,
+                             .d = d,
+                             .rows = rows,
+                             .n_rows = c->n,
+                             .extras = extras,
+                             .n_extras = n_extras};
+    int rc = write_records(o, &job, e);
     if (rc < 0 || !o->stanza)
         return rc;
-    char *text = export_stanza(f, d, rows, c->n, o->common.out, e);
+    char *text = export_stanza(&job, o->common.out, e);
     rc = text ? file_write_all(o->stanza, text, strlen(text), e) : e->code;
     free(text);
     return rc;
@@ -256,11 +305,12 @@ static int draw(const struct options *o, struct err *e)
 {
     struct dataset d = {0};
     struct data_options how = {.on_error = (enum data_on_error)o->on_error,
+                               .max_record = o->max_record,
                                .limit = o->without ? 0 : o->limit,
                                .is_sampled = o->is_sampled,
                                .seed = o->common.seed};
     int64_t n_out = 0, n_written = 0;
-    int rc = dataset_read(&d, o->dataset, &how, e);
+    int rc = dataset_read_paths(&d, o->paths, o->n_paths, &how, e);
     if (rc == 0 && o->without)
         rc = dataset_leave_out_file(&d, o->without, &n_out, e);
     if (rc == 0 && o->without && o->limit > 0 && o->limit < d.n_records) {
@@ -287,14 +337,14 @@ static int run(const struct options *o, struct err *e)
 {
     struct chosen c = {0};
     struct dataset d = {0};
-    struct data_options how = {.on_error = DATA_SKIP};
+    struct data_options how = {.on_error = DATA_SKIP, .max_record = o->max_record};
     int rc = choose(&c, o, e);
     if (rc == 0 && c.n == 0)
         rc = err_set(e, ERR_EMPTY, "%s: no record was chosen", c.name);
     if (rc == 0 && o->features)
         rc = chosen_take_features(&c, o->features, e);
     if (rc == 0)
-        rc = dataset_read(&d, o->dataset, &how, e);
+        rc = dataset_read_paths(&d, o->paths, o->n_paths, &how, e);
     if (rc == 0)
         rc = write_chosen(o, &c, &d, e);
     chosen_free(&c);
@@ -326,16 +376,16 @@ static void check_options(const struct options *o)
 {
     int order[CHOSEN_N_FIELDS];
     check_draw(o);
+    (void)format_of(o, DATA_AUTO);
     if (o->n_choices > 1 && !o->is_best)
-        opt_misuse("%d trajectories and one dataset: --best takes the best of several",
-                   o->n_choices);
+        opt_misuse("%d trajectories: --best takes the best of several", o->n_choices);
     if (o->stanza && file_is_std(o->common.out))
         opt_misuse("--stanza needs -o: it names the file that the records go to");
-    if (o->field && o->format != EXPORT_TEXT + 1)
+    if (o->field && kinds[o->kind].format != EXPORT_TEXT)
         opt_misuse("--field goes with -f text");
     if (o->field && o->with)
         opt_misuse("--field writes that field alone, and --with others beside a record");
-    if (o->with && o->format == EXPORT_INDICES + 1)
+    if (o->with && kinds[o->kind].format == EXPORT_INDICES)
         opt_misuse("--with: indices have no room for other fields");
     int n = o->with ? parse_with(o->with, order) : 0;
     bool is_needed = false;
@@ -354,7 +404,8 @@ static void check_places(const struct options *o)
     struct places p = {0};
     for (int i = 0; i < o->n_choices; i++)
         places_add(&p, PLACE_INPUT, "a trajectory", o->choices[i]);
-    places_add(&p, PLACE_INPUT, "the dataset", o->dataset);
+    for (int i = 0; i < o->n_paths; i++)
+        places_add(&p, PLACE_INPUT, "the dataset", o->paths[i]);
     places_add(&p, PLACE_INPUT, "--features", o->features);
     places_add(&p, PLACE_INPUT, "--records", o->records);
     places_add(&p, PLACE_INPUT, "--without", o->without);
@@ -364,14 +415,22 @@ static void check_places(const struct options *o)
     opt_check_places(&p);
 }
 
+/* A trajectory or a plan, before the dataset; standard input is one where a dataset follows. */
+static bool is_choice(const char *path)
+{
+    return file_is_std(path) || chosen_is_choice(path);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.common = OPT_COMMON_DEFAULTS};
     struct err e = ERR_INIT;
     int first = opt_parse(&spec, &o, argc, argv);
     o.choices = (const char *const *)(argv + first);
-    o.n_choices = argc - first - 1;
-    o.dataset = argv[argc - 1];
+    while (first + o.n_choices < argc - 1 && is_choice(o.choices[o.n_choices]))
+        o.n_choices++;
+    o.paths = o.choices + o.n_choices;
+    o.n_paths = argc - first - o.n_choices;
     check_options(&o);
     check_places(&o);
     int rc = o.n_choices ? run(&o, &e) : draw(&o, &e);

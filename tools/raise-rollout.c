@@ -150,6 +150,7 @@ static int read_sets(struct run *r, struct err *e)
     const struct options *o = r->o;
     const struct episode_sets_options want = {.on_error =
                                                   (enum data_on_error)o->records.on_error,
+                                              .max_record = o->records.max_record,
                                               .val_limit = o->val_limit,
                                               .test_limit = o->test_limit,
                                               .seed = o->common.seed};
@@ -199,7 +200,7 @@ static int read_inputs(struct run *r, struct err *e)
     if (!rc)
         rc = set_steps(r, e);
     if (!rc)
-        rc = episode_read_pool(&r->in, o->data, e);
+        rc = episode_read_pool(&r->in, o->data, o->records.max_record, e);
     if (rc)
         return rc;
     char *differs = episode_encoding_differs(&r->in, tmpl_name(r->s.tmpl), r->s.max_len);

@@ -101,7 +101,9 @@ static int show(const struct session *s, const struct dataset *d, struct data_re
 int session_show(const struct session *s, const char *path, const struct session_records *which,
                  int64_t n, enum example_overlong overlong, struct err *e)
 {
-    struct data_options want = {.limit = n, .on_error = (enum data_on_error)which->on_error};
+    struct data_options want = {.limit = n,
+                                .on_error = (enum data_on_error)which->on_error,
+                                .max_record = which->max_record};
     struct dataset d = {0};
     int rc = dataset_read(&d, path, &want, e);
     struct data_reader *reader = data_reader_new(&d);

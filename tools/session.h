@@ -52,7 +52,8 @@ struct session_options {
 struct session_records {
     int64_t limit; /* 0: all */
     bool is_sampled;
-    int on_error; /* enum data_on_error */
+    int on_error;       /* enum data_on_error */
+    int64_t max_record; /* bytes */
 };
 
 extern const char *const session_precisions[], *const session_on_errors[];
@@ -113,9 +114,11 @@ extern const char *const session_precisions[], *const session_on_errors[];
     }
 
 #define SESSION_ON_ERROR_ROW(O, at)                                                            \
+    {0, "on-error", OPT_CHOICE,       offsetof(O, at.on_error), "HOW", "bad records",          \
+     0, 0,          session_on_errors},                                                        \
     {                                                                                          \
-        0, "on-error", OPT_CHOICE, offsetof(O, at.on_error), "HOW", "bad records", 0, 0,       \
-            session_on_errors                                                                  \
+        0, "max-record", OPT_INT, offsetof(O, at.max_record), "SIZE",                          \
+            "bytes that a record may have; 0: 64M", 0, 4e9, NULL                               \
     }
 
 /* Misuse unless -m was given. */

@@ -110,6 +110,11 @@ static int foreign(const struct data_split *s, const char *what, struct err *e)
     return err_set(e, ERR_FORMAT, "%s: looks like %s", s->name, what);
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* Blanks, and then, once enough is there, what the file is. */
 static int begin(struct data_split *s, struct err *e)
 {
@@ -117,7 +122,7 @@ static int begin(struct data_split *s, struct err *e)
     int64_t line = s->line;
     if (s->base == 0 && s->at == 0 && s->len >= 3 && memcmp(s->text, "\xef\xbb\xbf", 3) == 0)
         s->at = 3; /* byte order mark */
-    for (; s->at < s->len && s->text[s->at] && strchr(" \t\r\n", s->text[s->at]); s->at++)
+    for (; s->at < s->len && is_blank(s->text[s->at]); s->at++)
         s->line += s->text[s->at] == '\n';
     int rc = data_split_blank(s, s->at - from, e);
     if (rc < 0 || (!s->is_last && s->len - s->at < HEAD_BYTES))

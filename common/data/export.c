@@ -3,53 +3,74 @@
  * export_csv.c, export_text.c. */
 #include "data/export.h"
 
+#include "base/file.h"
 #include "data/export_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static bool ends_with(const char *s, const char *end)
+/* ---- names ---- */
+
+static bool ends_with(const char *s, size_t n, const char *end)
 {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
+    size_t m = strlen(end);
+    return n > m && strncmp(s + n - m, end, m) == 0;
 }
 
-enum export_format export_format_of(const char *path, enum data_format like)
+/* What follows the last dot of the base name, with it; "" where there is none. */
+static const char *suffix_of(const char *path, size_t n)
+{
+    for (size_t i = n; i > 0 && path[i - 1] != '/'; i--)
+        if (path[i - 1] == '.' && i > 1 && path[i - 2] != '/')
+            return path + i - 1;
+    return "";
+}
+
+int export_format_of(const char *path, enum export_format *f, bool *is_foreign, struct err *e)
 {
     static const struct {
         const char *end;
-        enum data_format like;
         enum export_format f;
-    } names[] = {{".json", DATA_JSON, EXPORT_JSON},
-                 {".jsonl", DATA_JSONL, EXPORT_JSONL},
-                 {".csv", DATA_CSV, EXPORT_CSV}};
-    enum { N = sizeof names / sizeof *names };
-    for (int i = 0; i < N; i++)
-        if (!file_is_std(path) && ends_with(path, names[i].end))
-            return names[i].f;
-    for (int i = 0; i < N; i++)
-        if (names[i].like == like)
-            return names[i].f;
-    return EXPORT_JSON;
+    } names[] = {{".json", EXPORT_JSON},
+                 {".jsonl", EXPORT_JSONL},
+                 {".ndjson", EXPORT_JSONL},
+                 {".csv", EXPORT_CSV}};
+    static const char *const foreign[] = {
+        ".parquet", ".arrow", ".feather", ".xz",   ".bz2",    ".zip", ".lz4",        ".br",
+        ".7z",      ".tar",   ".tsv",     ".xlsx", ".sqlite", ".npz", ".safetensors"};
+    size_t n = file_is_std(path) ? 0 : pack_name_len(path);
+    const char *suffix = suffix_of(path, n);
+    *is_foreign = false;
+    if (n == 0 || !*suffix)
+        return 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (ends_with(path, n, names[i].end)) {
+            *f = names[i].f;
+            return 1;
+        }
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        *is_foreign |= ends_with(path, n, foreign[i]);
+    return err_set(
+        e, ERR_UNSUPPORTED,
+        "%s: \"%.*s\" is not written; known are .json, .jsonl and .csv, with .zst or "
+        ".gz after it or not",
+        path, (int)(path + n - suffix), suffix);
 }
 
-int export_write(struct outfile *o, enum export_format f, const struct dataset *d,
-                 const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
-                 int n_extras, struct err *e)
+int export_write(struct pack *out, const struct export_job *job, struct err *e)
 {
-    switch (f) {
+    switch (job->format) {
     case EXPORT_JSON:
-        return export_write_json(o, d, rows, n_rows, extras, n_extras, e);
+        return export_write_json(out, job, e);
     case EXPORT_CSV:
-        return export_write_csv(o, d, rows, n_rows, extras, n_extras, e);
+        return export_write_csv(out, job, e);
     case EXPORT_TEXT:
-        return export_write_text(o, d, rows, n_rows, extras, n_extras, e);
+        return export_write_text(out, job, e);
     case EXPORT_JSONL:
-    case EXPORT_MESSAGES:
     case EXPORT_INDICES:
         break;
     }
-    return export_write_lines(o, f, d, rows, n_rows, extras, n_extras, e);
+    return export_write_lines(out, job, e);
 }
 
 /* ---- LLaMA-Factory's stanza ---- */
@@ -58,7 +79,9 @@ int export_write(struct outfile *o, enum export_format f, const struct dataset *
 struct summary {
     enum data_layout layout;
     const char *fields[DATA_N_FIELDS]; /* as in data_record; a system's where one has it */
-    bool has_input, has_history;
+    bool has_input, has_history, has_system;
+    bool has_lists; /* a record is more than one turn of each */
+    bool has_pairs; /* apart from the system's */
 };
 
 static bool has_field(const struct data_record *r, const char *field)
@@ -71,36 +94,72 @@ static bool has_field(const struct data_record *r, const char *field)
 }
 
 /* One entry describes all records: they must have the same fields. */
-static int summarize(struct summary *s, const struct dataset *d, const int64_t *rows,
-                     int64_t n_rows, struct err *e)
+static int summarize(struct summary *s, const struct export_job *job, struct err *e)
 {
+    const struct dataset *d = job->d;
     struct data_reader *t = data_reader_new(d);
     int rc = 0;
-    for (int64_t i = 0; i < n_rows && rc == 0; i++) {
-        const struct data_record *r = data_reader_get(t, rows[i], e);
+    for (int64_t i = 0; i < job->n_rows && rc == 0; i++) {
+        const struct data_record *r = data_reader_get(t, export_row(job, i), e);
         if (!r) {
-            rc = dataset_name_record(e, d, rows[i]);
+            rc = dataset_name_record(e, d, export_row(job, i));
             break;
         }
         if (i == 0) {
             s->layout = r->layout;
             memcpy(s->fields, r->fields, sizeof s->fields);
-        } else if (r->layout != s->layout ||
-                   r->fields[DATA_FIELD_PROMPT] != s->fields[DATA_FIELD_PROMPT] ||
-                   r->fields[DATA_FIELD_RESPONSE] != s->fields[DATA_FIELD_RESPONSE]) {
+        } else if (job->layout == EXPORT_AS_IS &&
+                   (r->layout != s->layout ||
+                    r->fields[DATA_FIELD_PROMPT] != s->fields[DATA_FIELD_PROMPT] ||
+                    r->fields[DATA_FIELD_RESPONSE] != s->fields[DATA_FIELD_RESPONSE])) {
             rc =
                 err_set(e, ERR_UNSUPPORTED,
                         "records %lld and %lld have different layouts, which one stanza cannot "
                         "describe; the messages format can hold them all",
-                        (long long)d->records[rows[0]].source, (long long)r->source);
+                        (long long)d->records[export_row(job, 0)].source, (long long)r->source);
         }
         if (!s->fields[DATA_FIELD_SYSTEM])
             s->fields[DATA_FIELD_SYSTEM] = r->fields[DATA_FIELD_SYSTEM];
         s->has_input |= has_field(r, s->fields[DATA_FIELD_INPUT]);
         s->has_history |= has_field(r, "history");
+        s->has_system |= r->turns[0].role == DATA_SYSTEM;
+        s->has_lists |= !export_is_pair(r);
+        s->has_pairs |= r->n_turns - (r->turns[0].role == DATA_SYSTEM) > 2;
     }
     data_reader_free(t);
     return rc;
+}
+
+/* As if the records had been read in the layout that they are written in. */
+static int imagine(struct summary *s, enum export_layout l, struct err *e)
+{
+    static const struct {
+        enum data_layout layout;
+        const char *fields[DATA_N_FIELDS];
+    } as[] = {
+        [EXPORT_AS_IS] = {DATA_TEXT, {NULL}},
+        [EXPORT_MESSAGES] = {DATA_MESSAGES, {[DATA_FIELD_PROMPT] = "messages"}},
+        [EXPORT_ALPACA] = {DATA_ALPACA,
+                           {[DATA_FIELD_PROMPT] = "instruction",
+                            [DATA_FIELD_RESPONSE] = "output",
+                            [DATA_FIELD_INPUT] = "input"}},
+        [EXPORT_SHAREGPT] = {DATA_SHAREGPT, {[DATA_FIELD_PROMPT] = "conversations"}},
+        [EXPORT_COMPLETION] =
+            {DATA_COMPLETION,
+             {[DATA_FIELD_PROMPT] = "prompt", [DATA_FIELD_RESPONSE] = "completion"}},
+    };
+    if (l == EXPORT_AS_IS)
+        return 0;
+    if (l == EXPORT_COMPLETION && s->has_lists)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "prompt-completion of lists has no stanza; messages has");
+    s->layout = as[l].layout;
+    memcpy(s->fields, as[l].fields, sizeof s->fields);
+    s->has_input = l == EXPORT_ALPACA;
+    s->has_history = l == EXPORT_ALPACA && s->has_pairs;
+    if (l == EXPORT_ALPACA && s->has_system)
+        s->fields[DATA_FIELD_SYSTEM] = "system";
+    return 0;
 }
 
 /* LLaMA-Factory's names of columns, and what we call the field in each of our layouts. */
@@ -136,8 +195,7 @@ static void add_stem(struct buf *b, const char *base)
     text_json_string(b, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 
-char *export_stanza(enum export_format f, const struct dataset *d, const int64_t *rows,
-                    int64_t n_rows, const char *file_name, struct err *e)
+char *export_stanza(const struct export_job *job, const char *file_name, struct err *e)
 {
     static const char tags[] = ",\n    \"tags\": {\n"
                                "      \"role_tag\": \"role\",\n"
@@ -147,13 +205,14 @@ char *export_stanza(enum export_format f, const struct dataset *d, const int64_t
                                "      \"system_tag\": \"system\",\n"
                                "      \"observation_tag\": \"tool\"\n    }";
     struct buf b = {0};
-    if (f == EXPORT_INDICES || f == EXPORT_TEXT) {
+    bool is_text = job->format == EXPORT_TEXT;
+    if (job->format == EXPORT_INDICES || is_text) {
         err_set(e, ERR_UNSUPPORTED, "%s no dataset: there is no stanza for %s",
-                f == EXPORT_TEXT ? "text is" : "indices are", f == EXPORT_TEXT ? "it" : "them");
+                is_text ? "text is" : "indices are", is_text ? "it" : "them");
         return NULL;
     }
-    struct summary sum = {.layout = DATA_MESSAGES};
-    if (f != EXPORT_MESSAGES && summarize(&sum, d, rows, n_rows, e) < 0)
+    struct summary sum = {0};
+    if (summarize(&sum, job, e) < 0 || imagine(&sum, job->layout, e) < 0)
         return NULL;
     enum data_layout layout = sum.layout;
     const char *slash = strrchr(file_name, '/'), *base = slash ? slash + 1 : file_name;
@@ -164,10 +223,7 @@ char *export_stanza(enum export_format f, const struct dataset *d, const int64_t
     text_json_string(&b, base, strlen(base));
     buf_printf(&b, ",\n    \"formatting\": \"%s\",\n    \"columns\": {",
                is_chat ? "sharegpt" : "alpaca");
-    if (f == EXPORT_MESSAGES)
-        add_column(&b, "messages", "messages");
-    else
-        add_columns(&b, &sum);
+    add_columns(&b, &sum);
     buf_puts(&b, "\n    }");
     buf_puts(&b, layout == DATA_MESSAGES ? tags : "");
     buf_puts(&b, "\n  }\n}\n");

@@ -38,18 +38,17 @@ static void add_column(struct columns *c, const struct data_member *m)
     c->names[c->n++] = (struct data_member){.key = key + 1, .key_len = m->key_len};
 }
 
-static int collect_columns(struct columns *c, const struct dataset *d, struct data_reader *t,
-                           const int64_t *rows, int64_t n_rows,
-                           const struct export_extra *extras, int n_extras, struct err *e)
+static int collect_columns(struct columns *c, struct export_source *s, struct err *e)
 {
+    const struct export_job *job = s->job;
     struct data_member m;
-    for (int64_t i = 0; i < n_rows; i++) {
-        const struct data_record *r = data_reader_get(t, rows[i], e);
+    for (int64_t i = 0; i < job->n_rows; i++) {
         size_t hint = 0;
-        if (!r)
-            return dataset_name_record(e, d, rows[i]);
-        for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m); hint++) {
-            if (export_is_extra(&m, extras, n_extras))
+        int rc = export_source_get(s, i, e);
+        if (rc < 0)
+            return rc;
+        for (size_t at = 0; data_member_next(s->raw, s->raw_len, &at, &m); hint++) {
+            if (export_is_extra(&m, job->extras, job->n_extras))
                 continue;
             if (hint >= c->n)
                 hint = 0;
@@ -103,13 +102,13 @@ static void add_header(struct buf *b, struct buf *scratch, const struct columns 
 }
 
 static void add_row(struct buf *b, struct buf *scratch, struct columns *c,
-                    struct data_member *values, const struct data_record *r,
-                    const struct export_extra *extras, int n_extras, int64_t row)
+                    struct data_member *values, const struct export_source *s, int64_t row)
 {
+    const struct export_job *job = s->job;
     struct data_member m;
     size_t hint = 0;
     memset(values, 0, c->n * sizeof *values);
-    for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);) {
+    for (size_t at = 0; data_member_next(s->raw, s->raw_len, &at, &m);) {
         size_t k = find_column(c, &m, hint);
         if (k < c->n)
             values[k] = m;
@@ -120,36 +119,37 @@ static void add_row(struct buf *b, struct buf *scratch, struct columns *c,
             buf_putc(b, ',');
         add_value(b, scratch, values[k].value, values[k].value_len);
     }
-    for (int k = 0; k < n_extras; k++) {
+    for (int k = 0; k < job->n_extras; k++) {
         struct buf number = {0};
         buf_puts(b, c->n || k ? "," : "");
-        export_number(&number, &extras[k], row);
+        export_number(&number, &job->extras[k], row);
         add_field(b, scratch, buf_str(&number), number.len);
         buf_free(&number);
     }
     buf_putc(b, '\n');
 }
 
-int export_write_csv(struct outfile *o, const struct dataset *d, const int64_t *rows,
-                     int64_t n_rows, const struct export_extra *extras, int n_extras,
-                     struct err *e)
+int export_write_csv(struct pack *out, const struct export_job *job, struct err *e)
 {
     struct columns c = {.index = json_object()};
     struct buf b = {0}, scratch = {0};
-    struct data_reader *t = data_reader_new(d);
-    int rc = collect_columns(&c, d, t, rows, n_rows, extras, n_extras, e);
-    struct data_member *values = mem_alloc(c.n, sizeof *values);
-    add_header(&b, &scratch, &c, extras, n_extras);
+    struct export_source s;
+    int rc = export_source_init(&s, job, e);
     if (rc == 0)
-        rc = outfile_write(o, b.data, b.len, e);
-    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
-        const struct data_record *r = data_reader_get(t, rows[i], e);
+        rc = collect_columns(&c, &s, e);
+    struct data_member *values = mem_alloc(c.n, sizeof *values);
+    add_header(&b, &scratch, &c, job->extras, job->n_extras);
+    if (rc == 0)
+        rc = pack_write(out, b.data, b.len, e);
+    for (int64_t i = 0; rc == 0 && i < job->n_rows; i++) {
         b.len = 0;
-        if (r)
-            add_row(&b, &scratch, &c, values, r, extras, n_extras, i);
-        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
+        rc = export_source_get(&s, i, e);
+        if (rc < 0)
+            break;
+        add_row(&b, &scratch, &c, values, &s, i);
+        rc = pack_write(out, b.data, b.len, e);
     }
-    data_reader_free(t);
+    export_source_free(&s);
     arena_free(&c.text);
     free(values);
     free(c.names);

@@ -89,19 +89,6 @@ bool export_number(struct buf *b, const struct export_extra *x, int64_t row)
     return true;
 }
 
-/* A field "messages" that is not read, for it is null or an empty cell, gives way to ours. */
-bool export_is_read(const struct data_record *r, const struct data_member *m)
-{
-    if (data_member_is(m, "messages"))
-        return true;
-    for (int i = 0; i < DATA_N_FIELDS; i++)
-        if (r->fields[i] && data_member_is(m, r->fields[i]))
-            return true;
-    if (r->instruction && data_member_is(m, DATA_INPUT_FIELD))
-        return true;
-    return r->layout == DATA_ALPACA && data_member_is(m, "history");
-}
-
 /* ---- one record as JSON ---- */
 
 struct writer {
@@ -132,38 +119,19 @@ static void end_object(struct writer *w)
     buf_putc(w->b, '}');
 }
 
-static void add_messages(struct writer *w, const struct data_record *r)
+static void add_record(struct writer *w, const struct export_source *s, int64_t row)
 {
-    static const char *const names[] = {"system", "user", "assistant", "tool"};
-    begin_member(w, "messages", strlen("messages"));
-    for (int i = 0; i < r->n_turns; i++) {
-        buf_printf(w->b, "%s{\"role\": \"%s\", \"content\": ", i ? ", " : "[",
-                   names[r->turns[i].role]);
-        text_json_string(w->b, r->turns[i].text, r->turns[i].len);
-        buf_putc(w->b, '}');
-    }
-    buf_putc(w->b, ']');
-    if (r->instruction && r->input[0]) {
-        begin_member(w, DATA_INPUT_FIELD, strlen(DATA_INPUT_FIELD));
-        text_json_string(w->b, r->input, strlen(r->input));
-    }
-}
-
-static void add_record(struct writer *w, const struct data_record *r, bool is_messages,
-                       const struct export_extra *extras, int n_extras, int64_t row)
-{
+    const struct export_job *job = s->job;
     struct data_member m;
-    if (is_messages)
-        add_messages(w, r);
-    for (size_t at = 0; data_member_next(r->raw, r->raw_len, &at, &m);) {
-        if (export_is_extra(&m, extras, n_extras) || (is_messages && export_is_read(r, &m)))
+    for (size_t at = 0; data_member_next(s->raw, s->raw_len, &at, &m);) {
+        if (export_is_extra(&m, job->extras, job->n_extras))
             continue;
         begin_member(w, m.key, m.key_len);
         export_format_json(w->b, m.value, m.value_len, w->indent, w->level + 1);
     }
-    for (int i = 0; i < n_extras; i++) {
-        begin_member(w, extras[i].name, strlen(extras[i].name));
-        if (!export_number(w->b, &extras[i], row))
+    for (int i = 0; i < job->n_extras; i++) {
+        begin_member(w, job->extras[i].name, strlen(job->extras[i].name));
+        if (!export_number(w->b, &job->extras[i], row))
             buf_puts(w->b, "null");
     }
     end_object(w);
@@ -171,54 +139,48 @@ static void add_record(struct writer *w, const struct data_record *r, bool is_me
 
 /* ---- files ---- */
 
-int export_write_json(struct outfile *o, const struct dataset *d, const int64_t *rows,
-                      int64_t n_rows, const struct export_extra *extras, int n_extras,
-                      struct err *e)
+int export_write_json(struct pack *out, const struct export_job *job, struct err *e)
 {
+    struct export_source s;
     struct buf b = {0};
-    struct data_reader *t = data_reader_new(d);
-    int rc = 0;
+    int rc = export_source_init(&s, job, e);
     buf_putc(&b, '[');
-    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
+    for (int64_t i = 0; rc == 0 && i < job->n_rows; i++) {
         struct writer w = {.b = &b, .indent = INDENT, .level = 1};
-        const struct data_record *r = data_reader_get(t, rows[i], e);
+        rc = export_source_get(&s, i, e);
+        if (rc < 0)
+            break;
         new_line(&b, INDENT, 1);
-        if (r)
-            add_record(&w, r, false, extras, n_extras, i);
-        buf_puts(&b, i + 1 < n_rows ? "," : "");
-        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
+        add_record(&w, &s, i);
+        buf_puts(&b, i + 1 < job->n_rows ? "," : "");
+        rc = pack_write(out, b.data, b.len, e);
         b.len = 0;
     }
-    buf_puts(&b, n_rows ? "\n]\n" : "]\n");
+    buf_puts(&b, job->n_rows ? "\n]\n" : "]\n");
     if (rc == 0)
-        rc = outfile_write(o, b.data, b.len, e);
-    data_reader_free(t);
+        rc = pack_write(out, b.data, b.len, e);
+    export_source_free(&s);
     buf_free(&b);
     return rc;
 }
 
-int export_write_lines(struct outfile *o, enum export_format f, const struct dataset *d,
-                       const int64_t *rows, int64_t n_rows, const struct export_extra *extras,
-                       int n_extras, struct err *e)
+int export_write_lines(struct pack *out, const struct export_job *job, struct err *e)
 {
+    struct export_source s;
     struct buf b = {0};
-    struct data_reader *t = data_reader_new(d);
-    int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
-        const struct data_record *r = NULL;
+    int rc = export_source_init(&s, job, e);
+    for (int64_t i = 0; rc == 0 && i < job->n_rows; i++) {
         struct writer w = {.b = &b};
-        if (f == EXPORT_INDICES)
-            buf_printf(&b, "%lld", (long long)d->records[rows[i]].source);
-        else if ((r = data_reader_get(t, rows[i], e)))
-            add_record(&w, r, f == EXPORT_MESSAGES, extras, n_extras, i);
-        else
-            rc = dataset_name_record(e, d, rows[i]);
+        b.len = 0;
+        if (job->format == EXPORT_INDICES)
+            buf_printf(&b, "%lld", (long long)job->d->records[export_row(job, i)].source);
+        else if ((rc = export_source_get(&s, i, e)) == 0)
+            add_record(&w, &s, i);
         buf_putc(&b, '\n');
         if (rc == 0)
-            rc = outfile_write(o, b.data, b.len, e);
-        b.len = 0;
+            rc = pack_write(out, b.data, b.len, e);
     }
-    data_reader_free(t);
+    export_source_free(&s);
     buf_free(&b);
     return rc;
 }

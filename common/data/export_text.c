@@ -64,39 +64,39 @@ static void add_field(struct buf *b, const struct data_record *r, const char *fi
     buf_putc(b, '\n');
 }
 
-int export_write_text(struct outfile *o, const struct dataset *d, const int64_t *rows,
-                      int64_t n_rows, const struct export_extra *extras, int n_extras,
-                      struct err *e)
+int export_write_text(struct pack *out, const struct export_job *job, struct err *e)
 {
+    struct export_source s;
     struct buf b = {0};
-    struct data_reader *t = data_reader_new(d);
-    int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
-        const struct data_record *r = data_reader_get(t, rows[i], e);
+    int rc = export_source_init(&s, job, e);
+    for (int64_t i = 0; rc == 0 && i < job->n_rows; i++) {
         b.len = 0;
-        if (r)
-            add_record(&b, r, extras, n_extras, i);
-        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
+        rc = export_source_get(&s, i, e);
+        if (rc < 0)
+            break;
+        add_record(&b, s.record, job->extras, job->n_extras, i);
+        rc = pack_write(out, b.data, b.len, e);
     }
-    data_reader_free(t);
+    export_source_free(&s);
     buf_free(&b);
     return rc;
 }
 
-int export_write_field(struct outfile *o, const struct dataset *d, const int64_t *rows,
-                       int64_t n_rows, const char *field, struct err *e)
+int export_write_field(struct pack *out, const struct export_job *job, const char *field,
+                       struct err *e)
 {
+    struct export_source s;
     struct buf b = {0};
-    struct data_reader *t = data_reader_new(d);
-    int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < n_rows; i++) {
-        const struct data_record *r = data_reader_get(t, rows[i], e);
+    int rc = export_source_init(&s, job, e);
+    for (int64_t i = 0; rc == 0 && i < job->n_rows; i++) {
         b.len = 0;
-        if (r)
-            add_field(&b, r, field);
-        rc = r ? outfile_write(o, b.data, b.len, e) : dataset_name_record(e, d, rows[i]);
+        rc = export_source_get(&s, i, e);
+        if (rc < 0)
+            break;
+        add_field(&b, s.record, field);
+        rc = pack_write(out, b.data, b.len, e);
     }
-    data_reader_free(t);
+    export_source_free(&s);
     buf_free(&b);
     return rc;
 }

@@ -2,10 +2,12 @@
  * chosen: picks out of trajectories and plans; see chosen.h. */
 #include "learn/chosen.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "features/features.h"
 #include "learn/traj.h"
 #include "plan/plan.h"
+#include "stream/zio.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -101,6 +103,24 @@ static int take_trajectory(struct chosen *c, const struct st_msg *m, struct err 
         }
     traj_free(&t);
     return 0;
+}
+
+/* A safetensors header: eight bytes of length, and an object; or so it is called, which tells of
+ * one that is damaged. */
+bool chosen_is_choice(const char *path)
+{
+    unsigned char head[9];
+    size_t len = strlen(path);
+    if (len > 7 && strcmp(path + len - 7, ".st.zst") == 0)
+        return true;
+    struct zin *z = zin_open(path, NULL);
+    int64_t n = 0, got = 1;
+    while (z && got > 0 && n < 9) {
+        got = zin_read(z, head + n, sizeof head - (size_t)n, NULL);
+        n += got > 0 ? got : 0;
+    }
+    zin_close(z);
+    return n == 9 && head[8] == '{' && head[6] == 0 && head[7] == 0;
 }
 
 int chosen_read(struct chosen *c, const char *path, struct err *e)

@@ -50,6 +50,8 @@ struct chosen {
     char *status; /* owned; how the episode ended, if not well; else NULL */
 };
 
+/* Whether a file is a message at all (st.h), as no dataset is. */
+bool chosen_is_choice(const char *path);
 /* ERR_MISMATCH: the file is of another kind. On failure *c is empty; else chosen_free. */
 int chosen_read(struct chosen *c, const char *path, struct err *e) RAISE_MUST_CHECK;
 void chosen_free(struct chosen *c); /* of an empty one, too */

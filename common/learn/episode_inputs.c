@@ -59,10 +59,11 @@ int episode_read_choice(struct episode_inputs *in, const char *features, const c
     return rc ? err_prefix(e, "%s", file_name_in(policy)) : 0;
 }
 
-int episode_read_pool(struct episode_inputs *in, const char *path, struct err *e)
+int episode_read_pool(struct episode_inputs *in, const char *path, int64_t max_record,
+                      struct err *e)
 {
     const struct features *f = &in->features;
-    struct data_options want = {.on_error = DATA_SKIP};
+    struct data_options want = {.on_error = DATA_SKIP, .max_record = max_record};
     int rc = dataset_read(&in->pool, path, &want, e);
     if (rc || !f->msg)
         return rc;
@@ -86,9 +87,13 @@ static int refuse_overlap(const struct dataset *a, const struct dataset *b, stru
 int episode_read_sets(struct episode_inputs *in, const struct episode_sets_options *o,
                       const char *validation, const char *test, struct err *e)
 {
-    struct data_options val = {
-        .on_error = o->on_error, .limit = o->val_limit, .is_sampled = true, .seed = o->seed};
-    struct data_options first = {.on_error = o->on_error, .limit = o->test_limit};
+    struct data_options val = {.on_error = o->on_error,
+                               .limit = o->val_limit,
+                               .is_sampled = true,
+                               .seed = o->seed,
+                               .max_record = o->max_record};
+    struct data_options first = {
+        .on_error = o->on_error, .limit = o->test_limit, .max_record = o->max_record};
     int rc = dataset_read(&in->val_data, validation, &val, e);
     if (!rc)
         rc = refuse_overlap(&in->val_data, &in->pool, e);

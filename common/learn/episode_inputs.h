@@ -5,7 +5,7 @@
  *
  *     struct episode_inputs in = {0};
  *     rc = episode_read_choice(&in, features, policy, NULL, &e);    // what chooses, from what
- *     rc = episode_read_pool(&in, dataset, &e);                     // the records behind it
+ *     rc = episode_read_pool(&in, dataset, 0, &e);                  // the records behind it
  *     rc = episode_read_sets(&in, &want, validation, test, &e);     // what is measured
  *     rc = episode_make_sets(&in, &how, &e);                        // the same, tokenised
  *     ... in.features, in.record_of, in.validation ...
@@ -38,11 +38,12 @@ int episode_read_choice(struct episode_inputs *in, const char *features, const c
 
 /* The dataset; with features, the one that they were made from. Bad records are skipped: the
  * rows say which ones count. */
-int episode_read_pool(struct episode_inputs *in, const char *path,
+int episode_read_pool(struct episode_inputs *in, const char *path, int64_t max_record,
                       struct err *e) RAISE_MUST_CHECK;
 
 struct episode_sets_options {
     enum data_on_error on_error;
+    int64_t max_record;            /* as in data_options */
     int64_t val_limit, test_limit; /* 0: all; of the validation set a sample, of the test set
                                     * the first */
     uint64_t seed;                 /* of the sample */

@@ -35,10 +35,10 @@ cd "$dir" || exit 1
 finish() { # compares what the last command gave with what was wanted
     local i err why=''
     [ -n "$command" ] || return
-    mapfile -t err <err
+    mapfile -t err <"$dir/err"
     [ "$status" = "$want_status" ] || why="exit status $status, not $want_status"
-    cmp -s out want || why="$why
-$(diff -u want out | tail -n +3)"
+    cmp -s "$dir/out" "$dir/want" || why="$why
+$(diff -u "$dir/want" "$dir/out" | tail -n +3)"
     for i in "${!err[@]}"; do
         # shellcheck disable=SC2053
         [[ ${err[i]} == ${patterns[i]-} ]] || why="$why
@@ -49,7 +49,7 @@ standard error lacks: ${patterns[${#err[@]}]}"
     n=$((n + 1))
     [ -z "$why" ] || { n_failed=$((n_failed + 1)) && printf '%s: %s\n  %s\n%s\n' "$table" "$title" "$command" "$why"; }
 }
-begin() { command='' want_status=0 patterns=() && : >want; }
+begin() { command='' want_status=0 patterns=() && : >"$dir/want"; }
 for path in "$RAISE_TESTS"/cases/*.txt; do
     table=${path##*/}
     begin
@@ -66,9 +66,9 @@ for path in "$RAISE_TESTS"/cases/*.txt; do
             finish
             begin
             command=${line#"$ "} status=0
-            bash -c "$command" >out 2>err </dev/null || status=$?
+            bash -c "$command" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
             ;;
-        '> '* | '>') line=${line#>} && printf '%s\n' "${line# }" >>want ;;
+        '> '* | '>') line=${line#>} && printf '%s\n' "${line# }" >>"$dir/want" ;;
         '! '*) patterns+=("${line#! }") ;;
         '? '*) want_status=${line#? } ;;
         esac

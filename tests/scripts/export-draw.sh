@@ -35,8 +35,8 @@ raise-view --table source e.st.zst | tail -n +2 >rows
 raise-export -q -f indices -n 30 --sample -s 5 d.jsonl | cmp - <(cut -d, -f2 rows)
 
 # Two samples with nothing in common, also where one is written in another layout.
-raise-export -q -f messages -o a.messages a.jsonl
-for other in a.jsonl a.messages; do
+raise-export -q -f messages -o a.messages.jsonl a.jsonl
+for other in a.jsonl a.messages.jsonl; do
     raise-export -q -n 40 --sample -s 5 --without $other -o b.jsonl d.jsonl
     [ "$(wc -l <b.jsonl)" = 40 ]
     [ "$(sort -u a.jsonl b.jsonl | wc -l)" = 70 ]

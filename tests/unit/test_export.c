@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * data/export: every format's exact bytes, extras, stanzas, and reading back what was written.
  */
+#include "base/file.h"
 #include "base/mem.h"
 #include "data/export.h"
 #include "data/tmpl.h"
@@ -43,14 +44,33 @@ static void load(struct dataset *d, const char *path, const char *text)
         fail_msg("%s", e.msg);
 }
 
+enum { AS = 100 }; /* + a layout: JSON lines in it */
+
 /* All of `rows` through `f`, as text. */
-static char *export_text(const struct dataset *d, enum export_format f, const int64_t *rows,
-                         int64_t n, const struct export_extra *extras, int n_extras)
+static struct export_job job_of(const struct dataset *d, int f, const int64_t *rows, int64_t n,
+                                const struct export_extra *extras, int n_extras)
+{
+    struct export_job job = {.format = (enum export_format)f,
+                             .d = d,
+                             .rows = rows,
+                             .n_rows = n,
+                             .extras = extras,
+                             .n_extras = n_extras};
+    if (f >= AS) {
+        job.format = EXPORT_JSONL;
+        job.layout = (enum export_layout)(f - AS);
+    }
+    return job;
+}
+
+static char *export_text(const struct dataset *d, int f, const int64_t *rows, int64_t n,
+                         const struct export_extra *extras, int n_extras)
 {
     struct err e = ERR_INIT;
-    struct outfile *o = outfile_open("out", &e);
+    struct export_job job = job_of(d, f, rows, n, extras, n_extras);
+    struct pack *o = pack_open("out", &e);
     assert_non_null(o);
-    if (export_write(o, f, d, rows, n, extras, n_extras, &e) < 0 || outfile_commit(o, &e) < 0)
+    if (export_write(o, &job, &e) < 0 || pack_commit(o, &e) < 0)
         fail_msg("%s", e.msg);
     char *text;
     size_t len;
@@ -58,8 +78,8 @@ static char *export_text(const struct dataset *d, enum export_format f, const in
     return text;
 }
 
-static void expect(const struct dataset *d, enum export_format f, const int64_t *rows,
-                   int64_t n, const struct export_extra *extras, int n_extras, const char *want)
+static void expect(const struct dataset *d, int f, const int64_t *rows, int64_t n,
+                   const struct export_extra *extras, int n_extras, const char *want)
 {
     char *got = export_text(d, f, rows, n, extras, n_extras);
     assert_string_equal(got, want);
@@ -120,7 +140,7 @@ static void extras_stand_last_and_replace(void **state)
            "\"instruction\",\"input\",\"output\",\"id\",\"raise_step\",\"raise_score\"\n"
            "\"aé, \"\"x\"\"\",\"\",\"o\nné\",\"12345678901234567890123\",\"3\",\"0.1\"\n");
     expect(
-        &d, EXPORT_MESSAGES, rows, 2, extras, 1,
+        &d, AS + EXPORT_MESSAGES, rows, 2, extras, 1,
         "{\"messages\": [{\"role\": \"user\", \"content\": \"aé, \\\"x\\\"\"}, {\"role\": "
         "\"assistant\", \"content\": \"o\\nné\"}], \"id\": 12345678901234567890123, "
         "\"raise_step\": 3}\n"
@@ -141,7 +161,7 @@ static void what_is_written_reads_back(void **state)
                                 "{\"conversations\":[{\"from\":\"system\",\"value\":\"s\"},{"
                                 "\"from\":\"human\",\"value\":"
                                 "\"q\"},{\"from\":\"gpt\",\"value\":\"a\"}]}\n";
-    enum export_format all[] = {EXPORT_JSON, EXPORT_JSONL, EXPORT_MESSAGES};
+    int all[] = {EXPORT_JSON, EXPORT_JSONL, AS + EXPORT_MESSAGES};
     struct dataset d, back;
     int64_t rows[] = {0, 1, 2, 3};
     load(&d, "mixed.jsonl", mixed);
@@ -190,7 +210,7 @@ static void csv_of_mixed_layouts_reads_back(void **state)
     for (int k = 0; k < 2;
          k++) { /* messages, too, though some have an empty field of that name */
         struct dataset talks;
-        free(export_text(both[k], EXPORT_MESSAGES, rows, N, NULL, 0));
+        free(export_text(both[k], AS + EXPORT_MESSAGES, rows, N, NULL, 0));
         load(&talks, "out", NULL);
         for (int i = 0; i < N; i++)
             assert_true(talks.records[i].hash == d.records[i].hash);
@@ -228,12 +248,12 @@ static void messages_render_as_the_records_did(void **state)
         "{\"instruction\":\"a\\nb\",\"output\":\"c\"}\n"
         "{\"instruction\":\"Q\",\"context\":\"C\",\"response\":\"R\",\"system\":\"S\","
         "\"history\":[[\"h\",\"i\"]]}\n";
-    static const enum export_format formats[] = {EXPORT_MESSAGES, EXPORT_CSV, EXPORT_MESSAGES};
+    static const int formats[] = {AS + EXPORT_MESSAGES, EXPORT_CSV, AS + EXPORT_MESSAGES};
     enum { N = 5 };
     struct dataset d, back;
     int64_t rows[N] = {0, 1, 2, 3, 4};
     load(&d, "alpaca.jsonl", records);
-    free(export_text(&d, EXPORT_MESSAGES, rows, N, NULL, 0));
+    free(export_text(&d, AS + EXPORT_MESSAGES, rows, N, NULL, 0));
     load(&back, "out", NULL);
     for (int k = 0; k < 3; k++) {
         for (int i = 0; i < N; i++)
@@ -256,7 +276,7 @@ static void messages_render_as_the_records_did(void **state)
          "{\"messages\":[{\"role\":\"user\",\"content\":\"Add.\\n1 3\"},{\"role\":"
          "\"assistant\",\"content\":\"4\"}],\"raise_input\":\"1 2\"}\n");
     assert_null(record_of(&d, 0)->instruction);
-    expect(&d, EXPORT_MESSAGES, rows, 1, NULL, 0,
+    expect(&d, AS + EXPORT_MESSAGES, rows, 1, NULL, 0,
            "{\"messages\": [{\"role\": \"user\", \"content\": \"Add.\\n1 3\"}, {\"role\": "
            "\"assistant\", \"content\": \"4\"}], \"raise_input\": \"1 2\"}\n");
     dataset_free(&d);
@@ -277,7 +297,7 @@ static void names_are_compared_decoded(void **state)
     expect(&d, EXPORT_CSV, rows, 2, &extra, 1,
            "\"instruction\",\"output\",\"\u00e9\",\"raise_score\"\n\"a\",\"b\",\"1\",\"1\"\n"
            "\"c\",\"d\",\"2\",\"2\"\n");
-    expect(&d, EXPORT_MESSAGES, rows, 1, &extra, 1,
+    expect(&d, AS + EXPORT_MESSAGES, rows, 1, &extra, 1,
            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
            "\"assistant\", \"content\": \"b\"}], \"\\u00e9\": 1, \"raise_score\": 1}\n");
     dataset_free(&d);
@@ -321,6 +341,13 @@ static void many_columns_are_found_at_once(void **state)
     buf_free(&b);
 }
 
+static char *stanza(const struct dataset *d, int f, const int64_t *rows, int64_t n,
+                    const char *name, struct err *e)
+{
+    struct export_job job = job_of(d, f, rows, n, NULL, 0);
+    return export_stanza(&job, name, e);
+}
+
 static void stanzas_describe_the_columns(void **state)
 {
     (void)state;
@@ -328,13 +355,13 @@ static void stanzas_describe_the_columns(void **state)
     struct dataset d, back;
     int64_t rows[] = {0, 1};
     load(&d, "two.jsonl", two);
-    char *s = export_stanza(EXPORT_JSON, &d, rows, 2, "out/sub.set.json", &e);
+    char *s = stanza(&d, EXPORT_JSON, rows, 2, "out/sub.set.json", &e);
     assert_string_equal(s, "{\n  \"sub\": {\n    \"file_name\": \"sub.set.json\",\n"
                            "    \"formatting\": \"alpaca\",\n    \"columns\": {\n"
                            "      \"prompt\": \"instruction\",\n      \"query\": \"input\",\n"
                            "      \"response\": \"output\"\n    }\n  }\n}\n");
     free(s);
-    s = export_stanza(EXPORT_MESSAGES, &d, rows, 2, "m.jsonl", &e);
+    s = stanza(&d, AS + EXPORT_MESSAGES, rows, 2, "m.jsonl", &e);
     assert_string_equal(s,
                         "{\n  \"m\": {\n    \"file_name\": \"m.jsonl\",\n"
                         "    \"formatting\": \"sharegpt\",\n    \"columns\": {\n"
@@ -345,17 +372,17 @@ static void stanzas_describe_the_columns(void **state)
                         "      \"system_tag\": \"system\",\n"
                         "      \"observation_tag\": \"tool\"\n    }\n  }\n}\n");
     free(s);
-    assert_null(export_stanza(EXPORT_INDICES, &d, rows, 2, "m.txt", &e));
+    assert_null(stanza(&d, EXPORT_INDICES, rows, 2, "m.txt", &e));
     dataset_free(&d);
     load(&d, "mix.jsonl", "{\"text\":\"a\"}\n{\"question\":\"q\",\"answer\":\"a\"}\n");
-    assert_null(export_stanza(EXPORT_JSON, &d, rows, 2, "m.json", &e));
+    assert_null(stanza(&d, EXPORT_JSON, rows, 2, "m.json", &e));
     assert_string_equal(e.msg,
                         "records 0 and 1 have different layouts, which one stanza cannot "
                         "describe; the messages format can hold them all");
     load(&back, "dolly.jsonl",
          "{\"instruction\":\"a\",\"context\":\"\",\"response\":\"b\",\"category\":\"c\"}\n"
          "{\"instruction\":\"a\",\"response\":\"b\",\"system_prompt\":\"s\",\"input\":5}\n");
-    s = export_stanza(EXPORT_JSON, &back, rows, 2, "dolly.json", &e);
+    s = stanza(&back, EXPORT_JSON, rows, 2, "dolly.json", &e);
     assert_string_equal(s, "{\n  \"dolly\": {\n    \"file_name\": \"dolly.json\",\n"
                            "    \"formatting\": \"alpaca\",\n    \"columns\": {\n"
                            "      \"prompt\": \"instruction\",\n      \"query\": \"context\",\n"
@@ -363,11 +390,11 @@ static void stanzas_describe_the_columns(void **state)
                            "      \"system\": \"system_prompt\"\n    }\n  }\n}\n");
     free(s);
     expect(
-        &back, EXPORT_MESSAGES, &rows[1], 1, NULL, 0,
+        &back, AS + EXPORT_MESSAGES, &rows[1], 1, NULL, 0,
         "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", "
         "\"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"input\": 5}\n");
     dataset_free(&back);
-    s = export_stanza(EXPORT_JSON, &d, &rows[1], 1, "m.json", &e);
+    s = stanza(&d, EXPORT_JSON, &rows[1], 1, "m.json", &e);
     assert_non_null(strstr(s, "\"response\": \"answer\""));
     free(s);
     dataset_free(&d);

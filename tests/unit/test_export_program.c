@@ -190,7 +190,7 @@ static void the_name_of_the_output_gives_the_format(void **state)
         {"s.json",
          "[\n    {\n        \"instruction\": \"q4\",\n        \"output\": \"a4\"\n    },\n"
          "    {\n        \"instruction\": \"q3\",\n        \"output\": \"a3\"\n    }\n]\n"},
-        {"s.txt", Q4 Q3},
+        {"s", Q4 Q3},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *args = mem_printf("-o %s p.st.zst pool.jsonl", cases[i].name);
