@@ -22,7 +22,7 @@ BLAS_DIR ?= /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/openblas-openmp
 BLAS_LIBS = $(if $(wildcard $(BLAS_DIR)/libopenblas.so),-L$(BLAS_DIR) -Wl$(comma)-rpath$(comma)$(BLAS_DIR)) -lopenblas
 comma = ,
 HAVE_DNNL ?= $(if $(wildcard /usr/include/dnnl.h /usr/include/oneapi/dnnl/dnnl.h),1,0)
-HAVE_FAISS_C ?= $(if $(shell $(CC) -print-file-name=libfaiss_c.so | grep /),1,0)
+HAVE_FAISS_C ?= $(if $(shell for x in so a; do $(CC) -print-file-name=libfaiss_c.$$x; done 2>/dev/null | grep /),1,0)
 
 CPPFLAGS += -Icommon -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DRAISE_HAVE_DNNL=$(HAVE_DNNL)
 ALL_CFLAGS = -std=c17 $(WARN) -fopenmp -fPIC -fno-math-errno $(CFLAGS)
@@ -33,7 +33,7 @@ LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) \
 
 # lm/cpu is compiled once for each instruction set, and once more with bfloat16 activations (which
 # oneDNN multiplies); chosen at run time (see lm/cpu_dispatch.c).
-ISAS = base $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),avx2 avx512 $(if $(filter 1,$(HAVE_DNNL)),bf16))
+ISAS = base $(if $(filter x86_64%,$(shell $(CC) -dumpmachine 2>/dev/null)),avx2 avx512 $(if $(filter 1,$(HAVE_DNNL)),bf16))
 ISA_base =
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd -mprefer-vector-width=512
@@ -56,18 +56,26 @@ all: $(PROGRAMS) ## build the programs (CPU)
 $B/libraise.a: $(OBJ)
 	$Qrm -f $@ && $(AR) rcs $@ $^
 
+# On a machine without them, one line instead of the first header that a compiler misses.
+HEADERS = xxhash.h zstd.h zlib.h lzma.h jansson.h csv.h pcre2.h utf8proc.h cblas.h faiss/c_api/error_c.h
+$B/has-libraries: Makefile
+	@mkdir -p $(@D); bare() { echo "$$1: \`make deps\` installs what is needed" >&2; exit 1; }; \
+	$(CC) --version >/dev/null 2>&1 || bare "there is no C compiler ($(CC))"; \
+	for h in $(HEADERS); do printf '#if !__has_include(<%s>)\n#error\n#endif\n' $$h | \
+	  $(CC) $(CPPFLAGS) -E -xc - >/dev/null 2>&1 || bare "there is no $$h"; done; touch $@
+
 define ISA_RULE
-$B/common/lm/cpu/%.$1.o: common/lm/cpu/%.c Makefile
+$B/common/lm/cpu/%.$1.o: common/lm/cpu/%.c Makefile | $B/has-libraries
 	@mkdir -p $$(@D)
 	$$(SAY) "  CC   $$< ($1)"
 	$$Q$$(CC) $$(CPPFLAGS) $$(ALL_CFLAGS) $$(ISA_$1) -DCPU_ISA=$1 -MMD -MP -c -o $$@ $$<
 endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$i)))
-$B/%.o: %.c Makefile
+$B/%.o: %.c Makefile | $B/has-libraries
 	@mkdir -p $(@D)
 	$(SAY) "  CC   $<"
 	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
-$B/%.o: %.cpp Makefile
+$B/%.o: %.cpp Makefile | $B/has-libraries
 	@mkdir -p $(@D)
 	$(SAY) "  CXX  $<"
 	$Q$(CXX) $(CPPFLAGS) $(ALL_CXXFLAGS) -MMD -MP -c -o $@ $<
@@ -122,7 +130,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-lint deps-tsan example lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -148,12 +156,13 @@ bench: ## speed beside PyTorch, tokenizers, FAISS and zstd: a quarter of an hour
 bench-cuda: ## every check and timing that needs a GPU, beside PyTorch, under ten minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units cuda $B/bench/bench_cuda $B/demo-generate
 	$Qtests/bench/bench-cuda $B
-demo: deps ## install what is missing, build, run the whole loop on shipped data: two minutes
+demo: deps-build ## install what is missing, build, run the whole loop on shipped data: two minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
 	$Q$(MAKE) --no-print-directory -f pipelines/demo.mk BUILD=$B
 
 DEPS = gcc g++ make zstd libzstd-dev zlib1g-dev liblzma-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
-  libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev mandoc python3
+  libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+TEST_DEPS = libcmocka-dev mandoc groff-base python3
 LINT_DEPS = clang-format cppcheck shellcheck mandoc
 TSAN_DEPS = clang libomp-dev
 define install_debs
@@ -163,7 +172,9 @@ define install_debs
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq \
 	  --no-install-recommends $$missing >/dev/null; }
 endef
-deps: ## install the Debian packages that are missing (root, or sudo)
+deps: ## install the Debian packages that are missing, for the build and the tests (root, or sudo)
+	$(call install_debs,$(DEPS) $(TEST_DEPS))
+deps-build: ## only those that the build takes
 	$(call install_debs,$(DEPS))
 deps-lint: ## the same for make lint
 	$(call install_debs,$(LINT_DEPS))
