@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cluster: k-means and PCA through FAISS's C API.
+ * cluster: k-means through FAISS's C API, and PCA through LAPACK.
  *
  * Both give the same bytes for any number of threads: starts of k-means run side by side, each
  * on one thread, and rows are assigned and projected in blocks of a fixed size. The kernel

@@ -8,14 +8,11 @@
 
 #include <faiss/Clustering.h>
 #include <faiss/IndexFlat.h>
-#include <faiss/VectorTransform.h>
-#include <faiss/impl/FaissException.h>
-
 #include <faiss/c_api/Clustering_c.h>
 #include <faiss/c_api/IndexFlat_c.h>
 #include <faiss/c_api/Index_c.h>
-#include <faiss/c_api/VectorTransform_c.h>
 #include <faiss/c_api/error_c.h>
+#include <faiss/impl/FaissException.h>
 
 namespace
 {
@@ -46,11 +43,6 @@ faiss::Clustering *cpp(FaissClustering *c)
 faiss::Index *cpp(FaissIndex *i)
 {
     return reinterpret_cast<faiss::Index *>(i);
-}
-
-faiss::VectorTransform *cpp(FaissVectorTransform *v)
-{
-    return reinterpret_cast<faiss::VectorTransform *>(v);
 }
 } // namespace
 
@@ -147,41 +139,7 @@ int faiss_Index_add(FaissIndex *i, idx_t n, const float *x)
 int faiss_Index_search(const FaissIndex *i, idx_t n, const float *x, idx_t k, float *distances,
                        idx_t *labels)
 {
-    return guarded([=] {
-        reinterpret_cast<const faiss::Index *>(i)->search(n, x, k, distances, labels);
-    });
-}
-
-/* ---- VectorTransform_c.h ---- */
-
-int faiss_PCAMatrix_new_with(FaissPCAMatrix **out, int d_in, int d_out, float eigen_power,
-                             int random_rotation)
-{
-    return guarded([=] {
-        faiss::VectorTransform *v =
-            new faiss::PCAMatrix(d_in, d_out, eigen_power, random_rotation != 0);
-        *out = reinterpret_cast<FaissPCAMatrix *>(v);
-    });
-}
-
-void faiss_VectorTransform_free(FaissVectorTransform *v)
-{
-    delete cpp(v);
-}
-
-int faiss_VectorTransform_train(FaissVectorTransform *v, idx_t n, const float *x)
-{
-    return guarded([=] { cpp(v)->train(n, x); });
-}
-
-void faiss_LinearTransform_transform_transpose(const FaissLinearTransform *v, idx_t n,
-                                               const float *y, float *x)
-{
-    guarded([=] {
-        auto t = dynamic_cast<const faiss::LinearTransform *>(
-            reinterpret_cast<const faiss::VectorTransform *>(v));
-        if (t)
-            t->transform_transpose(n, y, x);
-    });
+    return guarded(
+        [=] { reinterpret_cast<const faiss::Index *>(i)->search(n, x, k, distances, labels); });
 }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * cluster: principal components; see cluster.h. FAISS's C API hands out no matrix, so the
- * components are read back by transforming unit vectors, and made orthonormal again in double.
- * The rows are centred here, in double, before FAISS sees them: its own mean is a float sum. */
+ * cluster: principal components; see cluster.h. The covariance by dsyrk and dgemm, its
+ * eigenvectors by LAPACK's dsyevd, all in double: OpenBLAS has both. FAISS's own PCA works in
+ * float and hands out no matrix. The same bytes for any number of threads: a tile of the
+ * covariance is one thread's, over all rows in order, and the eigenvectors are found by one. */
 #include "base/mem.h"
 #include "cluster/check.h"
 #include "cluster/cluster.h"
@@ -11,10 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <faiss/c_api/VectorTransform_c.h>
-#include <faiss/c_api/error_c.h>
+#include <cblas.h>
 
-enum { BLOCK_ROWS = 4096 };
+enum { BLOCK_ROWS = 4096, TILE = 256, CENTRED_ROWS = 1024 };
+
+/* LAPACK: eigenvalues ascending to w, eigenvectors over a, columns in Fortran's order. */
+extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda,
+                    double *w, double *work, const int *lwork, int *iwork, const int *liwork,
+                    int *info, size_t jobz_len, size_t uplo_len);
 
 static void column_means(double *mean, const float *x, int64_t n, int64_t dim)
 {
@@ -35,82 +40,92 @@ static void column_means(double *mean, const float *x, int64_t n, int64_t dim)
     free(part);
 }
 
-/* The rows that FAISS trains on, centred: all, or an even sample. */
-static float *centred_sample(const float *x, const double *mean, int64_t n, int64_t dim,
-                             int64_t n_sample)
+/* Rows [from, from + n) of the even sample, centred, to y [n, dim]. */
+static void centre_rows(double *y, const float *x, const double *mean, int64_t n_rows,
+                        int64_t dim, int64_t n_sample, int64_t from, int64_t n)
 {
-    float *y = mem_alloc((size_t)(n_sample * dim), sizeof *y);
 #pragma omp parallel for schedule(static)
-    for (int64_t s = 0; s < n_sample; s++) {
-        int64_t i = (int64_t)((double)s / (double)n_sample * (double)n);
+    for (int64_t s = 0; s < n; s++) {
+        int64_t i = (from + s) * n_rows / n_sample;
         for (int64_t j = 0; j < dim; j++)
-            y[s * dim + j] = (float)((double)x[i * dim + j] - mean[j]);
+            y[s * dim + j] = (double)x[i * dim + j] - mean[j];
     }
-    return y;
 }
 
-/* Rows of FAISS's matrix A: transform_transpose gives A^T (y - b), so the image of a unit
- * vector less the image of zero is a row. */
-static void read_components(float *components, const FaissPCAMatrix *pca, int64_t dim,
-                            int64_t d_out)
+static int64_t tile_width(int64_t tile, int64_t dim)
 {
-    float *y = mem_zalloc((size_t)((d_out + 1) * d_out), sizeof *y);
-    float *images = mem_alloc((size_t)((d_out + 1) * dim), sizeof *images);
-    for (int64_t j = 0; j < d_out; j++)
-        y[j * d_out + j] = 1;
-    faiss_LinearTransform_transform_transpose(pca, d_out + 1, y, images);
-    for (int64_t j = 0; j < d_out; j++)
-        for (int64_t i = 0; i < dim; i++)
-            components[j * dim + i] = images[j * dim + i] - images[d_out * dim + i];
-    free(images);
-    free(y);
+    return dim - tile * TILE < TILE ? dim - tile * TILE : TILE;
 }
 
-/* Gram-Schmidt, twice over (once leaves errors of the order of the cosines between the rows),
- * then the sign. A row that the earlier ones span becomes zero. */
-static void orthonormalise(float *components, int64_t dim, int64_t d_out)
+/* c [dim, dim] += y^T y, its upper triangle by rows, tile by tile. */
+static void add_products(double *c, const double *y, int64_t n, int64_t dim)
 {
-    double *v = mem_alloc((size_t)(d_out * dim), sizeof *v);
-    for (int64_t k = 0; k < d_out; k++) {
-        double *a = v + k * dim, norm = 0, largest = 0;
-        for (int64_t i = 0; i < dim; i++)
-            a[i] = (double)components[k * dim + i];
-        for (int64_t pass = 0; pass < 2; pass++)
-            for (int64_t j = 0; j < k; j++) {
-                double dot = 0;
-                for (int64_t i = 0; i < dim; i++)
-                    dot += a[i] * v[j * dim + i];
-                for (int64_t i = 0; i < dim; i++)
-                    a[i] -= dot * v[j * dim + i];
-            }
-        for (int64_t i = 0; i < dim; i++) {
-            norm += a[i] * a[i];
-            if (fabs(a[i]) > fabs(largest))
-                largest = a[i];
+    int64_t n_tiles = (dim + TILE - 1) / TILE;
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (int64_t i = 0; i < n_tiles; i++)
+        for (int64_t j = 0; j < n_tiles; j++) {
+            int64_t wi = tile_width(i, dim), wj = tile_width(j, dim);
+            double *at = c + i * TILE * dim + j * TILE;
+            if (i == j)
+                cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)wi, (int)n, 1,
+                            y + i * TILE, (int)dim, 1, at, (int)dim);
+            else if (i < j)
+                cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)wi, (int)wj, (int)n,
+                            1, y + i * TILE, (int)dim, y + j * TILE, (int)dim, 1, at, (int)dim);
         }
-        double scale = norm > 1e-6 ? 1 / sqrt(norm) : 0; /* FAISS's rows have length 1 */
-        for (int64_t i = 0; i < dim; i++) {
-            a[i] *= largest < 0 ? -scale : scale;
-            components[k * dim + i] = (float)a[i];
-        }
-    }
-    free(v);
 }
 
-static int train(float *components, const float *y, int64_t n, int64_t dim, int64_t d_out,
-                 struct err *e)
+/* Eigenvalues to w [dim], ascending, and eigenvectors to the rows of c, by one thread. A
+ * row-major upper triangle is Fortran's lower one. */
+static int find_eigenvectors(double *c, double *w, int64_t dim, struct err *e)
 {
-    FaissPCAMatrix *pca = NULL;
-    int n_threads = omp_get_max_threads(), rc = 0;
+    int n = (int)dim, lwork = -1, liwork = -1, info, n_threads = omp_get_max_threads(), least;
+    double asked;
+    dsyevd_("V", "L", &n, c, &n, w, &asked, &lwork, &least, &liwork, &info, 1, 1);
+    lwork = (int)asked;
+    liwork = least;
+    double *work = mem_alloc((size_t)lwork, sizeof *work);
+    int *iwork = mem_alloc((size_t)liwork, sizeof *iwork);
     omp_set_num_threads(1);
-    if (faiss_PCAMatrix_new_with(&pca, (int)dim, (int)d_out, 0, 0) ||
-        faiss_VectorTransform_train(pca, n, y))
-        rc = err_set(e, ERR_UNSUPPORTED, "FAISS: %s", faiss_get_last_error());
-    else
-        read_components(components, pca, dim, d_out);
+    dsyevd_("V", "L", &n, c, &n, w, work, &lwork, iwork, &liwork, &info, 1, 1);
     omp_set_num_threads(n_threads);
-    if (pca)
-        faiss_VectorTransform_free(pca);
+    free(work);
+    free(iwork);
+    return info ? err_set(e, ERR_NONFINITE, "principal components: dsyevd ends with %d", info)
+                : 0;
+}
+
+/* The largest entry is positive; a direction that the rows do not span is zero. */
+static void take_component(float *dst, const double *v, bool is_spanned, int64_t dim)
+{
+    double largest = 0;
+    for (int64_t j = 0; j < dim; j++)
+        if (fabs(v[j]) > fabs(largest))
+            largest = v[j];
+    for (int64_t j = 0; j < dim; j++)
+        dst[j] = (float)(is_spanned ? largest < 0 ? -v[j] : v[j] : 0);
+}
+
+static int find_components(float *components, const float *x, const double *mean, int64_t n,
+                           int64_t dim, int64_t d_out, struct err *e)
+{
+    int64_t n_sample = n < CLUSTER_MAX_PCA ? n : CLUSTER_MAX_PCA;
+    double *c = mem_zalloc((size_t)(dim * dim), sizeof *c);
+    double *w = mem_alloc((size_t)dim, sizeof *w);
+    double *y = mem_alloc((size_t)(CENTRED_ROWS * dim), sizeof *y);
+    for (int64_t at = 0; at < n_sample; at += CENTRED_ROWS) {
+        int64_t rows = n_sample - at < CENTRED_ROWS ? n_sample - at : CENTRED_ROWS;
+        centre_rows(y, x, mean, n, dim, n_sample, at, rows);
+        add_products(c, y, rows, dim);
+    }
+    free(y);
+    int rc = find_eigenvectors(c, w, dim, e);
+    double least = w[dim - 1] * (double)dim * 1e-13; /* what rounding leaves of nothing */
+    for (int64_t k = 0; !rc && k < d_out; k++)
+        take_component(components + k * dim, c + (dim - 1 - k) * dim, w[dim - 1 - k] > least,
+                       dim);
+    free(c);
+    free(w);
     return rc;
 }
 
@@ -146,13 +161,9 @@ int cluster_pca(float *out, float *mean, float *components, const float *x, int6
                        (long long)d_out, (long long)n, (long long)dim);
     double *centre = mem_alloc((size_t)dim, sizeof *centre);
     float *basis = mem_alloc((size_t)(d_out * dim), sizeof *basis);
-    int64_t n_sample = n < CLUSTER_MAX_PCA ? n : CLUSTER_MAX_PCA;
     column_means(centre, x, n, dim);
-    float *y = centred_sample(x, centre, n, dim, n_sample);
-    rc = train(basis, y, n_sample, dim, d_out, e);
-    free(y);
+    rc = find_components(basis, x, centre, n, dim, d_out, e);
     if (!rc) {
-        orthonormalise(basis, dim, d_out);
         project(out, x, centre, basis, n, dim, d_out);
         for (int64_t j = 0; mean && j < dim; j++)
             mean[j] = (float)centre[j];

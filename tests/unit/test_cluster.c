@@ -431,6 +431,46 @@ static void components_ignore_threads(void **state)
     free(b);
 }
 
+/* Wider than a tile, more rows than a block: a full basis keeps every distance, and the
+ * variances fall; the same bytes by any number of threads. */
+static void a_full_basis_keeps_all_variance(void **state)
+{
+    (void)state;
+    enum { ROWS = 1300, D = 300 };
+    struct err e = ERR_INIT;
+    struct rng rng;
+    rng_init(&rng, 5, 0);
+    float *x = mem_alloc(ROWS * D, sizeof *x), *a = mem_alloc(ROWS * D, sizeof *a),
+          *b = mem_alloc(ROWS * D, sizeof *b);
+    double before = 0, after = 0, last = INFINITY;
+    for (int i = 0; i < ROWS * D; i++)
+        x[i] = (float)(rng_normal(&rng) * (1 + i % D % 7));
+    int n_threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    assert_int_equal(cluster_pca(a, NULL, NULL, x, ROWS, D, D, &e), 0);
+    omp_set_num_threads(3);
+    assert_int_equal(cluster_pca(b, NULL, NULL, x, ROWS, D, D, &e), 0);
+    omp_set_num_threads(n_threads);
+    assert_memory_equal(a, b, ROWS * D * sizeof *a);
+    for (int j = 0; j < D; j++) {
+        double mean = 0, var = 0, out = 0;
+        for (int i = 0; i < ROWS; i++)
+            mean += (double)x[i * D + j] / ROWS;
+        for (int i = 0; i < ROWS; i++) {
+            var += pow((double)x[i * D + j] - mean, 2);
+            out += pow((double)a[i * D + j], 2);
+        }
+        before += var;
+        after += out;
+        assert_true(out <= last * (1 + 1e-6));
+        last = out;
+    }
+    assert_true(fabs(after / before - 1) < 1e-6);
+    free(x);
+    free(a);
+    free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +487,7 @@ int main(void)
         cmocka_unit_test(components_are_the_directions_of_variance),
         cmocka_unit_test(missing_directions_are_zero),
         cmocka_unit_test(components_ignore_threads),
+        cmocka_unit_test(a_full_basis_keeps_all_variance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

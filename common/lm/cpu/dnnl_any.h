@@ -6,7 +6,7 @@
  * primitive descriptor is made without an operation's descriptor; and the factor on a product
  * is an output scale in 2 and a linear post-operation before the sum in 3.
  *
- * Tried with 2.7 and 3.2 on a CPU with AVX512-BF16, and compiled with the headers of 3.6.
+ * Tried with 2.6 and 3.2 on a CPU with AVX512-BF16, and compiled with the headers of 3.6.
  * Version 3.2 was seen to add up one product (131 x 301 x 67, two threads) differently in two
  * runs; from 3.6 on the same bytes in every run are asked for.
  */
