@@ -25,12 +25,15 @@ struct options {
     struct session_options session;
     struct session_records records;
     const char *json, *summary, *samples, *shots_from;
-    int64_t n_shots;
+    int64_t n_shots, max_new, n_slots;
+    bool are_shots_sampled;
     int by, prompt;               /* enum question_by; question_style_names */
     const struct eval_task *task; /* NULL: compare */
     const char *const *files;
     int n_files;
 };
+
+enum { MAX_NEW = 256 }; /* lm-evaluation-harness's */
 
 static const char *const overlong_names[] = {"drop", "cut", "fail", NULL};
 
@@ -44,14 +47,21 @@ static const struct opt table[] = {
     SESSION_LIMIT_ROWS(struct options, records),
     SESSION_DEVICE_ROWS(struct options, session, "batch-tokens",
                         "1024 on a CPU, 16384 on a GPU"),
-    {0, NULL, OPT_HEADING, 0, NULL, "For choice", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "For choice and gsm8k", 0, 0, NULL},
     {0, "shots", OPT_INT, O(n_shots), "K", "answered questions before each", 0, 100, NULL},
     {0, "shots-from", OPT_STRING, O(shots_from), "PATH",
      "file of them, or folder with NAME_dev.csv for NAME_test.csv", 0, 0, NULL},
+    {0, NULL, OPT_HEADING, 0, NULL, "For choice", 0, 0, NULL},
     {0, "by", OPT_CHOICE, O(by), "HOW", "what is scored; auto: as the benchmark is", 0, 0,
      by_names},
     {0, "prompt", OPT_CHOICE, O(prompt), "STYLE", "auto: by the layout of the record", 0, 0,
      question_style_names},
+    {0, NULL, OPT_HEADING, 0, NULL, "For gsm8k", 0, 0, NULL},
+    {0, "sample-shots", OPT_FLAG, O(are_shots_sampled), NULL,
+     "draw the shots by --seed, not the first", 0, 0, NULL},
+    {0, "max-new", OPT_INT, O(max_new), "N", "most tokens of an answer", 1, 1 << 20, NULL},
+    {0, "slots", OPT_INT, O(n_slots), "N",
+     "answers written at once; 0: 32 on a CPU, 256 on a GPU", 0, 1 << 16, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "Results", 0, 0, NULL},
     {0, "json", OPT_PLACE, O(json), "FILE", "all results as JSON, too", 0, 0, NULL},
     {0, "summary", OPT_PLACE, O(summary), "FILE", "means and standard errors as CSV", 0, 0,
@@ -66,6 +76,7 @@ static const struct opt_spec spec = {
     .program = "raise-eval",
     .usage = "loss -m MODEL [options] FILE...\n"
              "       raise-eval choice -m MODEL [options] FILE...\n"
+             "       raise-eval gsm8k -m MODEL [options] FILE...\n"
              "       raise-eval compare [options] A B",
     .summary = "Measures a model on benchmark files, a row a record, with standard errors.",
     .common = "otsp",
@@ -249,6 +260,9 @@ static int measure(struct run *r, const char *args, struct err *e)
               .is_logged = o->samples != NULL,
               .n_shots = o->n_shots,
               .shots = o->shots_from,
+              .are_shots_sampled = o->are_shots_sampled,
+              .max_new = o->max_new,
+              .n_slots = o->n_slots,
               .by = (enum question_by)o->by,
               .style = o->prompt ? question_style_find(question_style_names[o->prompt]) : NULL},
         .open = open_model,
@@ -311,7 +325,10 @@ static void check_taken(const struct options *o)
                 {EVAL_SHOTS, "--shots", o->n_shots != 0},
                 {EVAL_SHOTS, "--shots-from", o->shots_from != NULL},
                 {EVAL_BY, "--by", o->by != 0},
-                {EVAL_BY, "--prompt", o->prompt != 0}};
+                {EVAL_BY, "--prompt", o->prompt != 0},
+                {EVAL_WRITES, "--sample-shots", o->are_shots_sampled},
+                {EVAL_WRITES, "--max-new", o->max_new != MAX_NEW},
+                {EVAL_WRITES, "--slots", o->n_slots != 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].is_given && !(o->task->takes & rows[i].what))
             opt_misuse("%s: the task %s does not take it", rows[i].option, o->task->name);
@@ -346,6 +363,7 @@ int main(int argc, char **argv)
     struct err e = ERR_INIT;
     struct options o = {.common = OPT_COMMON_DEFAULTS, .session = SESSION_DEFAULTS};
     o.session.template = NULL; /* the task's */
+    o.max_new = MAX_NEW;
     int first = opt_parse(&spec, &o, argc, argv);
     o.files = (const char *const *)(argv + first + 1);
     o.n_files = argc - first - 1;

@@ -40,6 +40,9 @@ struct eval_options {
     const char *shots;           /* where they are from: a file or a folder; NULL: no shots */
     enum question_by by;
     const struct question_style *style; /* NULL: each layout's own */
+    bool are_shots_sampled; /* drawn from their file by reading.seed; false: the first */
+    int64_t max_new;        /* most tokens of an answer that the model writes */
+    int64_t n_slots;        /* answers written at once; 0: what suits the device */
 };
 
 /* What a task is about to do, for the plan of memory and the bar, which follows what the model
@@ -48,7 +51,7 @@ struct eval_work {
     int64_t longest;  /* tokens of the longest sequence */
     int64_t n_tokens; /* that the model will go forward through */
     int64_t bytes;    /* of the host's memory, beside the model */
-    int64_t n_slots;  /* sequences whose keys and values are kept (lm_options) */
+    int64_t n_slots;  /* sequences whose keys and values are kept, as lm_options has it */
 };
 
 struct eval {
@@ -66,7 +69,7 @@ static inline struct lm *eval_open(struct eval *v, const struct eval_work *w, st
 }
 
 /* Options that a task takes beside those of all. */
-enum { EVAL_TEMPLATE = 1, EVAL_SHOTS = 2, EVAL_BY = 4 };
+enum { EVAL_TEMPLATE = 1, EVAL_SHOTS = 2, EVAL_BY = 4, EVAL_WRITES = 8 };
 
 struct eval_task {
     const char *name;
@@ -93,5 +96,12 @@ extern const struct eval_schema eval_loss_schema;
  * one's share of all choices' likelihood. Of equals the first counts. */
 int eval_choice(struct eval *v, struct err *e) RAISE_MUST_CHECK;
 extern const struct eval_schema eval_choice_schema;
+
+/* gsm8k.c: problems whose answer ends with "#### NUMBER" (GSM8K), continued greedily up to
+ * max_new tokens, a stop string or the end token. Metrics: strict_match and flexible_extract,
+ * the number found in the one or the other way is right (answer.h); unfinished, the length
+ * ended it. */
+int eval_gsm8k(struct eval *v, struct err *e) RAISE_MUST_CHECK;
+extern const struct eval_schema eval_gsm8k_schema;
 
 #endif

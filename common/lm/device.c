@@ -84,6 +84,13 @@ char *lm_device_arith(const struct lm_dev *d)
                       d->model ? d->model : "");
 }
 
+/* With more, a step's time grows as they do: products are at the processor's speed. */
+int64_t lm_device_slots(const struct lm_dev *d, int64_t asked)
+{
+    int64_t usual = lm_dev_is_gpu(d) ? 256 : 32;
+    return asked >= 0 ? asked : -asked < usual ? -asked : usual;
+}
+
 int64_t lm_device_tokens(const struct lm_dev *d, const struct lm_options *o)
 {
     if (o->micro_tokens)

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS_CPU = 32, SLOTS_GPU = 256 }; /* above, a step's time grows as the slots do */
-
 struct slot {
     int64_t seq;      /* -1: free */
     int64_t n_cached; /* tokens whose keys and values the cache has */
@@ -28,10 +26,9 @@ struct run {
     struct lm_cached c; /* p.row_seq: a row's slot */
     struct slot *slots;
     int64_t n_slots, slot_rows;
-    int64_t longest;          /* prompt */
-    int64_t next;             /* prompt to come */
-    int64_t n_over, n_tokens; /* so far */
-    int32_t *best_host;       /* [p.n_rows] */
+    int64_t longest;    /* prompt */
+    int64_t next;       /* prompt to come */
+    int32_t *best_host; /* [p.n_rows] */
     size_t cap_best;
     struct err *e;
 };
@@ -79,14 +76,18 @@ static int64_t cache_rows(const struct run *r)
     return r->n_slots * r->slot_rows + r->o->n_shared;
 }
 
+static int64_t wanted_slots(const struct run *r)
+{
+    int64_t asked = r->m->o.n_slots, n = r->prompts->n_seqs;
+    return lm_device_slots(r->m->d, asked && asked < n ? asked : -n);
+}
+
 /* As many slots as are wanted, halved until what is free has room and the device gives it. */
 static int reserve_cache(struct run *r)
 {
     struct lm *m = r->m;
-    int64_t asked = m->o.n_slots, n_free = lm_available_bytes(m);
-    r->n_slots = asked ? asked : lm_dev_is_gpu(m->d) ? SLOTS_GPU : SLOTS_CPU;
-    if (r->n_slots > r->prompts->n_seqs)
-        r->n_slots = r->prompts->n_seqs;
+    int64_t n_free = lm_available_bytes(m);
+    r->n_slots = wanted_slots(r);
     while (r->n_slots > 1 && n_free && lm_slot_bytes(m, cache_rows(r)) > n_free)
         r->n_slots /= 2;
     for (;;) {
@@ -106,10 +107,8 @@ static int reserve_cache(struct run *r)
 static int reserve(struct run *r)
 {
     struct lm *m = r->m;
-    int64_t least = r->longest > SLOTS_GPU ? r->longest : SLOTS_GPU;
+    int64_t n = wanted_slots(r), least = r->longest > n ? r->longest : n;
     int code;
-    if (m->o.n_slots > least)
-        least = m->o.n_slots;
     while ((code = lm_acts_reserve(m, least, false, r->e)) == ERR_MEMORY &&
            m->o.micro_tokens > least)
         m->o.micro_tokens = m->o.micro_tokens / 2 > least ? m->o.micro_tokens / 2 : least;
@@ -136,7 +135,6 @@ static int accept(struct run *r, struct slot *slot, int32_t id)
         return err_set(r->e, ERR_NONFINITE, "prompt %lld: a logit is not a number",
                        (long long)slot->seq);
     g->ids[g->n++] = id;
-    r->n_tokens++;
     bool is_over = true;
     if (is_stop(o, id))
         g->end = LM_END_TOKEN;
@@ -149,7 +147,6 @@ static int accept(struct run *r, struct slot *slot, int32_t id)
     if (is_over) {
         g->ids = mem_realloc(g->ids, (size_t)g->n, sizeof *g->ids);
         slot->seq = -1;
-        r->n_over++;
     }
     return 0;
 }
@@ -168,6 +165,7 @@ static int pass(struct run *r, bool is_whole)
         lm_row_logits(m, at, n);
         f->argmax(m->d, best + at, m->acts.s.logits, n, V);
     }
+    lm_tell_work(m, (double)r->c.p.T);
     if (n_rows == 0)
         return 0;
     MEM_GROW(r->best_host, r->cap_best, n_rows);
@@ -175,8 +173,6 @@ static int pass(struct run *r, bool is_whole)
     for (int64_t i = 0; i < n_rows; i++)
         if (accept(r, &r->slots[r->c.p.row_seq[i]], r->best_host[i]) < 0)
             return r->e->code;
-    if (r->o->progress)
-        r->o->progress(r->o->arg, r->n_over, r->n_tokens);
     return 0;
 }
 

@@ -27,7 +27,9 @@
  * those of the scoring forward pass over the grown sequence, unless two logits are as near as
  * its own rounding.
  *
- * Adapters, forked or not, take part as in lm_nll. Not thread-safe; threads are used inside.
+ * lm_on_work is told of each token that goes forward: prompts', and all that are made but the
+ * last of each. Adapters, forked or not, take part as in lm_nll. Not thread-safe; threads are
+ * used inside.
  */
 #ifndef RAISE_LM_GENERATE_H
 #define RAISE_LM_GENERATE_H
@@ -50,8 +52,6 @@ struct lm_generate_options {
     /* Called after each token, with all that was made for prompt `seq` of the batch so far;
      * true ends the sequence. NULL: never. By one thread. */
     bool (*is_over)(void *arg, int64_t seq, const int32_t *ids, int64_t n);
-    /* Called now and then with how many prompts are over, and tokens made. NULL: never. */
-    void (*progress)(void *arg, int64_t n_over, int64_t n_tokens);
     void *arg;
 };
 

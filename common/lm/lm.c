@@ -66,6 +66,7 @@ struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_s
     m->o.micro_tokens = lm_device_tokens(m->d, o);
     if (m->o.micro_tokens < o->longest)
         m->o.micro_tokens = o->longest;
+    m->o.n_slots = lm_device_slots(m->d, o->n_slots);
     m->is_embed_act = m->d->ops->matrix_act && o->tuning != LM_TUNE_FULL &&
                       lm_source_is_bf16(src, "model.embed_tokens.weight");
     lm_layout_base(m, keeps_all(m));

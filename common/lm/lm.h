@@ -53,8 +53,9 @@ struct lm_options {
     int64_t longest;       /* the longest sequence to come: micro_tokens is never less, and no
                             * longer than the model's window (lm_config_check_length); 0: unknown */
     int64_t n_slots;       /* sequences of `longest` tokens that lm_generate shall work on at
-                            * once (generate.h): the plan counts their cache; 0: it is not
-                            * called, or may take what suits it */
+                            * once (generate.h): the plan counts their cache; -n: what suits
+                            * the device, 32 on a CPU and 256 on a GPU, at most n; 0: it is not
+                            * called, or takes what suits */
     bool is_saved;         /* lm_save_model will be called: the plan counts its copy */
     double beta1, beta2, eps, weight_decay;
     double clip; /* global gradient norm; 0: off */

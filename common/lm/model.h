@@ -170,6 +170,8 @@ struct lm_dev *lm_device_open(const struct lm_options *o, struct lm_choice *choi
 char *lm_device_arith(const struct lm_dev *d); /* owned by the caller */
 /* The micro-batch that the options ask for on this device, whatever the longest sequence. */
 int64_t lm_device_tokens(const struct lm_dev *d, const struct lm_options *o);
+/* Sequences at once: as asked, or, asked -n, what suits the device and is at most n. */
+int64_t lm_device_slots(const struct lm_dev *d, int64_t asked);
 
 /* layout.c */
 void lm_table_free(struct lm_table *t);
