@@ -27,7 +27,8 @@ HAVE_FAISS_C ?= $(if $(shell for x in so a; do $(CC) -print-file-name=libfaiss_c
 CPPFLAGS += -Icommon -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DRAISE_HAVE_DNNL=$(HAVE_DNNL)
 ALL_CFLAGS = -std=c17 $(WARN) -fopenmp -fPIC -fno-math-errno $(CFLAGS)
 ALL_CXXFLAGS = -std=c++17 -Wall -Wextra -fopenmp -fPIC $(CFLAGS)
-LIBS = $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) \
+# Programs that multiply no matrices do not load what multiplies them.
+LIBS = -Wl,--as-needed $(if $(filter 1,$(HAVE_FAISS_C)),-lfaiss_c) -lfaiss $(BLAS_LIBS) \
   $(if $(filter 1,$(HAVE_DNNL)),-ldnnl) -lzstd -lz -llzma -lcsv -ljansson -lpcre2-8 -lutf8proc -lxxhash \
   -ldl -lstdc++ -lm
 

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: MIT
- * cpu: instruction sets, and OpenBLAS's choice of kernel; see cpu.h. */
+ * cpu: instruction sets; see cpu.h. What has to do with OpenBLAS is in cpu_blas.c, which only
+ * programs that multiply matrices link. */
 #define _GNU_SOURCE
 #include "base/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
-
-extern char *openblas_get_corename(void);
-
-static const char reexec_mark[] = "RAISE_REEXEC"; /* "blas": the kernel was set, or "omp" */
 
 enum cpu_isa cpu_isa(void)
 {
@@ -85,55 +81,10 @@ const char *cpu_model_name(void)
     return *name ? name : "unknown CPU";
 }
 
-const char *cpu_blas_kernel(void)
-{
-    return openblas_get_corename();
-}
-
-const char *cpu_blas_wanted(void)
-{
-    static const char *const avx512[] = {"SkylakeX", "Cooperlake", "Sapphirerapids"};
-    static const char *const avx2[] = {"Haswell", "Zen", "SkylakeX", "Cooperlake",
-                                       "Sapphirerapids"};
-    const char *now = openblas_get_corename();
-    enum cpu_isa isa = cpu_isa();
-    if (isa == CPU_BASE)
-        return now;
-    for (size_t i = 0; isa == CPU_AVX512 && i < sizeof avx512 / sizeof *avx512; i++)
-        if (!strcasecmp(now, avx512[i]))
-            return now;
-    for (size_t i = 0; isa == CPU_AVX2 && i < sizeof avx2 / sizeof *avx2; i++)
-        if (!strcasecmp(now, avx2[i]))
-            return now;
-    return isa == CPU_AVX512 ? "SkylakeX" : "Haswell";
-}
-
 bool cpu_was_reexecuted(void)
 {
-    const char *mark = getenv(reexec_mark);
+    const char *mark = getenv("RAISE_REEXEC");
     return mark && !strcmp(mark, "blas");
 }
 
-void cpu_fix_blas(char **argv)
-{
-    if (getenv(reexec_mark))
-        return;
-    const char *wanted = cpu_blas_wanted();
-    bool is_slow = !getenv("OPENBLAS_CORETYPE") && strcmp(wanted, openblas_get_corename()) != 0;
-    bool spins = !getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT");
-    if (!is_slow && !spins)
-        return;
-    if (is_slow)
-        setenv("OPENBLAS_CORETYPE", wanted, 1);
-    if (spins)
-        setenv("GOMP_SPINCOUNT", "5000", 1);
-    setenv(reexec_mark, is_slow ? "blas" : "omp", 1);
-    char exe[4096]; /* by its own name, so that top and pkill know it */
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n > 0) {
-        exe[n] = '\0';
-        execv(exe, argv);
-    }
-    if (is_slow)
-        unsetenv("OPENBLAS_CORETYPE"); /* could not: go on as it is, -V shows the kernel */
-}
+void (*cpu_describe_blas)(FILE *f);

@@ -17,6 +17,7 @@
 #define RAISE_BASE_CPU_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 enum cpu_isa { CPU_BASE, CPU_AVX2, CPU_AVX512 };
 
@@ -27,7 +28,9 @@ bool cpu_has_amx_bf16(void);
 bool cpu_has_avx512_bf16(void);
 const char *cpu_model_name(void); /* "AMD EPYC", borrowed */
 
-/* Kernel that OpenBLAS uses now, and the one that suits this CPU. */
+/* Kernel that OpenBLAS uses now, and the one that suits this CPU. A program that calls one of
+ * these or cpu_fix_blas() links OpenBLAS, and is refused before it starts where the address
+ * space is limited (ulimit -v) to less than the libraries need. */
 const char *cpu_blas_kernel(void);
 const char *cpu_blas_wanted(void);
 
@@ -35,5 +38,7 @@ const char *cpu_blas_wanted(void);
  * change, when OPENBLAS_CORETYPE is set by the user, or after the re-execution. */
 void cpu_fix_blas(char **argv);
 bool cpu_was_reexecuted(void);
+/* What -V says of BLAS; NULL where there is none: it is set by cpu_fix_blas(). */
+extern void (*cpu_describe_blas)(FILE *f);
 
 #endif

@@ -2,6 +2,8 @@
  * file: whole files, mapped files, atomic output; see file.h. */
 #include "base/file.h"
 
+#include "base/guard.h"
+#include "base/limit.h"
 #include "base/mem.h"
 #include "base/temp.h"
 
@@ -54,7 +56,9 @@ int file_read_all(const char *path, char **data, size_t *len, struct err *e)
         return err_set_errno(e, "%s", name);
     int rc = 0;
     struct buf b = {0};
-    for (;;) {
+    while (!rc) {
+        if (b.cap - b.len < 65536 + 1 && (rc = limit_room(b.cap / 2 + 65536, name, e)) < 0)
+            break;
         MEM_GROW(b.data, b.cap, b.len + 65536 + 1);
         ssize_t n = read(fd, b.data + b.len, b.cap - b.len - 1);
         if (n < 0 && errno == EINTR)
@@ -76,6 +80,14 @@ int file_read_all(const char *path, char **data, size_t *len, struct err *e)
     return 0;
 }
 
+int file_check_regular(const char *path, struct err *e)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return err_set_errno(e, "%s", path);
+    return S_ISREG(st.st_mode) ? 0 : err_set(e, ERR_IO, "%s: not a regular file", path);
+}
+
 int file_map_open(struct file_map *m, const char *path, struct err *e)
 {
     static const unsigned char nothing[1];
@@ -83,7 +95,7 @@ int file_map_open(struct file_map *m, const char *path, struct err *e)
     int rc = 0;
     m->data = nothing;
     m->len = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
     if (fd < 0)
         return err_set_errno(e, "%s", path);
     if (fstat(fd, &st) < 0) {
@@ -97,6 +109,8 @@ int file_map_open(struct file_map *m, const char *path, struct err *e)
         } else {
             m->data = p;
             m->len = (size_t)st.st_size;
+            guard_add(p, m->len, path, &st);
+            temp_catch_signals();
         }
     }
     close(fd);
@@ -105,6 +119,8 @@ int file_map_open(struct file_map *m, const char *path, struct err *e)
 
 void file_map_close(struct file_map *m)
 {
+    if (m->len)
+        guard_remove(m->data);
     if (m->len)
         munmap((void *)(uintptr_t)m->data, m->len);
     m->data = NULL;
@@ -242,7 +258,11 @@ static void sync_folder(const char *path)
 /* What a file system did not tell at fsync, nobody can be told at close. */
 int outfile_commit(struct outfile *o, struct err *e)
 {
-    int rc = 0;
+    int rc = guard_check(e);
+    if (rc < 0) {
+        outfile_abort(o);
+        return rc;
+    }
     if (o->temp) {
         if (fsync(o->fd) < 0) {
             rc = err_set_errno(e, "%s", o->path);
@@ -313,7 +333,7 @@ int file_close_stdout(struct err *e)
     int failed = ferror(stdout);
     if (fclose(stdout) || failed)
         return err_set_errno(e, "(standard output)");
-    return 0;
+    return guard_check(e);
 }
 
 int file_hash(const char *path, uint64_t *hash, struct err *e)

@@ -28,12 +28,15 @@ bool file_is_std(const char *path); /* NULL or "-" */
 const char *file_name_in(const char *path);
 const char *file_name_out(const char *path);
 bool file_exists(const char *path);
+/* ERR_IO where it is a folder, a pipe (which would be waited for) or a device. */
+int file_check_regular(const char *path, struct err *e) RAISE_MUST_CHECK;
 
 /* Reads a whole file, or standard input, into *data (owned by the caller, free(); one NUL byte
- * is put after the last, not counted in *len). */
+ * is put after the last, not counted in *len). ERR_RANGE: more than there is memory for. */
 int file_read_all(const char *path, char **data, size_t *len, struct err *e) RAISE_MUST_CHECK;
 
-/* A file mapped read-only. Borrowed until file_unmap. An empty file has data != NULL, len 0. */
+/* A file mapped read-only, which is held to stay what it is (guard.h). Borrowed until
+ * file_map_close. An empty file has data != NULL, len 0. */
 struct file_map {
     const unsigned char *data;
     size_t len;
@@ -56,7 +59,8 @@ struct outfile *outfile_open(const char *path, struct err *e) RAISE_MUST_CHECK;
 struct outfile *outfile_open_growing(const char *path, struct err *e) RAISE_MUST_CHECK;
 int outfile_write(struct outfile *o, const void *p, size_t len, struct err *e) RAISE_MUST_CHECK;
 int64_t outfile_tell(const struct outfile *o); /* bytes written so far */
-/* Flush, fsync, rename, fsync the folder. Frees o in every case; on failure nothing is left. */
+/* Flush, fsync, rename, fsync the folder. Frees o in every case; on failure nothing is left.
+ * Fails where an input changed while it was mapped. */
 int outfile_commit(struct outfile *o, struct err *e) RAISE_MUST_CHECK;
 void outfile_abort(struct outfile *o); /* NULL-safe */
 /* Writes a whole file in one call. */
@@ -68,7 +72,8 @@ int file_mkdirs(const char *path, struct err *e) RAISE_MUST_CHECK;
 /* First act of a program (opt_parse does it): descriptors 0 to 2, where they are closed, are
  * opened so that nothing else takes their numbers; to use one still fails with EBADF. */
 void file_open_std(void);
-/* Last act of a program: flushes standard output and reports a write that failed earlier. */
+/* Last act of a program: flushes standard output and reports a write that failed earlier, or an
+ * input that changed while it was mapped. */
 int file_close_stdout(struct err *e) RAISE_MUST_CHECK;
 
 /* xxh64 of a file's bytes, seed 0. */

@@ -19,14 +19,16 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MAX_THREADS = 4096 }; /* more cannot be started everywhere */
+
 #define AT(base, off, type) ((type *)(void *)((char *)(base) + (off)))
 #define COMMON(field) offsetof(struct opt_common, field)
 
 static const struct opt common_table[] = {
     {'o', "output", OPT_PLACE, COMMON(out), "FILE", "write to FILE, not standard output", 0, 0,
      NULL},
-    {'t', "threads", OPT_INT, COMMON(n_threads), "N", "threads in total; 0: all cores", 0, 4096,
-     NULL},
+    {'t', "threads", OPT_INT, COMMON(n_threads), "N", "threads in total; 0: all cores", 0,
+     MAX_THREADS, NULL},
     {'u', "uncompressed", OPT_FLAG, COMMON(is_uncompressed), NULL,
      "write one plain .safetensors file", 0, 0, NULL},
     {'s', "seed", OPT_UINT64, COMMON(seed), "SEED", "seed of every random choice", 0, 0, NULL},
@@ -298,6 +300,8 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
     struct err e = ERR_INIT;
     log_program = spec->program;
     file_open_std();
+    if (omp_get_max_threads() > MAX_THREADS)
+        opt_misuse("OMP_NUM_THREADS: at most %d", (int)MAX_THREADS);
     merge(&m, spec);
     build_tables(&g, &m);
     dashes_for_underscores(argc, argv);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #define BYTES(s) s, sizeof(s) - 1
 
@@ -62,7 +63,8 @@ const char *sniff(const void *head, size_t len)
 const char *sniff_file(const char *path)
 {
     unsigned char head[SNIFF_BYTES];
-    FILE *f = fopen(path, "rb");
+    struct stat st;
+    FILE *f = !stat(path, &st) && S_ISREG(st.st_mode) ? fopen(path, "rb") : NULL;
     size_t n = f ? fread(head, 1, sizeof head, f) : 0;
     if (f)
         fclose(f);

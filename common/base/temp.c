@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * temp: temporary files that become their target or vanish; see temp.h. */
+#define _GNU_SOURCE /* program_invocation_short_name */
 #include "base/temp.h"
 
+#include "base/guard.h"
 #include "base/mem.h"
 
 #include <dirent.h>
@@ -72,12 +74,38 @@ static void say_last_words(int sig)
     }
 }
 
+static void say(const char *text)
+{
+    ssize_t n = write(STDERR_FILENO, text, strlen(text));
+    (void)n;
+}
+
+/* A mapped file has become shorter, and its end was to be read. */
+static void end_for_file(const char *path)
+{
+    static char line[PATH_MAX + 128];
+    static const char *part[5];
+    size_t n = 0;
+    part[0] = program_invocation_short_name;
+    part[1] = ": ";
+    part[2] = path;
+    part[3] = ": was made shorter while it was read: nothing is written\n";
+    for (const char **p = part; *p; p++)
+        for (const char *c = *p; *c && n + 1 < sizeof line; c++)
+            line[n++] = *c;
+    say(line);
+    _exit(EXIT_FAILURE);
+}
+
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
     (void)context;
     if (sig == SIGXFSZ && info->si_pid == getpid())
         return; /* a limit on the size of files: the write tells it */
     remove_all();
+    const char *path = sig == SIGBUS && info->si_code > 0 ? guard_name_at(info->si_addr) : NULL;
+    if (path)
+        end_for_file(path);
     say_last_words(sig);
     signal(sig, SIG_DFL);
     raise(sig); /* blocked until the handler returns */
@@ -85,7 +113,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 
 /* Those that end a process and can be caught. The last are its own faults: removing a file is
  * all that is done then. A handler that is there already (a sanitizer's) stays. */
-static void catch_signals(void)
+void temp_catch_signals(void)
 {
     static const int sigs[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE, SIGXCPU,
                                SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM, SIGPROF, SIGVTALRM,
@@ -234,7 +262,7 @@ static void resemble(int fd, const struct stat *like)
 struct temp *temp_open(const char *target, const struct stat *like, int *fd)
 {
     sigset_t old;
-    catch_signals();
+    temp_catch_signals();
     clean_up(target);
     begin(&old);
     struct temp *t = seize_free(&old);
@@ -276,7 +304,7 @@ void temp_remove(struct temp *t)
 void temp_last_words(const char *text)
 {
     char *next = words[atomic_load(&last_words) == words[0]];
-    catch_signals();
+    temp_catch_signals();
     if (text)
         snprintf(next, TEMP_WORDS, "%s", text);
     atomic_store(&last_words, text ? next : NULL);

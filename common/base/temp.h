@@ -39,6 +39,10 @@ struct temp *temp_open(const char *target, const struct stat *like, int *fd) RAI
 int temp_keep(struct temp *t, const char *target) RAISE_MUST_CHECK;
 void temp_remove(struct temp *t);
 
+/* Handlers from now on, before the first temporary, too: a fault in a file that is mapped
+ * (guard.h) then ends the process with the file's name and status 1. */
+void temp_catch_signals(void);
+
 /* A copy of `text`, at most TEMP_WORDS bytes, is written to standard error when a user or the
  * system ends the process by a signal (SIGINT, SIGTERM, SIGHUP, SIGXCPU); it replaces the one
  * before. NULL: nothing is written. By one thread only. */

@@ -9,22 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#if RAISE_HAVE_DNNL
-#include <dnnl.h>
-#endif
 #include <zstd.h>
-
-extern char *openblas_get_config(void);
-
-static void print_onednn(FILE *f)
-{
-#if RAISE_HAVE_DNNL
-    const dnnl_version_t *v = dnnl_version();
-    fprintf(f, "onednn    %d.%d.%d\n", v->major, v->minor, v->patch);
-#else
-    fprintf(f, "onednn    none: fp32 only\n");
-#endif
-}
 
 static void print_plugin(FILE *f)
 {
@@ -45,9 +30,10 @@ void version_print(FILE *f, const char *program)
             cpu_isa_name(cpu_isa()), omp_get_max_threads(),
             cpu_has_avx512_bf16() ? ", avx512_bf16" : "",
             cpu_has_amx_bf16() ? ", amx_bf16" : "");
-    fprintf(f, "blas      %s; kernel %s%s\n", openblas_get_config(), cpu_blas_kernel(),
-            cpu_was_reexecuted() ? " (set by re-execution)" : "");
-    print_onednn(f);
+    if (cpu_describe_blas)
+        cpu_describe_blas(f);
+    else
+        fprintf(f, "blas      none: this program multiplies no matrices\n");
     print_plugin(f);
     fprintf(f, "zstd      %s\n", ZSTD_versionString());
 }

@@ -12,7 +12,7 @@ json_t *lm_json_read(const char *path, struct err *e)
     char *text = NULL;
     size_t len;
     json_error_t je;
-    if (file_read_all(path, &text, &len, e) < 0)
+    if (file_check_regular(path, e) < 0 || file_read_all(path, &text, &len, e) < 0)
         return NULL;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
     const char *what = root ? NULL : sniff(text, len);

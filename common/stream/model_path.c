@@ -17,6 +17,8 @@ int model_path_kind(const char *path, struct err *e)
         return err_set_errno(e, "%s", path);
     if (S_ISDIR(st.st_mode))
         return MODEL_FOLDER;
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_IO, "%s: neither a folder nor a regular file", path);
     FILE *f = fopen(path, "rb");
     if (!f)
         return err_set_errno(e, "%s", path);

@@ -4,6 +4,7 @@
  * `struct src` hands out bytes: all at once from a mapped file, through a buffer from a pipe.
  * The memory a frame asks for is bounded by what is present: from a mapped file by the frame's
  * own compressed bytes, from a pipe it grows with the bytes that were really decompressed. */
+#include "base/limit.h"
 #include "stream/st_priv.h"
 #include "stream/st_table.h"
 
@@ -35,8 +36,8 @@ struct st_reader {
     bool is_plain, is_done;
     ZSTD_DCtx *dctx;
     XXH64_state_t *digest;
-    int64_t n_taken; /* compressed bytes so far, and the last four of them */
-    unsigned char tail[4];
+    int64_t n_taken, n_out; /* compressed bytes so far, and what they unfolded to */
+    unsigned char tail[4];  /* the last compressed bytes */
     struct st_entry *entry;
     size_t n_entries, entry_cap;
 };
@@ -217,12 +218,16 @@ static int frame_size(struct st_reader *r, size_t *size, struct err *e)
         return truncated(r, "in the header of a frame", e);
     if (n == ZSTD_CONTENTSIZE_UNKNOWN)
         return bad_frame(r, "a frame without its content size", e);
-    if (n > UINT32_MAX)
-        return bad_frame(r, "a frame of more than 4 GiB", e);
+    if (n > ST_FRAME_MAX)
+        return bad_frame(r, "a frame of more than 1 GiB", e);
     if (s->fd < 0 && n > ((uint64_t)have / 4 + 1) * ST_BLOCK_MAX)
         return bad_frame(r, "claims more than its bytes can hold", e);
     *size = (size_t)n;
-    return 0;
+    if (s->fd >= 0) /* as it comes */
+        return 0;
+    int rc =
+        limit_unfold(r->n_taken + have, r->n_out + (int64_t)n, LIMIT_TENSOR_RATIO, r->name, e);
+    return rc ? rc : limit_room((size_t)n, r->name, e);
 }
 
 /* Decompresses one frame of `size` bytes into *block (owned by the caller, also on failure). */
@@ -244,6 +249,10 @@ static int decompress(struct st_reader *r, size_t size, char **block, struct err
             return err_set(e, ERR_FORMAT, "%s: shard %zu: corrupt: zstd: %s", r->name,
                            r->n_entries + 1, ZSTD_getErrorName(left));
         take(r, in.pos);
+        int rc = limit_unfold(r->n_taken, r->n_out + (int64_t)out.pos, LIMIT_TENSOR_RATIO,
+                              r->name, e);
+        if (rc)
+            return rc;
         if (!left)
             break;
         if (out.pos == cap && cap < size) {
@@ -255,6 +264,7 @@ static int decompress(struct st_reader *r, size_t size, char **block, struct err
             return have ? bad_frame(r, "corrupt", e) : truncated(r, "within a frame", e);
         }
     }
+    r->n_out += (int64_t)out.pos;
     return out.pos == size ? 0 : bad_frame(r, "corrupt: not the size it claims", e);
 }
 

@@ -3,6 +3,8 @@
 #include "stream/zio.h"
 
 #include "base/file.h"
+#include "base/guard.h"
+#include "base/limit.h"
 #include "base/mem.h"
 #include "stream/unpack.h"
 
@@ -27,7 +29,9 @@ struct zin {
     struct unpack *unpack; /* NULL: plain */
     char *buf;             /* input bytes [pos, len) not yet taken */
     size_t pos, len, cap;
-    int64_t n_in; /* bytes read */
+    int64_t n_in, n_out; /* bytes read, and handed out */
+    struct stat st;      /* of a regular file, when it was opened */
+    bool is_regular;
     XXH64_state_t *hash;
 };
 
@@ -64,6 +68,7 @@ struct zin *zin_open(const char *path, struct err *e)
         err_set_errno(e, "%s", z->name);
         goto fail;
     }
+    z->is_regular = !fstat(z->fd, &z->st) && S_ISREG(z->st.st_mode);
     z->cap = IN_BYTES;
     z->buf = mem_alloc(z->cap, 1);
     z->hash = XXH64_createState();
@@ -129,14 +134,26 @@ static int64_t read_packed(struct zin *z, void *dst, size_t cap, struct err *e)
     return (int64_t)s.out_used;
 }
 
+/* At the end: what was read is a file that there was. */
+static int check_unchanged(const struct zin *z, struct err *e)
+{
+    struct stat now;
+    if (!z->is_regular || (!fstat(z->fd, &now) && guard_is_same(&z->st, &now)))
+        return 0;
+    return err_set(e, ERR_IO, "%s: changed while it was read", z->name);
+}
+
 int64_t zin_read(struct zin *z, void *dst, size_t cap, struct err *e)
 {
     if (!cap)
         return 0;
     int64_t n = z->unpack ? read_packed(z, dst, cap, e) : read_plain(z, dst, cap, e);
-    if (n > 0)
-        XXH64_update(z->hash, dst, (size_t)n);
-    return n;
+    if (n <= 0)
+        return n ? n : check_unchanged(z, e);
+    XXH64_update(z->hash, dst, (size_t)n);
+    z->n_out += n;
+    int rc = limit_unfold(z->n_in, z->n_out, LIMIT_TEXT_RATIO, z->name, e);
+    return rc ? rc : n;
 }
 
 int64_t zin_size(const struct zin *z)
@@ -155,8 +172,11 @@ int zin_read_all(const char *path, char **data, size_t *len, uint64_t *hash, str
     if (!z)
         return e ? e->code : ERR_IO;
     struct buf b = {0};
-    int64_t n;
+    int64_t n = 0;
     do {
+        if (b.cap - b.len < (1 << 17) + 1 &&
+            (n = limit_room(b.cap / 2 + (1 << 17), z->name, e)) < 0)
+            break;
         MEM_GROW(b.data, b.cap, b.len + (1 << 17) + 1);
         n = zin_read(z, b.data + b.len, b.cap - b.len - 1, e);
         if (n > 0)

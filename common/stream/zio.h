@@ -19,7 +19,8 @@
 
 struct zin;
 struct zin *zin_open(const char *path, struct err *e) RAISE_MUST_CHECK; /* NULL/"-": stdin */
-/* Reads up to `cap` bytes; 0 at the end, negative on error (truncated or corrupt data). */
+/* Reads up to `cap` bytes; 0 at the end, negative on error (truncated or corrupt data; a bomb,
+ * limit.h; a file that changed meanwhile). */
 int64_t zin_read(struct zin *z, void *dst, size_t cap, struct err *e) RAISE_MUST_CHECK;
 uint64_t zin_hash(const struct zin *z); /* of all bytes handed out so far */
 /* Where its bytes are those of a regular file, from the start, so that whoever opens it again

@@ -27,7 +27,9 @@ static json_t *parse_beside(const char *path, const char *name, struct err *e, i
     if (*rc == 0 && file_exists(full)) {
         char *text = NULL;
         size_t len = 0;
-        *rc = file_read_all(full, &text, &len, e);
+        *rc = file_check_regular(full, e);
+        if (*rc == 0)
+            *rc = file_read_all(full, &text, &len, e);
         if (*rc == 0 && !(root = tok_json_parse(text, len, JSON_DECODE_INT_AS_REAL, e)))
             *rc = err_prefix(e, "%s", full);
         free(text);
@@ -224,7 +226,9 @@ static int read_chat_file(struct tok *t, const char *path, struct err *e)
     if (file_exists(full)) {
         char *text = NULL;
         size_t len = 0;
-        rc = file_read_all(full, &text, &len, e);
+        rc = file_check_regular(full, e);
+        if (rc == 0)
+            rc = file_read_all(full, &text, &len, e);
         if (rc == 0) {
             free(t->chat_template);
             t->chat_template = text;

@@ -430,7 +430,9 @@ int tok_json_read(struct tok *t, const char *path, struct err *e)
 {
     char *text = NULL;
     size_t len = 0;
-    int rc = zin_read_all(path, &text, &len, NULL, e);
+    int rc = file_is_std(path) ? 0 : file_check_regular(path, e);
+    if (rc == 0)
+        rc = zin_read_all(path, &text, &len, NULL, e);
     if (rc < 0)
         return rc;
     json_t *root = tok_json_parse(text, len, 0, e);

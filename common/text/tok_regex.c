@@ -312,6 +312,12 @@ int tok_regex_find(const struct tok_regex *r, struct tok_regex_state *x, const c
                    size_t len, size_t from, struct tok_span *m, struct err *e)
 {
     PCRE2_SPTR text = (PCRE2_SPTR)s;
+    /* Patterns that tokenizers use take a few tries a byte; one that takes exponentially many
+     * is stopped in a fraction of a second, not in PCRE2's ten million tries a match. */
+    enum { TRIES_A_BYTE = 100, TRIES_MIN = 100000, TRIES_MAX = 10000000 };
+    size_t tries =
+        (len - from) > TRIES_MAX / TRIES_A_BYTE ? TRIES_MAX : (len - from) * TRIES_A_BYTE;
+    pcre2_set_match_limit(x->context, tries < TRIES_MIN ? TRIES_MIN : (uint32_t)tries);
     int rc = pcre2_match(r->code, text, len, from, PCRE2_NO_UTF_CHECK, x->match, x->context);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(r->code, text, len, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, x->match,
