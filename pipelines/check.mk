@@ -14,7 +14,7 @@ trouble := $(shell bash $(HERE)check.sh \
   $(call checks,count,EPISODES) $(call checks,positive,PER_UPDATE BATCH CLASSES LORA_RANK) \
   $(if $(strip $(STEPS)),$(call checks,positive,STEPS),$(call checks,real,PERCENT EPOCHS)) \
   $(call checks,size,DIM VAL_LIMIT TEST_LIMIT TARGET_LIMIT MAX_LENGTH THREADS $(SIZES)) \
-  $(call checks,real,LR) $(call checks,seeds,SEEDS) $(call checks,names,LEARNERS BASELINES))
+  $(call checks,real,LR) $(call checks,every,CHECKPOINT) $(call checks,seeds,SEEDS) $(call checks,names,LEARNERS BASELINES))
 $(if $(trouble),$(error $(trouble)))
 $(if $(filter-out yes,$(REBUILD)),$(error REBUILD=$(REBUILD): yes, or nothing))
 

@@ -44,6 +44,9 @@ whole() { # text: a decimal number
 count() { whole "$value" || wrong "not a whole number"; }
 positive() { { whole "$value" && [ "$value" -ge 1 ]; } || wrong "not a whole number of at least 1"; }
 size() { whole "${value%[kKMG]}" || wrong "not a whole number (k, M and G are allowed)"; }
+every() { # steps or seconds; empty: never
+    [[ -z $value || $value =~ ^[1-9][0-9]{0,8}s?$ ]] || wrong "neither a number of steps nor of seconds (600s)"
+}
 real() {
     [[ $value =~ ^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$ && $value =~ ^[^eE]*[1-9] ]] ||
         wrong "not a number above 0"

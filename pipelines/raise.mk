@@ -101,6 +101,8 @@ EXTRA ?=
 EXTRA_CHOICE ?=
 ## yes: what was made with other settings than these is made anew; empty: that is refused
 REBUILD ?=
+## an episode stands still every N steps, or seconds (600s), and goes on from there after a kill; empty: begins anew
+CHECKPOINT ?=
 ## 1: print the commands, and all that the programs say, not a line a finished job
 V ?=
 ## GPUs that jobs side by side share out, one each: GPUS='0 1'; empty: those that there are

@@ -157,6 +157,10 @@ if [ ! -d "$kept" ] && [ -n "$(compgen -G "$out/*.zst")" ] && [ "$rebuild" != ye
     exit 1
 fi
 mkdir -p "$kept"
+# An episode that was killed between its last two acts.
+find "$out" -name '*.checkpoint' | while read -r f; do
+    [ ! -e "${f%.checkpoint}" ] || rm -f -- "$f"
+done
 if [ ${#changed[@]} -gt 0 ] && [ -n "$(find "$out" -type f ! -path "$kept/*" ! -name .lock ! -name ".jobs*" -print -quit)" ]; then
     find_invalid "$@"
     if [ ${#differences[@]} -gt 0 ] && [ ${#invalid[@]} -gt 0 ] && [ "$rebuild" != yes ]; then

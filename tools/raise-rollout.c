@@ -12,6 +12,7 @@
 #include "base/opt.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "learn/episode_inputs.h"
 #include "learn/episode_metrics.h"
 #include "session.h"
@@ -21,18 +22,24 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <xxhash.h>
 
 struct options {
     struct opt_common common;
     struct session_options session;
     struct session_records records;
     const char *features, *policy, *plan, *data, *validation, *test;
-    const char *lora_targets, *metrics, *adapter_dir, *model_dir;
+    const char *lora_targets, *metrics, *adapter_dir, *model_dir, *checkpoint;
     int64_t n_steps, batch, n_warmup, episode, n_shown, val_limit, test_limit, lora_rank;
     double tau, lr, lora_alpha, weight_decay, clip;
     int schedule;
     bool is_greedy, is_deployed, is_drawn, has_repeats, is_full, has_recompute;
-    unsigned targets; /* from lora_targets */
+    unsigned targets;    /* from lora_targets */
+    int64_t every_steps; /* from checkpoint, as is every_seconds */
+    double every_seconds;
 };
 
 static const char *const schedule_names[] = {"constant", "linear", "cosine", NULL};
@@ -85,6 +92,8 @@ static const struct opt table[] = {
     {0, NULL, OPT_HEADING, 0, NULL, "Output", 0, 0, NULL},
     {0, "show", OPT_INT, O(n_shown), "N", "print N records as the model sees them, and exit", 0,
      1e9, NULL},
+    {0, "checkpoint", OPT_STRING, O(checkpoint), "EVERY",
+     "keep OUT.checkpoint every N steps, or seconds: 600s", 0, 0, NULL},
     {0, "metrics", OPT_PLACE, O(metrics), "FILE", "a row a step: CSV, or .jsonl", 0, 0, NULL},
     {0, "save-adapter", OPT_PLACE, O(adapter_dir), "DIR", "write the adapter (PEFT)", 0, 0,
      NULL},
@@ -121,6 +130,8 @@ struct run {
     struct traj traj;
     double test_before, test_after; /* NaN without --test */
     struct episode_metrics *metrics;
+    struct episode_saving saving;
+    char *checkpoint;         /* its file; NULL: none is kept */
     struct episode_step last; /* its row waits for the test loss */
     struct log_bar bar;
     double worked, work; /* tokens gone through (lm_on_work); in the whole run */
@@ -289,7 +300,8 @@ static void begin_progress(struct run *r)
     r->work = work_left(r, 0) + (r->o->test ? (double)r->in.test.pack.n_tokens : 0);
     log_bar_start(&r->bar, "episode", "steps", (double)r->episode.n_steps);
     log_bar_work(&r->bar, 0, r->work);
-    log_when_killed("nothing is kept of this episode; the same command begins it again");
+    log_when_killed("nothing is kept of this episode; the same command begins it again%s",
+                    r->checkpoint ? "" : " (--checkpoint keeps its steps)");
     lm_on_work(r->s.lm, on_work, r);
 }
 
@@ -315,6 +327,73 @@ static void on_step(void *arg, const struct episode_step *s)
     r->last = *s;
     if (s->t < s->n_steps)
         episode_metrics_put(r->metrics, s, s->t ? (double)NAN : r->test_before);
+}
+
+/* ---- checkpoints ---- */
+
+static void on_saved(void *arg, int64_t n_done, bool is_taken_up, const struct err *why)
+{
+    struct run *r = arg;
+    const char *path = r->checkpoint;
+    if (why && is_taken_up)
+        log_warn("%s; the episode begins anew", why->msg);
+    else if (why)
+        log_warn("%s; the episode goes on without it", why->msg);
+    else if (is_taken_up)
+        log_note("%s: goes on after step %" PRId64, path, n_done);
+    if (!why)
+        log_when_killed("%s has %" PRId64 " steps; the same command goes on from there", path,
+                        n_done);
+}
+
+/* All that changes what a step does: what is in the file is of no other run. */
+static uint64_t identify(const struct run *r)
+{
+    const struct options *o = r->o;
+    const struct episode_inputs *in = &r->in;
+    const struct episode *k = &r->episode;
+    struct buf b = {0};
+    buf_printf(&b, "%s %s %s\n", RAISE_VERSION, lm_arith_path(r->s.lm), tmpl_name(r->s.tmpl));
+    buf_printf(&b, "%d %d %" PRIu64 "\n", o->session.overlong, o->records.on_error, k->seed);
+    const uint64_t hashes[] = {lm_hash(r->s.lm),
+                               lm_adapter_hash(r->s.lm),
+                               in->features.id,
+                               in->policy ? policy_id(in->policy) : 0,
+                               o->plan ? in->plan.id : 0,
+                               in->pool.hash,
+                               in->validation.hash,
+                               in->validation.encoding,
+                               o->common.seed};
+    for (size_t i = 0; i < sizeof hashes / sizeof *hashes; i++)
+        buf_printf(&b, "%016" PRIx64 "\n", hashes[i]);
+    const int64_t whole[] = {r->s.max_len,     k->n_steps,
+                             k->n_warmup,      o->batch,
+                             o->lora_rank,     o->targets,
+                             o->is_greedy,     o->is_deployed,
+                             o->is_drawn,      o->is_full,
+                             o->schedule,      o->has_repeats,
+                             o->has_recompute, lm_micro_tokens(r->s.lm)};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        buf_printf(&b, "%" PRId64 "\n", whole[i]);
+    const double real[] = {o->tau, o->lr, o->lora_alpha, o->weight_decay, o->clip};
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
+        buf_printf(&b, "%.17g\n", real[i]);
+    uint64_t hash = XXH64(b.data, b.len, 0);
+    buf_free(&b);
+    return hash;
+}
+
+static void keep_checkpoints(struct run *r)
+{
+    const struct options *o = r->o;
+    if (!r->checkpoint)
+        return;
+    r->saving = (struct episode_saving){.path = r->checkpoint,
+                                        .run = identify(r),
+                                        .every_steps = o->every_steps,
+                                        .every_seconds = o->every_seconds,
+                                        .on_saved = on_saved};
+    r->episode.saving = &r->saving;
 }
 
 static void describe_episode(struct run *r)
@@ -343,6 +422,7 @@ static void describe_episode(struct run *r)
     k->seed = rng_hash(o->common.seed, (uint64_t)o->episode, 0, 0);
     k->on_step = on_step;
     k->arg = r;
+    keep_checkpoints(r);
 }
 
 static void say_quotas(const struct run *r)
@@ -438,6 +518,8 @@ static int write_results(struct run *r, int argc, char **argv, struct err *e)
     r->traj.test_loss = r->test_after;
     rc = traj_write(&r->traj, o->common.out, o->common.is_uncompressed ? ST_PLAIN : 0, p, e);
     prov_free(p);
+    if (!rc && r->checkpoint)
+        (void)unlink(r->checkpoint);
     return rc;
 }
 
@@ -496,6 +578,26 @@ static void run_free(struct run *r)
     traj_free(&r->traj);
     episode_inputs_free(&r->in);
     session_close(&r->s);
+    free(r->checkpoint);
+}
+
+/* "20": steps; "600s": seconds. */
+static void parse_checkpoint(struct options *o)
+{
+    char *end;
+    double n = o->checkpoint ? strtod(o->checkpoint, &end) : 0;
+    if (!o->checkpoint)
+        return;
+    bool has_digit = o->checkpoint[0] >= '0' && o->checkpoint[0] <= '9';
+    if (has_digit && !strcmp(end, "s") && n > 0)
+        o->every_seconds = n;
+    else if (has_digit && !*end && n >= 1 && n <= 1e9 && floor(n) == n)
+        o->every_steps = (int64_t)n;
+    else
+        opt_misuse("--checkpoint: '%s' is neither a number of steps nor of seconds (600s)",
+                   o->checkpoint);
+    if (file_is_std(o->common.out))
+        opt_misuse("--checkpoint stands beside the output, which needs a name (-o)");
 }
 
 static void check_options(struct options *o)
@@ -504,6 +606,7 @@ static void check_options(struct options *o)
     session_check(&o->session);
     if (!o->data)
         opt_misuse("-d DATASET is missing");
+    parse_checkpoint(o);
     if (lm_projections_parse(o->lora_targets, &o->targets, &e) < 0)
         opt_misuse("--lora-targets: %s", e.msg);
     if (o->n_shown)
@@ -557,6 +660,8 @@ int main(int argc, char **argv)
     check_options(&o);
     check_places(&o);
     struct run r = {.o = &o, .test_before = (double)NAN, .test_after = (double)NAN};
+    if (o.checkpoint)
+        r.checkpoint = mem_printf("%s.checkpoint", o.common.out);
     int rc = o.n_shown ? show(&r, &e) : rollout(&r, argc, argv, &e);
     if (!rc && !o.n_shown)
         report(&r);

@@ -349,7 +349,8 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
  * nothing that changes the result. */
 static bool is_immaterial(const struct opt *o)
 {
-    static const char *const names[] = {"threads", "quiet", "verbose", "resume", "no-resume"};
+    static const char *const names[] = {"threads", "quiet",     "verbose",
+                                        "resume",  "no-resume", "checkpoint"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (o->name && !strcmp(o->name, names[i]))
             return true;

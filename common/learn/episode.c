@@ -2,8 +2,10 @@
  * episode: T steps of choosing, training and measuring; see episode.h. */
 #include "learn/episode.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "learn/checkpoint.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -373,7 +375,84 @@ static void describe(const struct episode *k, struct traj *t, int64_t largest)
     t->history = history ? mem_strdup(history) : NULL;
 }
 
-static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct err *e)
+/* ---- checkpoints ---- */
+
+static void on_saved(const struct episode *k, int64_t n_done, bool is_taken_up,
+                     const struct err *why)
+{
+    if (k->saving->on_saved)
+        k->saving->on_saved(k->arg, n_done, is_taken_up, why);
+}
+
+/* What select_batch did to who was used. Of a step for which fewer than B were left, these were
+ * taken first, and do not count as used in the next round, to which the others belong. */
+static void replay_choice(struct selector *s, const struct traj *t, int64_t step)
+{
+    const int64_t *offset = t->list_offset + (step - 1) * t->n_classes;
+    int64_t from = offset[0], n = offset[t->n_classes] - from, n_more = 0;
+    bool has_clear = !t->has_repeats && selector_n_available(s) < n;
+    int64_t *more = mem_alloc((size_t)n, sizeof *more);
+    for (int64_t i = from; i < from + n; i++) {
+        if (has_clear && selector_is_available(s, t->pick[i]))
+            selector_mark(s, t->pick + i, 1);
+        else
+            more[n_more++] = t->pick[i];
+    }
+    if (has_clear)
+        selector_clear(s);
+    selector_mark(s, more, n_more);
+    free(more);
+}
+
+/* Steps that are done, or 0. */
+static int64_t take_up(struct episode *k, struct batch *b, struct traj *t, struct err *e)
+{
+    struct err why = ERR_INIT;
+    struct checkpoint c;
+    if (!k->saving || !file_exists(k->saving->path))
+        return 0;
+    int rc = checkpoint_read(&c, k->saving->path, k->saving->run, &why);
+    if (!rc && (c.t.n_steps != k->n_steps || c.t.n_classes != t->n_classes ||
+                c.n_values != lm_n_values(k->lm)))
+        rc = err_set(&why, ERR_MISMATCH, "%s: of another run", k->saving->path);
+    if (rc) {
+        on_saved(k, 0, true, &why);
+        checkpoint_free(&c);
+        return 0;
+    }
+    checkpoint_fill(&c, t);
+    k->n_cut = c.n_cut;
+    if (has_list(k))
+        rc = make_list(
+            k, &(struct policy_stage){1, k->n_steps, t->perf[0], t->perf[0], k->batch}, b, e);
+    for (int64_t i = 1; !k->plan && !has_list(k) && i <= c.n_done; i++)
+        replay_choice(b->selector, t, i);
+    if (!rc)
+        lm_state_set(k->lm, &c.s);
+    int64_t n_done = c.n_done;
+    checkpoint_free(&c);
+    for (int64_t i = 0; !rc && i <= n_done; i++)
+        tell(k, t, i, text_clock());
+    on_saved(k, n_done, true, NULL);
+    return rc ? rc : n_done;
+}
+
+/* An episode is not given up for a checkpoint that cannot be written. */
+static void save(struct episode *k, const struct traj *t, int64_t n_done, double *last)
+{
+    const struct episode_saving *s = k->saving;
+    struct err why = ERR_INIT;
+    if (!s || n_done == k->n_steps)
+        return;
+    if (s->every_seconds > 0 ? text_clock() - *last < s->every_seconds
+                             : n_done % s->every_steps != 0)
+        return;
+    int rc = checkpoint_write(s->path, s->run, k->lm, t, n_done, k->n_cut, &why);
+    on_saved(k, n_done, false, rc ? &why : NULL);
+    *last = text_clock();
+}
+
+static int measure_first(struct episode *k, struct traj *t, struct err *e)
 {
     double start = text_clock(), loss;
     int rc = episode_set_loss(k->lm, k->validation, &loss, e);
@@ -381,17 +460,26 @@ static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct 
         return err_prefix(e, "validation before the first step");
     t->perf[0] = -loss;
     tell(k, t, 0, start);
-    for (int64_t i = 1; i <= k->n_steps; i++) {
+    return 0;
+}
+
+static int run_steps(struct episode *k, struct batch *b, struct traj *t, struct err *e)
+{
+    double last_save = text_clock();
+    int64_t n_done = take_up(k, b, t, e);
+    int rc = n_done < 0 ? (int)n_done : n_done ? 0 : measure_first(k, t, e);
+    for (int64_t i = n_done + 1; !rc && i <= k->n_steps; i++) {
         struct lm_step_stats s = {0};
-        start = text_clock();
+        double start = text_clock();
         rc = take_step(k, i, b, t, &s, e);
         if (rc < 0)
             return err_prefix(e, "step %" PRId64, i);
         if (rc)
             return 0;
         tell(k, t, i, start);
+        save(k, t, i, &last_save);
     }
-    return 0;
+    return rc;
 }
 
 int episode_run(struct episode *k, struct traj *t, struct err *e)

@@ -58,6 +58,16 @@ struct episode_step { /* what the progress callback gets */
     int64_t n_tokens;
 };
 
+/* Where an episode stands still now and then, to go on after a kill (checkpoint.h). */
+struct episode_saving {
+    const char *path; /* the file; the caller removes it once the trajectory is written */
+    uint64_t run;     /* of this very run: of all that changes what a step does */
+    int64_t every_steps;
+    double every_seconds; /* 0: by steps */
+    /* After a checkpoint of n_done steps was written or taken up, or (why) could not be. */
+    void (*on_saved)(void *arg, int64_t n_done, bool is_taken_up, const struct err *why);
+};
+
 struct episode {
     struct lm *lm;
     const struct tok *tok;
@@ -84,8 +94,9 @@ struct episode {
     /* After each step; also with t = 0 for the loss before the first. May be NULL. */
     void (*on_step)(void *arg, const struct episode_step *s);
     void *arg;
-    int64_t n_cut;    /* out: picks that were cut */
-    struct err ended; /* out: why it diverged; code 0: it did not */
+    const struct episode_saving *saving; /* NULL: none */
+    int64_t n_cut;                       /* out: picks that were cut */
+    struct err ended;                    /* out: why it diverged; code 0: it did not */
 };
 
 /* Does a step take its share out of each class? A plan and a list that is deployed know none.
@@ -96,6 +107,10 @@ bool episode_has_quotas(const struct episode *k);
  * the episode; that is an outcome, not an error: 0, t->status says so (traj_end), and k->ended
  * names the batch's lines too. A validation loss that is not finite before the first
  * step is an error: no choice could mend it.
+ *
+ * With `saving`, a checkpoint of this run that is there is taken up: the model must stand at
+ * M_0, on_step hears of the steps that are done in no time, and the rest has the same bytes as
+ * if it had never stopped. One that cannot be read or is another run's is begun anew.
  *
  * Fills *t with steps, picks, losses, features, policy, dataset, validation and model hashes,
  * mode, tau, status and history; episode number and seed are the caller's. */

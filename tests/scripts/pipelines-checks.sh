@@ -18,6 +18,7 @@ refuses 'STEPS=ten: not' a STEPS=ten
 refuses 'PERCENT=1%: not a number above 0' a STEPS= PERCENT=1%
 refuses 'PERCENT=0.0: not a number above 0' a STEPS= PERCENT=0.0
 refuses 'LR=1e: not' a LR=1e
+refuses 'CHECKPOINT=5m: neither' a CHECKPOINT=5m
 refuses 'LIMIT=1x: not' a LIMIT=1x
 refuses 'VAL_LIMIT=-1: not' a VAL_LIMIT=-1
 refuses 'unknown method "selectit"; known:  random full ifd rds' a BASELINES=selectit

@@ -63,3 +63,25 @@ done
 [ "$n_killed" -gt 0 ] || fail "it was too quick to be killed"
 go b || fail "the killed run did not go on"
 cmp a/reward-model/s1/subset.jsonl b/reward-model/s1/subset.jsonl
+
+# An episode that was killed goes on at its last checkpoint; one whose trajectory stands has none.
+cat >once.sh <<'SH'
+#!/bin/bash
+[[ "$*" == *traj.1.st.zst* && ! -e killed ]] || exec "$@"
+"$@" &
+for ((i = 0; i < 2000; i++)); do
+    [ -e c/reward-model/s1/traj.1.st.zst.checkpoint ] && break
+    sleep 0.01
+done
+kill -KILL $! && touch killed
+wait $!
+SH
+chmod +x once.sh
+if go c STEPS=12 CHECKPOINT=1 RUN=./once.sh; then [ ! -e killed ] || fail "it cannot have run"; fi
+go c STEPS=12 CHECKPOINT=1 V=1 || fail "the killed episode did not go on"
+[ ! -e killed ] || told 'traj.1.st.zst.checkpoint: goes on after step'
+touch c/reward-model/s1/traj.2.st.zst.checkpoint
+go c STEPS=12 || fail "without checkpoints"
+[ -z "$(find c -name '*.checkpoint')" ] || fail "a checkpoint is left"
+go d STEPS=12 || fail "the whole run"
+cmp c/reward-model/s1/subset.jsonl d/reward-model/s1/subset.jsonl

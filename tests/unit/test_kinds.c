@@ -3,6 +3,7 @@
  * wrong. A kind that gets a table is named in `kinds`, and tested. */
 #include "features/features.h"
 #include "forge.h"
+#include "learn/checkpoint.h"
 #include "learn/learners.h"
 #include "learn/traj.h"
 #include "plan/plan.h"
@@ -20,6 +21,7 @@ static struct kind {
      {&features_head_table, &features_row_table, &features_target_table,
       &features_cluster_table}},
     {"trajectory", {&traj_table}},
+    {"checkpoint", {&checkpoint_table}},
     {"plan", {&plan_table}},
     {"policy", {&policy_head_table}}, /* and the learners', see set_up */
 };
