@@ -105,8 +105,8 @@ static int take_trajectory(struct chosen *c, const struct st_msg *m, struct err 
     return 0;
 }
 
-/* A safetensors header: eight bytes of length, and an object; or so it is called, which tells of
- * one that is damaged. */
+/* A safetensors header: eight bytes of length, and an object; or so it is called, which tells
+ * of one that is damaged. */
 bool chosen_is_choice(const char *path)
 {
     unsigned char head[9];
