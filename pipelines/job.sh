@@ -10,7 +10,8 @@
 #     todo KIND TARGET
 #     done KIND TARGET SECONDS TIME
 #
-# Without that file nothing is said. GPU ... are those that jobs side by side share out; a job has
+# and with it OUT/times.csv, which is kept: a row a finished job, its seconds, and what its program told
+# of itself (CPU seconds, peak bytes). Without the file of jobs nothing is said. GPU ... are those that jobs side by side share out; a job has
 # one of them (CUDA_VISIBLE_DEVICES) as long as nobody else has it, and any where all are taken.
 set -euo pipefail
 LC_ALL=C
@@ -49,12 +50,26 @@ embed | episode | last | eval)
     ;;
 esac
 
+export RAISE_SPENT=${jobs%/*}/.spent.$$
+trap 'rm -f "$RAISE_SPENT"' EXIT
+keep_times() { # seconds
+    local times=${jobs%/*}/times.csv spent lock
+    spent=$(cut -d, -f3,4 "$RAISE_SPENT" 2>/dev/null) || spent=,
+    exec {lock}>>"$times"
+    flock "$lock"
+    [ -s "$times" ] || echo kind,target,seconds,cpu_seconds,peak_bytes >>"$times"
+    echo "$kind,$target,$1,$spent" >>"$times"
+    exec {lock}>&-
+}
+
 # Who ends this script ends the command.
 began=$EPOCHREALTIME
 if [ -n "$(command -v setpriv)" ]; then setpriv --pdeathsig TERM bash -c '"$@"' job "$@"; else "$@"; fi
-[ -e "$jobs" ] || exit 0
 now=$EPOCHREALTIME
-echo "done $kind $target $(awk -v a="$began" -v b="$now" 'BEGIN { printf "%.3f", b - a }') $now" >>"$jobs"
+seconds=$(awk -v a="$began" -v b="$now" 'BEGIN { printf "%.3f", b - a }')
+keep_times "$seconds"
+[ -e "$jobs" ] || exit 0
+echo "done $kind $target $seconds $now" >>"$jobs"
 
 # Time left: of every kind that is still to do, as many as there are at the mean of those that are
 # done, over as many as ran side by side so far. A kind of which none is done is unknown, but the last

@@ -23,6 +23,7 @@
 #   OUT/costs.csv  method,seed,part,tokens_scored,tokens_trained,phi: what each choice cost (cost.awk)
 #   OUT/eval.csv   method,seed,task,file,metric,value,standard_error,n, with EVAL or EXTRA
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
+#   OUT/times.csv  kind,target,seconds,cpu_seconds,peak_bytes: a row a finished job (not with V=1)
 #   OUT/LEARNER/sSEED/train-TRAINER.yaml  to train on the choice, in its order (trainers.sh)
 #   OUT/next.txt  where all of it is, and the next commands
 #   OUT/report.html  all of it on one page, by `make report`; what it shows is in OUT/report

@@ -20,6 +20,10 @@ grep -qE '^3 of 13: pool\.st\.zst, [0-9.]+s$' jobs || fail "a time left before a
 [ "$(grep -c left jobs)" = 7 ] || fail "times left"
 comm -23 <(sort log) <(cat jobs a/table.txt a/next.txt | sort) >others
 [ ! -s others ] || { cat others; fail "something else"; }
+# A row of times.csv each, with what the program told of itself.
+awk -F, 'NR > 1 && !($3 > 0 && $4 >= 0 && $5 > 1e6) { print; bad = 1 } END { exit bad || NR != 14 }' a/times.csv || fail "times.csv"
+[ "$(cut -d, -f2 a/times.csv | sort | uniq -d)" = "" ] || fail "a job stands twice in times.csv"
+[ "$(find a -name '.spent*')" = "" ] || fail "left: $(find a -name '.spent*')"
 
 # What is done counts no more; a warning stays.
 rm a/reward-model/s1/final.st.zst a/s1/val.st.zst 2>/dev/null || :
