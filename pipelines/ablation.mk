@@ -44,5 +44,5 @@ run: $(OUT)/figure4.csv $(if $(PICTURES),$(OUT)/figure4.png)
 $(OUT)/figure4.csv: $(OUT)/table.csv
 	@awk -F, -v whole=$(LEARNER) -v learners='$(LEARNERS)' -f $(HERE)results.awk -f $(HERE)ablation.awk $< $(write); cat $@
 $(OUT)/figure4.png: $(OUT)/figure4.csv
-	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)figure4.gp; mv $@.tmp $@
+	@gnuplot -e "here='$(HERE)'; csv='$<'; png='$@.tmp'" $(HERE)figure4.gp; mv $@.tmp $@
 endif

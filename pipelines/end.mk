@@ -9,5 +9,7 @@ SUBSETS += $(OUT)/$(1)/s$(2)/subset.messages.jsonl
 endef
 $(foreach s,$(SEEDS),$(foreach l,$(LEARNERS),$(eval $(call trainable,$l,$s))))
 
-# After the table: the best learner's files.
-say-end = bash $(HERE)end.sh $(OUT) $(call quoted,LEARNERS) $(firstword $(SEEDS))
+# The best learner's files, said last.
+run: $(OUT)/next.txt
+$(OUT)/next.txt: $(OUT)/table.txt $(OUT)/costs.csv $(if $(evaluations),$(OUT)/eval.csv) $(PICTURES)
+	@bash $(HERE)end.sh $(OUT) $(call quoted,LEARNERS) $(firstword $(SEEDS)) $(write); cat $@

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: MIT
-# figure5.csv -> figure5.png: test loss by number of classes, a line for each length of training, and
+# figure5.csv -> test loss by number of classes, a line for each length of training, and
 # random choice at that length as a dashed one.
-set datafile separator ","
-set terminal pngcairo size 900,560 font "sans,11"
-set output png
+load here."picture.gp"
 set logscale x 2
 set xlabel "classes"
 set ylabel "test loss, nats a token"
-set key outside right
-set grid lc rgb "#dddddd"
 percents = system("tail -n +2 ".csv." | cut -d, -f1 | awk '!seen[$0]++' | tr '\\n' ' '")
 rows(p) = sprintf("< awk -F, -v p=%s 'NR > 1 && $1 == p && $2 != \"\" { print $2 \",\" $4 \",\" ($5 == \"\" ? 0 : $5) }' %s", p, csv)
 chance(p) = sprintf("< awk -F, -v p=%s 'NR > 1 && $1 == p { if ($2 == \"\") r = $4; else print $2 \",\" r }' %s", p, csv)

@@ -54,7 +54,7 @@ export RAISE_SPENT=${jobs%/*}/.spent.$$
 trap 'rm -f "$RAISE_SPENT"' EXIT
 keep_times() { # seconds
     local times=${jobs%/*}/times.csv spent lock
-    spent=$(cut -d, -f3,4 "$RAISE_SPENT" 2>/dev/null) || spent=,
+    spent=$(tail -n 1 "$RAISE_SPENT" 2>/dev/null | cut -d, -f3,4) || spent=,
     exec {lock}>>"$times"
     flock "$lock"
     [ -s "$times" ] || echo kind,target,seconds,cpu_seconds,peak_bytes >>"$times"

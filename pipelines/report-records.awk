@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Records as raise-export -f text prints them -> articles; a long one is cut, and says so. After
+# Records as raise-export -F text prints them -> articles; a long one is cut, and says so. After
 # html.awk. notes: a file of lines "NUMBER<tab>text", what is said beside a record.
 BEGIN {
     while ((getline line <notes) > 0)

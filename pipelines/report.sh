@@ -45,6 +45,9 @@ picture() { # name file title text height options...: one for wide pages, one fo
     done
     echo '</figure>'
 }
+part() { # NAME=VALUE... file: a table of it (report-parts.awk)
+    awk -F, "${@:1:$#-1}" -f "$here"html.awk -f "$here"report-parts.awk "${@: -1}"
+}
 has_gnuplot=$(command -v gnuplot || :)
 
 # The learner to tell of: the best by its mean test loss; its first seed, where one must be chosen. Methods
@@ -88,7 +91,7 @@ done | awk -F, 'NR == FNR { of[FNR - 2] = $0; if (FNR == 1) print "method,seed,e
 : >"$parts/kinds"
 if [ -n "${var[REPORT_BY]}" ]; then
     tail -n +2 "$parts/features.csv" | cut -d, -f1 >"$parts/sources"
-    "${var[BIN]}raise-export" -q --on-error skip -f text --field "${var[REPORT_BY]}" --records "$parts/sources" "$pool" >"$parts/kinds"
+    "${var[BIN]}raise-export" -q --on-error skip -F text --field "${var[REPORT_BY]}" --records "$parts/sources" "$pool" >"$parts/kinds"
 fi
 has_kinds=$(grep -m 1 . "$parts/kinds" || :)
 
@@ -114,7 +117,9 @@ $(cat "$here"report.css)
 <nav aria-label="Contents"><ul>
 HTML
 contents() { printf '<li><a href="#%s">%s</a></li>\n' "$@"; }
-contents verdict Verdict losses Losses episodes Episodes when 'What was picked, and when' likes 'What the target likes' \
+contents verdict Verdict losses Losses
+[ -z "$(compgen -G "$out/figure*.csv")" ] || contents parts 'Parts and sizes'
+contents episodes Episodes when 'What was picked, and when' likes 'What the target likes' \
     records Records costs Costs made 'How it was made'
 cat <<HTML
 </ul></nav>
@@ -132,6 +137,11 @@ if [ -n "$has_gnuplot" ]; then
         $((90 + 26 * $(wc -l <"$parts/means.csv"))) "csv='$parts/points.csv'; means='$parts/means.csv'"
 fi
 
+if [ -s "$out/eval.csv" ]; then
+    echo '<h3>Other measures</h3>'
+    part -v part=evals "$out/eval.csv"
+fi
+
 numbers() { # id caption first-column file key-column value-column: means over seeds, a column a method
     echo '<details><summary>The numbers</summary>'
     awk -F, -v id="$1" -v caption="$2" -v head="$3" -v key="$5" -v value="$6" -f "$here"html.awk -f "$here"report-means.awk "$4"
@@ -140,6 +150,20 @@ numbers() { # id caption first-column file key-column value-column: means over s
 section losses Losses
 [ -z "$has_gnuplot" ] || picture loss loss 'Validation loss by step' 'of the last episode of each method; mean of seeds' 420 "csv='$out/loss.csv'"
 numbers loss-numbers 'Validation loss after each step, nats a token; mean of seeds.' step "$out/loss.csv" 3 4
+
+figure() { # number title text height
+    [ -s "$out/figure$1.csv" ] || return 0
+    [ -z "$has_gnuplot" ] || picture "figure-$1" "figure$1" "$2" "$3" "$4" "csv='$out/figure$1.csv'"
+    echo '<details><summary>The numbers</summary>'
+    part -v part=plain -v id="figure-$1-numbers" -v caption="$2: $3." "$out/figure$1.csv"
+    echo '</details>'
+}
+if [ -n "$(compgen -G "$out/figure*.csv")" ]; then
+    section parts 'Parts and sizes'
+    figure 4 'What each part is worth' 'what the test loss rises by where it is left out' 400
+    figure 3 'Width of the embedding' 'test loss by the numbers an embedding is cut down to' 360
+    figure 5 'Classes' 'test loss by number of classes, at several lengths of training' 360
+fi
 
 section episodes Episodes
 if [ "$(wc -l <"$out/episodes.csv")" -gt 1 ]; then
@@ -202,7 +226,7 @@ records() { # file of lines "NUMBER<tab>note", in their order
     cut -f1 "$1" >"$parts/numbers"
     echo '<div class="records">'
     if [ -s "$parts/numbers" ]; then
-        "${var[BIN]}raise-export" -q --on-error skip -f text --records "$parts/numbers" "$pool" >"$parts/records.txt"
+        "${var[BIN]}raise-export" -q --on-error skip -F text --records "$parts/numbers" "$pool" >"$parts/records.txt"
         awk -v notes="$1" -f "$here"html.awk -f "$here"report-records.awk "$parts/records.txt"
     fi
     echo '</div>'
@@ -285,38 +309,14 @@ else
 fi
 
 # ---- what it cost, how it was made ----
-trained_tokens() { # files: tokens of all their steps
-    local f
-    for f; do view --table n_tokens "$f" | tail -n +2; done | awk '{ n += $1 } END { printf "%.0f", n }'
-}
-costs() { # rows: what, tokens passed forward (backward counts twice), note
-    local m s files tokens measured
-    awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next } { x += $at["len_x"] + $at["len_y"]; y += $at["len_y"] }
-        END { printf "Features of the pool,%.0f,one time\n", x + y + ("gain_sum" in at ? x : 0) }' "$parts/features.csv"
-    for m in "${learners[@]}" "${baselines[@]}"; do
-        tokens=0 measured=0
-        for s in "${seeds[@]}"; do
-            files=("$(last_of "$m" "$s")")
-            for ((k = 1; k <= episodes_of[$m]; k++)); do
-                files+=("$out/$m/s$s/traj.$k.st.zst")
-            done
-            tokens=$((tokens + 3 * $(trained_tokens "${files[@]}")))
-            if [ -s "$out/s$s/val.st.zst" ]; then
-                measured=$((measured + $(view --table len_x,len_y "$out/s$s/val.st.zst" | awk -F, 'NR > 1 { n += $1 + $2 } END { printf "%.0f", n }') * \
-                    ($(view --table perf "${files[0]}" | wc -l) - 1) * ${#files[@]}))
-            fi
-        done
-        printf '%s: training,%s,%s\n' "$m" $((tokens / ${#seeds[@]})) "${#files[@]} episode$([ ${#files[@]} = 1 ] || echo s) a seed"
-        [ $measured = 0 ] || printf '%s: measuring the validation loss,%s,after every step\n' "$m" $((measured / ${#seeds[@]}))
-    done
-}
 section costs Costs
-costs >"$parts/costs.csv"
-full=$(awk -F, -v epochs="${var[EPOCHS]}" 'NR > 1 { x += $3 + $4 } END { printf "%.0f", 3 * epochs * x }' "$parts/features.csv")
-tr , '\t' <"$parts/costs.csv" | awk -F'\t' "$(cat "$here"html.awk)"' BEGIN { table_begin("cost-table", "Tokens that passed the model: forward counts once, forward and backward three times."); table_head("what|tokens|of full training|") }
-    { print "<tr>" row_head($1) cell($2) cell(sprintf("%.4f", $2 / full)) "<td>" esc($3) "</td></tr>" } END { table_end() }' full="$full"
-note "Full training: ${var[EPOCHS]} epochs of the pool, $full tokens so counted."
-[ -s "$out/s$first/val.st.zst" ] || note 'Measuring the validation loss is not counted: how many tokens its records have is known only where RDS is among the baselines.'
+part -v part=costs "$out/costs.csv"
+note "Of full training, ${var[EPOCHS]} epochs of the pool: a token that is scored counts once, one that is trained on three times. The features are what the method has to know of the pool beforehand, the episodes what a learner tried and measured; the last training is the same for all that take as many steps."
+if [ -s "$out/times.csv" ]; then
+    echo '<h3>Time and memory</h3>'
+    part -v part=times "$out/times.csv"
+    note 'Of the last time that each job was done; peak is the largest of one job, in the memory of the host.'
+fi
 
 section made 'How it was made'
 {

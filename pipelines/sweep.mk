@@ -44,5 +44,5 @@ $(OUT)/figure3.csv $(OUT)/figure5.csv: $(OUT)/figure%.csv: $(OUT)/table.csv
 	@awk -F, -v figure=$* -v dims='$(DIMS)' -v classes='$(CLASS_COUNTS)' -v percents='$(PERCENTS)' \
 	  -f $(HERE)results.awk -f $(HERE)sweep.awk $< $(write); cat $@
 $(OUT)/figure3.png $(OUT)/figure5.png: %.png: %.csv
-	@gnuplot -e "csv='$<'; png='$@.tmp'" $(HERE)$(*F).gp; mv $@.tmp $@
+	@gnuplot -e "here='$(HERE)'; csv='$<'; png='$@.tmp'" $(HERE)$(*F).gp; mv $@.tmp $@
 endif

@@ -40,7 +40,7 @@ endef
 $(OUT)/table.csv: $$(TESTS) $(call kept,TABLE)
 	@{ echo method,seed,steps,test_loss; cat $(made-of) | sort -s -u -t, -k1,1 -k2,2; } $(write)
 $(OUT)/table.txt: $(OUT)/table.csv $$(SUBSETS)
-	@awk -F, -v learners="$(LEARNERS)" -f $(HERE)results.awk -f $(HERE)table.awk $< $(write); $(say-end) >$(OUT)/next.txt; cat $@ $(OUT)/next.txt
+	@awk -F, -v learners="$(LEARNERS)" -f $(HERE)results.awk -f $(HERE)table.awk $< $(write); cat $@
 $(OUT)/loss.csv: $$(LOSSES) $(call kept,TABLE)
 	@{ echo method,seed,step,validation_loss; cat $(made-of); } $(write)
 $(OUT)/episodes.csv: $$(GAINS) $(call kept,TABLE)

@@ -22,7 +22,7 @@ subset=$folder/subset.messages.jsonl
 meta() { "${BIN}raise-view" --meta "raise.$1" "$FINAL"; }
 
 rm -f "$subset"
-"${BIN}raise-export" -q -f messages --stanza "$folder/dataset_info.json" -o "$subset.tmp" "$FINAL" "$POOL"
+"${BIN}raise-export" -q -F messages --stanza "$folder/dataset_info.json" -o "$subset.tmp" "$FINAL" "$POOL"
 sed -i 's/subset\.messages\.jsonl\.tmp/subset.messages.jsonl/' "$folder/dataset_info.json"
 
 # The last episode's own numbers.

@@ -382,7 +382,7 @@ static void check_options(const struct options *o)
     if (o->stanza && file_is_std(o->common.out))
         opt_misuse("--stanza needs -o: it names the file that the records go to");
     if (o->field && kinds[o->kind].format != EXPORT_TEXT)
-        opt_misuse("--field goes with -f text");
+        opt_misuse("--field goes with -F text");
     if (o->field && o->with)
         opt_misuse("--field writes that field alone, and --with others beside a record");
     if (o->with && kinds[o->kind].format == EXPORT_INDICES)

@@ -66,7 +66,7 @@ echo 1 >bad
 refuses 'bad:1: d.jsonl has no record 1' --on-error skip --records bad d.jsonl
 : >bad
 refuses 'bad: no record number' --on-error skip --records bad d.jsonl
-refuses '--field goes with -f text' --field kind d.jsonl
+refuses '--field goes with -F text' --field kind d.jsonl
 refuses '--field writes that field alone' --field kind -f text --with source d.jsonl
 refuses '--records says which records' --records numbers -n 2 d.jsonl
 refuses 'text is no dataset' --on-error skip -f text --stanza s.json -o t.txt d.jsonl

@@ -17,6 +17,10 @@ page() { # out variables...
     shift
     go "$out" BASELINES='random length' SEEDS='1 2' CLASSES=2 MAX_LENGTH=200 EMBED_OPTS='--overlong cut' REPORT_BY=kind "$@" || fail "report: $*"
 }
+mkdir a # figures of ablation.mk and sweep.mk, as they write them
+printf '%s\n' part,seeds,test_loss,sd,difference,difference_sd,p whole,2,1.5,0.1,,, stage,2,1.6123456,0.1,0.1,0.05,0.25 >a/figure4.csv
+printf '%s\n' width,seeds,test_loss,sd 8,1,1.5, 16,1,1.4, >a/figure3.csv
+printf '%s\n' percent,classes,seeds,test_loss,sd 1,,1,1.6, 1,1,1,1.5, 1,2,1,1.4, >a/figure5.csv
 page a report
 told a/report.html
 
@@ -92,13 +96,23 @@ for m in loss:
     want += ["", ""] if m in ("none", best) else paired(best, m)
     got = [c for c in rows[names[m]] if c != "\0"][:8]
     assert got == want, (m, got, want)
+# costs: means over seeds of costs.csv
+cost, table = {}, [r.split("\0") for r in "\0".join(p.cells).split("\n")]
+for r in csv.DictReader(open(sys.argv[3])):
+    cost.setdefault(r["method"], {}).setdefault(r["part"], []).append(float(r["phi"]))
+for m, x in cost.items():
+    x = {k: sum(v) / len(v) for k, v in x.items()}
+    want = ["%.4f" % v for v in (x["features"], x["episodes"], x["features"] + x["episodes"], x["training"])]
+    assert any(r[1:6] == [m] + want for r in table), (m, want)
 print(p.n_svg, p.captions)
 PY
-look() { python3 look.py "$1/report.html" "$1/table.csv" >seen 2>err || fail "$(tail -n 3 err)"; }
+look() { python3 look.py "$1/report.html" "$1/table.csv" "$1/costs.csv" >seen 2>err || fail "$(tail -n 3 err)"; }
 look a
 has() { grep -qF -- "$1" a/report.html || fail "not in the page: $1"; }
 has 'Share of the picks of '
 has 'By class</h3>'
+has '>1.6123</td>'
+has 'peak memory'
 has '<td class="value">pool.jsonl</td>'
 has 'raise-rollout 0.'
 # Shares by step: of every step's picks, all are there.
@@ -108,7 +122,7 @@ awk -F, 'NR == FNR { of[FNR - 2] = $0; next } FNR > 1 { if (substr($0, length($1
     fail "picks.csv: another row's features"
 
 if command -v gnuplot >/dev/null; then
-    [ "$(cut -d' ' -f1 seen)" -ge 8 ] || fail "no pictures"
+    [ "$(cut -d' ' -f1 seen)" -ge 14 ] || fail "no pictures"
 else
     has 'gnuplot is not installed'
 fi
