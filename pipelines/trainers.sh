@@ -22,14 +22,11 @@ subset=$folder/subset.messages.jsonl
 meta() { "${BIN}raise-view" --meta "raise.$1" "$FINAL"; }
 
 rm -f "$subset"
-"${BIN}raise-export" -q -F messages --stanza "$folder/dataset_info.json" -o "$subset.tmp" "$FINAL" "$POOL"
-sed -i 's/subset\.messages\.jsonl\.tmp/subset.messages.jsonl/' "$folder/dataset_info.json"
 
 # The last episode's own numbers.
 n_steps=$(meta n_steps) batch=$(meta batch)
-"${BIN}raise-view" --table lr "$FINAL" >"$subset.lr"
-read -r lr warmup < <(awk 'NR > 1 && $1 > max { max = $1; at = NR - 1 } END { printf "%.9g %d\n", max, (at > 1 ? at : 0) }' "$subset.lr")
-rm "$subset.lr"
+lrs=$("${BIN}raise-view" --table lr "$FINAL")
+read -r lr warmup < <(awk 'NR > 1 && $1 > max { max = $1; at = NR - 1 } END { printf "%.9g %d\n", max, (at > 1 ? at : 0) }' <<<"$lrs")
 [ "$MAX_LENGTH" != 0 ] || MAX_LENGTH=2048
 number() { sed -n "s/^ *\"$1\": \([0-9.]*\),*$/\1/p" "$folder/adapter/adapter_config.json"; } # of adapter_config.json
 is_lora='' rank='' alpha='' targets=''
@@ -124,4 +121,4 @@ shuffle_merged_datasets: false
 curriculum_sampling: true
 YAML
 } | sed '/^$/d' >"$folder/train-axolotl.yaml"
-mv "$subset.tmp" "$subset"
+"${BIN}raise-export" -q -F messages --stanza "$folder/dataset_info.json" -o "$subset" "$FINAL" "$POOL"
