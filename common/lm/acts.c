@@ -64,6 +64,7 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
     int64_t train = is_training ? 1 : 0;
     int64_t bf16 = m->d->act == LM_BF16 ? train : 0, norm_qk = c->has_qk_norm ? 1 : 0;
     int64_t part = 3 * m->o.lora_rank;
+    int64_t all = m->o.is_apart ? 0 : SHARE_MOST, most = all ? all : 1;
     const struct row rows[] = {
         SAVED_ROW(x_in, F32, D),
         AGAIN_ROW(x_mid, F32, D * train),
@@ -74,10 +75,10 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
         AGAIN_ROW(rstd_k, F32, G * norm_qk),
         AGAIN_ROW(qkv, ACT, QKV),
         AGAIN_ROW(o, ACT, H * K),
-        AGAIN_ROW(lse, F32, H),
+        AGAIN_ROW(lse, F32, H * most),
         AGAIN_ROW(gate_up, ACT, 2 * F),
         SAVED_ROW(xa, ACT, m->xa_width),
-        {"input", SCRATCH, I32, offsetof(struct lm_scratch, input), PIECE_INTS, 1},
+        {"input", SCRATCH, I32, offsetof(struct lm_scratch, input), PIECE_INTS, 3},
         SCRATCH_ROW(losses, F32, 1),
         SCRATCH_ROW(x_out, F32, D),
         SCRATCH_ROW(y, ACT, D),
@@ -89,7 +90,11 @@ static int table(const struct lm *m, bool is_training, struct row out[MAX_ROWS])
         SCRATCH_ROW(dqkv, ACT, QKV * train),
         SCRATCH_ROW(d_o, ACT, H * K * train),
         SCRATCH_ROW(dxa, ACT, m->has_lora ? part * train : 0),
-        SCRATCH_ROW(attn_delta, F32, H * train),
+        SCRATCH_ROW(attn_delta, F32, H * most * train),
+        SCRATCH_ROW(all_qkv, ACT, all * (QKV > D ? QKV : D)),
+        SCRATCH_ROW(all_o, ACT, all * H * K),
+        SCRATCH_ROW(all_dqkv, ACT, all * QKV * train),
+        SCRATCH_ROW(all_do, ACT, all * H * K * train),
         SCRATCH_ROW(pooled, F32, D),
         CHUNK_ROW(logits, F32, V),
         CHUNK_ROW(dlogits, ACT, V * bf16),

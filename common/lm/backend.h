@@ -153,6 +153,12 @@ struct lm_ops {
                           int64_t ldv, const int32_t *offsets, int64_t n_seqs, int64_t T,
                           int64_t H, int64_t G, int64_t K, float scale);
 
+    /* ---- a prefix that sequences share (share.c) ---- */
+    /* dst[i] = the sum of src[rows[k]] over starts[i] <= k < starts[i + 1], in that order and
+     * in float; act, N values a row, strides ldd and lds. starts NULL: src[rows[i]]. */
+    void (*sum_rows)(struct lm_dev *d, void *dst, int64_t ldd, const void *src, int64_t lds,
+                     const int32_t *starts, const int32_t *rows, int64_t n, int64_t N);
+
     /* ---- a cache of keys and values: generation, token by token ---- */
     /* dst[rows[i]] = src[i], act, N values a row, strides ldd and lds (rows distinct) */
     void (*store_rows)(struct lm_dev *d, void *dst, int64_t ldd, const void *src, int64_t lds,

@@ -44,6 +44,25 @@ static void mlp(struct lm *m, const struct lm_layer *y, const struct lm_saved *a
         lm_linear_backward_weights(m, gate_up, a->gate_up, s->y, a->xa, T);
 }
 
+/* Attention's gradients where sequences share rows: all rows, each with its own copy. */
+static void shared_attention(struct lm *m, const struct lm_saved *a, const struct lm_piece *p)
+{
+    const struct lm_ops *f = m->d->ops;
+    const struct lm_config *c = &m->c;
+    struct lm_scratch *s = &m->acts.s;
+    int64_t H = c->n_heads, G = c->n_kv_heads, K = c->d_head, ld = (H + 2 * G) * K, HK = H * K;
+    const void *q = s->all_qkv, *k = lm_cols(m, q, HK), *v = lm_cols(m, k, G * K);
+    void *dq = s->all_dqkv, *dk = lm_cols_mut(m, dq, HK), *dv = lm_cols_mut(m, dk, G * K);
+    f->sum_rows(m->d, s->all_qkv, ld, a->qkv, ld, NULL, s->share.spread, p->T_all, ld);
+    f->sum_rows(m->d, s->all_o, HK, a->o, HK, NULL, s->share.spread, p->T_all, HK);
+    f->zero(m->d, s->all_do, (size_t)(p->T_all * HK) * lm_act_size(m->d));
+    f->store_rows(m->d, s->all_do, HK, s->d_o, HK, s->share.home, p->T, HK);
+    f->attention_bwd(m->d, dq, dk, dv, s->attn_delta, s->all_do, s->all_o, HK, a->lse, q, ld, k,
+                     ld, v, ld, s->share.offsets, p->n_seqs, p->T_all, H, G, K,
+                     1.0f / sqrtf((float)K));
+    f->sum_rows(m->d, s->dqkv, ld, s->all_dqkv, ld, s->share.starts, s->share.copies, p->T, ld);
+}
+
 static void attention(struct lm *m, const struct lm_layer *y, const struct lm_saved *a,
                       const struct lm_piece *p)
 {
@@ -53,8 +72,11 @@ static void attention(struct lm *m, const struct lm_layer *y, const struct lm_sa
     int64_t H = c->n_heads, G = c->n_kv_heads, K = c->d_head, T = p->T, ld = (H + 2 * G) * K;
     const void *q = a->qkv, *k = lm_cols(m, q, H * K), *v = lm_cols(m, k, G * K);
     void *dq = s->dqkv, *dk = lm_cols_mut(m, dq, H * K), *dv = lm_cols_mut(m, dk, G * K);
-    f->attention_bwd(m->d, dq, dk, dv, s->attn_delta, s->d_o, a->o, H * K, a->lse, q, ld, k, ld,
-                     v, ld, s->offsets, p->n_seqs, T, H, G, K, 1.0f / sqrtf((float)K));
+    if (p->is_shared)
+        shared_attention(m, a, p);
+    else
+        f->attention_bwd(m->d, dq, dk, dv, s->attn_delta, s->d_o, a->o, H * K, a->lse, q, ld, k,
+                         ld, v, ld, s->offsets, p->n_seqs, T, H, G, K, 1.0f / sqrtf((float)K));
     f->rope(m->d, dq, ld, s->positions, m->cos_sin, T, H + G, K, true); /* dk follows dq */
     if (!c->has_qk_norm)
         return;

@@ -47,6 +47,15 @@ static void attention(struct lm *m, const struct lm_layer *y, struct lm_saved *a
             return;
         }
     }
+    if (p->is_shared) {
+        const void *all_q = s->all_qkv, *all_k = lm_cols(m, all_q, H * K);
+        f->sum_rows(m->d, s->all_qkv, ld, q, ld, NULL, s->share.spread, p->T_all, ld);
+        f->attention_fwd(m->d, s->all_o, H * K, a->lse, all_q, ld, all_k, ld,
+                         lm_cols(m, all_k, G * K), ld, s->share.offsets, p->n_seqs, p->T_all, H,
+                         G, K, scale);
+        f->sum_rows(m->d, a->o, H * K, s->all_o, H * K, NULL, s->share.home, T, H * K);
+        return;
+    }
     f->attention_fwd(m->d, a->o, H * K, a->lse, q, ld, k, ld, v, ld, s->offsets, p->n_seqs, T,
                      H, G, K, scale);
 }

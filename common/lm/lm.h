@@ -57,6 +57,8 @@ struct lm_options {
                             * the device, 32 on a CPU and 256 on a GPU, at most n; 0: it is not
                             * called, or takes what suits */
     bool is_saved;         /* lm_save_model will be called: the plan counts its copy */
+    bool is_apart;         /* what sequences begin with alike is worked on for each of them, and
+                            * not once: for comparisons */
     double beta1, beta2, eps, weight_decay;
     double clip; /* global gradient norm; 0: off */
 };

@@ -79,18 +79,32 @@ struct lm_saved {
     void *xa; /* scaled x A^T of each adapted projection */
 };
 
-/* Numbers a token that a piece uploads: id, position, row, target, offset (and one more), and
- * its place in the order of ids. */
-enum { PIECE_INTS = 6 };
+/* Most rows that attention may work on for each of a piece's own (see share.c); and numbers a
+ * token that a piece uploads: id, position, row, target, offset (and one more), its place in
+ * the order of ids, and what share.c adds. */
+enum { SHARE_MOST = 4, PIECE_INTS = 6 + 3 + 2 * SHARE_MOST };
+
+/* Where sequences share rows (share.c): "all" rows are those of the sequences, one after the
+ * other, each with a copy of what it shares. */
+struct lm_share_rows {
+    int32_t *offsets; /* [n_seqs + 1] of the sequences in all rows */
+    int32_t *spread;  /* [T_all] the piece's row of each */
+    int32_t *home;    /* [T] the first copy of each of the piece's rows */
+    int32_t *starts;  /* [T + 1] of its copies in `copies` */
+    int32_t *copies;  /* [T_all] */
+};
 
 struct lm_scratch {
     int32_t *input; /* one upload; the next six point into it, set for each piece */
     int32_t *ids, *positions, *offsets, *rows, *targets, *order;
-    float *losses; /* of the piece's rows */
-    float *x_out;  /* residual after the last layer */
-    void *y;       /* normed */
-    void *delta;   /* a block's output; in backward the gradient of a norm's output */
-    void *h;       /* silu(gate) * up */
+    struct lm_share_rows share; /* of the piece, on the device */
+    void *all_qkv, *all_o;      /* where sequences share rows: attention's, each with its own */
+    void *all_dqkv, *all_do;    /* backward only */
+    float *losses;              /* of the piece's rows */
+    float *x_out;               /* residual after the last layer */
+    void *y;                    /* normed */
+    void *delta; /* a block's output; in backward the gradient of a norm's output */
+    void *h;     /* silu(gate) * up */
     /* backward only */
     float *dx;
     void *dx_act; /* dx as act: the same buffer in float runs */
@@ -258,6 +272,10 @@ struct lm_piece {
     int64_t *row_seq;             /* [n_rows]: sequence in the batch */
     int32_t *input;               /* what is uploaded */
     const struct lm_cache *cache; /* borrowed; NULL: none */
+    bool is_apart;                /* the caller's: no row is shared */
+    bool is_shared;               /* some are */
+    int64_t T_all;                /* rows of all sequences, what is shared counted for each */
+    struct lm_share *share;       /* share.c's; NULL: nothing was shared yet */
     size_t cap_tokens, cap_positions, cap_offsets, cap_seqs, cap_rows, cap_targets, cap_row_seq;
     size_t cap_order, cap_input;
 };
@@ -267,6 +285,24 @@ int64_t lm_batch_targets(const struct lm_batch *b);
 int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
                   bool is_training, struct lm_piece *p, struct err *e);
 void lm_piece_free(struct lm_piece *p);
+
+/* share.c: tokens that sequences of a piece begin with alike are worked on once. */
+struct lm_share {
+    struct lm_share_rows at; /* on the host */
+    size_t cap_offsets, cap_spread, cap_home, cap_starts, cap_copies;
+    uint64_t *key; /* the trie: parent's row and id, and the row; open addressing */
+    int32_t *row;
+    size_t n_slots;
+};
+/* The piece has no sequence yet; most_rows: that will be shareable. */
+void lm_share_begin(struct lm_piece *p, int64_t most_rows);
+/* Rows of sequence s's n tokens, of which the first n_shareable may be shared, [n] (written):
+ * one that the piece has, or p->T and on for those that it must append. Returns how many are
+ * new. */
+int64_t lm_share_rows(struct lm_piece *p, const int32_t *ids, int64_t n, int64_t n_shareable);
+/* The piece is complete: what goes back and forth. */
+void lm_share_finish(struct lm_piece *p);
+void lm_share_free(struct lm_share *h);
 
 /* forward.c, backward.c: leave the residual in s.x_out; take its gradient from s.dx. */
 void lm_forward(struct lm *m, const struct lm_piece *p, bool is_training);

@@ -74,7 +74,7 @@ int lm_next_nll(struct lm *m, const struct lm_batch *b, const struct lm_next *ne
         lm_forward(m, &p, false);
         MEM_GROW(loss, cap, p.n_seqs);
         lm_score_next(m, &p, next, loss, nll);
-        lm_tell_work(m, (double)p.T);
+        lm_tell_work(m, (double)p.T_all);
     }
     lm_piece_free(&p);
     free(loss);

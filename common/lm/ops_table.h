@@ -19,7 +19,7 @@
     X(matrix_new) X(matrix_update) X(matrix_free) X(linear_fwd) X(linear_bwd) \
     X(linear_fwd_f32) X(weight_grad) X(gemm) X(bias_fwd) X(bias_bwd) X(embed_fwd) \
     X(embed_bwd) X(rmsnorm_fwd) X(rmsnorm_bwd) X(headnorm_fwd) X(headnorm_bwd) X(rope) \
-    X(attention_fwd) X(attention_bwd) X(store_rows) X(attention_cached) X(argmax) \
+    X(attention_fwd) X(attention_bwd) X(sum_rows) X(store_rows) X(attention_cached) X(argmax) \
     X(swiglu_fwd) X(swiglu_bwd) X(gather_rows) X(scatter_rows) X(segment_mean) X(xent) \
     X(adamw) X(sumsq)
 /* clang-format on */

@@ -2,7 +2,8 @@
  * piece: batches checked and cut into micro-batches; see model.h.
  *
  * A sequence's tokens after the one that predicts its last target change no loss, so in mode
- * PIECE_TARGETS they are left out, as are sequences without targets. */
+ * PIECE_TARGETS they are left out, as are sequences without targets. What sequences begin with
+ * alike is there once (share.c). */
 #include "base/mem.h"
 #include "lm/model.h"
 
@@ -56,8 +57,19 @@ static void append_row(struct lm_piece *p, int64_t token, int32_t target, int64_
     p->row_seq[p->n_rows++] = s;
 }
 
+/* Tokens of sequence s that others may share: those before the first that predicts a target,
+ * and never all n. */
+static int64_t shareable(const struct lm_batch *b, int64_t s, int64_t n)
+{
+    int64_t from = b->offsets[s], i = 1;
+    while (b->is_loss && i < n && !b->is_loss[from + i])
+        i++;
+    return b->is_loss && i < n ? i - 1 : n - 1;
+}
+
+/* rows [n]: where its tokens are among the piece's, or will be. */
 static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_t s, int64_t n,
-                            enum lm_piece_mode mode)
+                            const int32_t *rows, enum lm_piece_mode mode)
 {
     int64_t from = b->offsets[s];
     MEM_GROW(p->ids, p->cap_tokens, p->T + n);
@@ -67,18 +79,42 @@ static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_
     MEM_GROW(p->row_seq, p->cap_row_seq, p->T + n);
     MEM_GROW(p->offsets, p->cap_offsets, p->n_seqs + 2);
     MEM_GROW(p->seq, p->cap_seqs, p->n_seqs + 1);
-    memcpy(p->ids + p->T, b->ids + from, (size_t)n * sizeof *p->ids);
     for (int64_t i = 0; i < n; i++) {
-        p->positions[p->T + i] = (int32_t)i;
         int64_t next = from + i + 1;
+        if (rows && rows[i] < p->T)
+            continue;
+        p->ids[p->T] = b->ids[from + i];
+        p->positions[p->T] = (int32_t)i;
         if (mode != PIECE_LAST && b->is_loss && next < b->offsets[s + 1] && b->is_loss[next])
-            append_row(p, p->T + i, b->ids[next], s);
+            append_row(p, p->T, b->ids[next], s);
+        p->T++;
     }
     if (mode == PIECE_LAST)
-        append_row(p, p->T + n - 1, 0, s);
+        append_row(p, p->T - 1, 0, s);
     p->seq[p->n_seqs++] = s;
-    p->T += n;
+    p->T_all += n;
     p->offsets[p->n_seqs] = (int32_t)p->T;
+}
+
+/* The next sequence, of n tokens, if there is room for it. */
+static bool append(const struct lm *m, struct lm_piece *p, const struct lm_batch *b, int64_t n,
+                   bool is_sharing, enum lm_piece_mode mode)
+{
+    int64_t s = p->next, n_new = n;
+    if (is_sharing) {
+        int64_t most = shareable(b, s, n);
+        most = most < m->o.micro_tokens ? most : m->o.micro_tokens; /* the trie has room */
+        n_new = lm_share_rows(p, b->ids + b->offsets[s], n, most);
+    }
+    if (p->T && (p->T + n_new > m->o.micro_tokens ||
+                 (is_sharing && p->T_all + n > SHARE_MOST * m->o.micro_tokens)))
+        return false;
+    append_sequence(p, b, s, n, is_sharing ? p->share->at.spread + p->T_all : NULL, mode);
+    if (is_sharing) {
+        MEM_GROW(p->share->at.offsets, p->share->cap_offsets, p->n_seqs + 1);
+        p->share->at.offsets[p->n_seqs] = (int32_t)p->T_all;
+    }
+    return true;
 }
 
 /* Tokens by id, then by place: a counting sort. */
@@ -99,6 +135,7 @@ static void sort_by_id(const struct lm *m, struct lm_piece *p)
 static void upload(struct lm *m, struct lm_piece *p)
 {
     struct lm_scratch *s = &m->acts.s;
+    const struct lm_share_rows y = p->is_shared ? p->share->at : (struct lm_share_rows){0};
     bool has_order = m->o.tuning == LM_TUNE_FULL;
     if (has_order)
         sort_by_id(m, p); /* sets p->order */
@@ -111,9 +148,16 @@ static void upload(struct lm *m, struct lm_piece *p)
                 {p->rows, &s->rows, p->n_rows},
                 {p->targets, &s->targets, p->n_rows},
                 {p->offsets, &s->offsets, p->n_seqs + 1},
-                {p->order, &s->order, has_order ? p->T : 0}};
-    int64_t at = 0;
-    MEM_GROW(p->input, p->cap_input, PIECE_INTS * p->T + 1);
+                {p->order, &s->order, has_order ? p->T : 0},
+                {y.offsets, &s->share.offsets, p->is_shared ? p->n_seqs + 1 : 0},
+                {y.spread, &s->share.spread, p->is_shared ? p->T_all : 0},
+                {y.home, &s->share.home, p->is_shared ? p->T : 0},
+                {y.starts, &s->share.starts, p->is_shared ? p->T + 1 : 0},
+                {y.copies, &s->share.copies, p->is_shared ? p->T_all : 0}};
+    int64_t at = 0, total = 0;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        total += part[i].n;
+    MEM_GROW(p->input, p->cap_input, total);
     for (size_t i = 0; i < sizeof part / sizeof *part; at += part[i++].n) {
         if (part[i].n)
             memcpy(p->input + at, part[i].from, (size_t)part[i].n * sizeof *part[i].from);
@@ -123,20 +167,38 @@ static void upload(struct lm *m, struct lm_piece *p)
 }
 
 /* Sequences from p->next on, up to the micro-batch, or one. */
+static void fill(const struct lm *m, const struct lm_batch *b, bool is_sharing,
+                 enum lm_piece_mode mode, struct lm_piece *p)
+{
+    p->T = p->T_all = p->n_seqs = p->n_rows = 0;
+    MEM_GROW(p->offsets, p->cap_offsets, 1);
+    p->offsets[0] = 0;
+    if (is_sharing)
+        lm_share_begin(p, SHARE_MOST * m->o.micro_tokens);
+    for (; p->next < b->n_seqs; p->next++) {
+        int64_t n = needed(b, p->next, mode);
+        if (n && !append(m, p, b, n, is_sharing, mode))
+            break;
+    }
+}
+
+/* What is shared costs copies in attention: less than a sixteenth of the rows is not worth it.
+ */
 static void cut(const struct lm *m, const struct lm_batch *b, enum lm_piece_mode mode,
                 struct lm_piece *p)
 {
-    p->T = p->n_seqs = p->n_rows = 0;
-    MEM_GROW(p->offsets, p->cap_offsets, 1);
-    p->offsets[0] = 0;
-    while (p->next < b->n_seqs) {
-        int64_t n = needed(b, p->next, mode);
-        if (p->T && p->T + n > m->o.micro_tokens)
-            break;
-        if (n)
-            append_sequence(p, b, p->next, n, mode);
-        p->next++;
+    int64_t start = p->next;
+    p->is_shared = !p->is_apart && !m->o.is_apart;
+    if (p->is_shared) {
+        fill(m, b, true, mode, p);
+        p->is_shared = p->T_all - p->T > p->T_all / 16;
     }
+    if (p->is_shared) {
+        lm_share_finish(p);
+        return;
+    }
+    p->next = start;
+    fill(m, b, false, mode, p);
 }
 
 /* Memory ran out: half the micro-batch, if that can help. */
@@ -185,5 +247,6 @@ void lm_piece_free(struct lm_piece *p)
     free(p->row_seq);
     free(p->order);
     free(p->input);
+    lm_share_free(p->share);
     *p = (struct lm_piece){0};
 }

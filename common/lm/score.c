@@ -25,7 +25,13 @@ static void pool(struct lm *m, const struct lm_piece *p, float *host, float *poo
     const struct lm_ops *f = m->d->ops;
     struct lm_scratch *s = &m->acts.s;
     size_t D = (size_t)m->c.d_model;
-    f->segment_mean(m->d, s->pooled, s->y, s->offsets, p->n_seqs, m->c.d_model);
+    if (p->is_shared) {
+        f->sum_rows(m->d, s->all_qkv, m->c.d_model, s->y, m->c.d_model, NULL, s->share.spread,
+                    p->T_all, m->c.d_model);
+        f->segment_mean(m->d, s->pooled, s->all_qkv, s->share.offsets, p->n_seqs, m->c.d_model);
+    } else {
+        f->segment_mean(m->d, s->pooled, s->y, s->offsets, p->n_seqs, m->c.d_model);
+    }
     f->download(m->d, host, s->pooled, (size_t)p->n_seqs * D * sizeof *host);
     for (int64_t i = 0; i < p->n_seqs; i++)
         memcpy(pooled + (size_t)p->seq[i] * D, host + (size_t)i * D, D * sizeof *host);
@@ -63,7 +69,7 @@ int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll,
             MEM_GROW(loss, cap_loss, p.n_rows);
             lm_score_targets(m, &p, loss, nll, count);
         }
-        lm_tell_work(m, (double)p.T);
+        lm_tell_work(m, (double)p.T_all);
     }
     lm_piece_free(&p);
     free(host);
@@ -116,7 +122,7 @@ static void all_logits(struct lm *m, const struct lm_piece *p, float *logits)
 int lm_logits(struct lm *m, const struct lm_batch *b, float *logits, struct err *e)
 {
     struct err local = ERR_INIT;
-    struct lm_piece p = {0};
+    struct lm_piece p = {.is_apart = true}; /* a row a token */
     int64_t done = 0;
 
     e = e ? e : &local;

@@ -41,7 +41,7 @@ static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_sta
         m->d->ops->download(m->d, loss, m->acts.s.losses, (size_t)p.n_rows * sizeof *loss);
         for (int64_t i = 0; i < p.n_rows; i++)
             sum += (double)loss[i];
-        lm_tell_work(m, (double)p.T * lm_step_passes(m));
+        lm_tell_work(m, (double)p.T_all * lm_step_passes(m));
     }
     lm_piece_free(&p);
     free(loss);

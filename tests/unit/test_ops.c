@@ -597,6 +597,23 @@ OP_TEST(attention_bwd, {{0, 1, 1, 64, 0, 32}, 2e-6}, {{0, 4, 1, 128, 8, 32}, 2e-
         {{3, 8, 1, 64, 0, 32}, 1e-5}, {{4, 3, 1, 128, 0, 32}, 1e-5},
         {{5, 2, 2, 64, 0, 32}, 1e-5}, {{5, 2, 1, 128, 16, 32}, 1e-5})
 
+/* ---- a prefix that sequences share ---- */
+
+/* T rows, the i-th the sum of i % 4 others; with n[2] each a copy of one. */
+static void case_sum_rows(struct run *r, const int64_t *n)
+{
+    int64_t T = n[0], N = n[1], ldd = N + GAP, lds = N + 2 * GAP, n_src = T + 5, n_rows = 0;
+    int32_t *starts = buf(r, T + 1, FLOAT, RANDOM);
+    starts[0] = 0;
+    for (int64_t i = 0; i < T; i++)
+        starts[i + 1] = (int32_t)(n_rows += n[2] ? 1 : i % 4);
+    int32_t *rows = indices(r, n_rows, n_src, false);
+    void *dst = random_act(r, T * ldd), *src = random_act(r, n_src * lds);
+    r->dev->ops->sum_rows(r->dev, dst, ldd, src, lds, n[2] ? NULL : starts, rows, T, N);
+}
+OP_TEST(sum_rows, {{1, 1, 0}, 1e-6}, {{7, 13, 0}, 1e-6}, {{67, 384, 0}, 1e-6},
+        {{67, 70, 1}, 1e-6}, {{0, 8, 0}, 1e-6})
+
 /* ---- a cache of keys and values ---- */
 
 static void case_store_rows(struct run *r, const int64_t *n)
@@ -903,6 +920,7 @@ int main(void)
         UNIT(attention),
         UNIT(attention_fwd),
         UNIT(attention_bwd),
+        UNIT(sum_rows),
         UNIT(store_rows),
         UNIT(attention_cached),
         UNIT(argmax),
