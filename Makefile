@@ -101,6 +101,15 @@ $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $< $B/libraise.a $(LIBS)
 .SECONDARY: $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.o) $(UNITS:$B/tests/%=$B/tests/unit/%.o) $(PROGRAMS:$B/%=$B/tools/%.o) $(BENCHES:$B/bench/%=$B/tests/bench/%.o)
 
+# Parsers and what they are fed (tests/fuzz): one driver for every compiler, one for libFuzzer.
+FUZZ = $B/fuzz
+$(FUZZ): $(patsubst %,$B/tests/fuzz/%.o,targets driver) $B/libraise.a
+	$(SAY) "  LINK $@"
+	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $(filter %.o,$^) $B/libraise.a $(LIBS)
+$B/libfuzzer: $(patsubst %,$B/tests/fuzz/%.o,targets libfuzzer) $B/libraise.a
+	$(SAY) "  LINK $@"
+	$Q$(CC) -fopenmp $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $B/libraise.a $(LIBS)
+
 # The CUDA plugin, which the programs load when it is there; and the same kernels run by the CPU,
 # for tests.
 CUDA_SRC = $(wildcard common/lm/cuda/*.cu)
@@ -131,8 +140,8 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example lint format clean install uninstall cuda help
-units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS)
+.PHONY: units check sanitize tsan fuzz coverage mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example lint format clean install uninstall cuda help
+units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run $B $(TESTS)
@@ -147,6 +156,13 @@ sanitize: ## every test under the address and undefined behaviour sanitizers (TE
 	$QASAN_OPTIONS=verify_asan_link_order=0:allocator_may_return_null=1 RAISE_LDFLAGS='$(ASAN)' tests/run $B/sanitize $(TESTS)
 tsan: ## the threaded parts under clang's thread sanitizer, with LLVM's OpenMP
 	$Qtests/tsan $B/tsan $(TESTS)
+fuzz: ## clang's libFuzzer on every parser: SECONDS= for each, TARGETS=, findings in build/fuzzing
+	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/fuzzing CC=clang CXX=clang++ LDFLAGS='$(ASAN)' \
+	  CFLAGS='-O1 -g -fno-omit-frame-pointer $(ASAN) -fsanitize=fuzzer-no-link' $B/fuzzing/libfuzzer
+	$Qtests/fuzz/run $B/fuzzing $(or $(SECONDS),60) $(TARGETS)
+coverage: ## which lines the tests reach, by gcov: build/coverage/lines.txt (TESTS=pattern)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage all units
+	$Qtests/run $B/coverage $(TESTS); tests/coverage $B/coverage
 mutate: ## break the code in many small places: do the tests notice? (ROWS=text of a row)
 	$Qtests/mutate -j $(JOBS) $(ROWS)
 parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
@@ -209,5 +225,5 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
--include $(OBJ:.o=.d) $(SHARED:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d) \
+-include $(wildcard $B/tests/fuzz/*.d) $(OBJ:.o=.d) $(SHARED:.o=.d) $(PROGRAMS:$B/%=$B/tools/%.d) $(UNITS:$B/tests/%=$B/tests/unit/%.d) \
   $(BENCHES:$B/bench/%=$B/tests/bench/%.d) $(DEMO_TOOLS:$B/demo-%=$B/pipelines/demo/%.d)
