@@ -23,6 +23,7 @@ done
 for name in raise-*; do
     sed -n '/^Examples:/,$p' "$name" | sed -e ':a' -e '/\\$/{N;s/\\\n *//;ta' -e '}' >examples
     [ "$(grep -c "^  $name \|| $name " examples)" -ge 2 ] || { echo "$name: no two examples" && exit 1; }
+    # shellcheck disable=SC2013
     for option in $(grep "^  $name " examples | sed 's/|.*//' | grep -oE ' --?[A-Za-z][a-z-]*' | sort -u); do
         grep -qE -- "^ ( |.*, )*($option|-., $option)[, ]|^  $option, " "$name" ||
             { echo "$name: an example has $option, which is no option" && exit 1; }
@@ -39,7 +40,7 @@ diff letters table
 says() { # status text command...
     local status=0
     "${@:3}" >out 2>err </dev/null || status=$?
-    [ $status = "$1" ] && grep -qF -- "$2" err || { echo "${*:3}: status $status, expected '$2' in" && cat err && exit 1; }
+    { [ $status = "$1" ] && grep -qF -- "$2" err; } || { echo "${*:3}: status $status, expected '$2' in" && cat err && exit 1; }
 }
 says 2 '-d: 0 is not between' raise-embed -d 0
 says 2 '-B: 0 is not between' raise-plan -B 0
@@ -63,7 +64,7 @@ for name in raise-*; do
     [ -x "$RAISE_BUILD/$name" ] || continue
     python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' \
         "$RAISE_BUILD/$name" </dev/null | tr -d '\r' >short
-    grep -q '^It reads' short && grep -q '^Examples:' short && grep -q "^Usage: $name" short ||
+    { grep -q '^It reads' short && grep -q '^Examples:' short && grep -q "^Usage: $name" short; } ||
         { echo "$name:" && cat short && exit 1; }
     awk -v name="$name" 'length > 80 { print name ": " $0; bad = 1 } END { exit bad }' short
 done

@@ -30,8 +30,8 @@ words() { sed -e 's/.\x08//g' -e 's/\x1b\[[0-9;]*m//g' | perl -0pe 's/\xe2\x80\x
 for page in "$man"/*.[157]; do
     groff -mandoc -Tutf8 -ww "$page" 2>err >shown
     grep -vF "can't break line" err && fail "groff warns"
-    words <shown >groff
-    mandoc -T utf8 "$page" | words | grep -vx Debian >mandoc
-    lost=$(comm -23 mandoc groff)
+    words <shown >words.groff
+    mandoc -T utf8 "$page" | words | grep -vx Debian >words.mandoc
+    lost=$(comm -23 words.mandoc words.groff)
     [ -z "$lost" ] || fail "${page##*/}: groff loses: $lost"
 done

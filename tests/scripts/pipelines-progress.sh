@@ -13,13 +13,13 @@ loud() { # out variables...: as go, but not -s
         BASELINES=random THREADS=1 PRECISION=fp32 MAX_LENGTH=256 VAL_LIMIT=8 TEST_LIMIT=8 "$@" >log 2>&1
 }
 loud a || fail "the run"
-grep -E '^[0-9]+ of [0-9]+: ' log >jobs
-[ "$(cut -d: -f1 jobs)" = "$(seq -f '%g of 13' 13)" ] || fail "not 1 of 13 to 13 of 13"
-grep -qE '^6 of 13: reward-model/s1/traj\.1\.st\.zst, [0-9.]+s; about [0-9.]+s left$' jobs || fail "the first episode"
-grep -qE '^3 of 13: pool\.st\.zst, [0-9.]+s$' jobs || fail "a time left before an episode is known"
-[ "$(grep -c left jobs)" = 7 ] || fail "times left"
+grep -E '^[0-9]+ of [0-9]+: ' log >finished
+[ "$(cut -d: -f1 finished)" = "$(seq -f '%g of 13' 13)" ] || fail "not 1 of 13 to 13 of 13"
+grep -qE '^6 of 13: reward-model/s1/traj\.1\.st\.zst, [0-9.]+s; about [0-9.]+s left$' finished || fail "the first episode"
+grep -qE '^3 of 13: pool\.st\.zst, [0-9.]+s$' finished || fail "a time left before an episode is known"
+[ "$(grep -c left finished)" = 7 ] || fail "times left"
 costs() { awk -F, -v epochs=3 -f "$pipelines/costs.awk" "$1/costs.csv"; }
-comm -23 <(sort log) <({ cat jobs a/table.txt a/next.txt && costs a; } | sort) >others
+comm -23 <(sort log) <({ cat finished a/table.txt a/next.txt && costs a; } | sort) >others
 [ ! -s others ] || { cat others; fail "something else"; }
 # A row of times.csv each, with what the program told of itself.
 awk -F, 'NR > 1 && !($3 > 0 && ($1 == "policy" || $4 >= 0 && $5 > 1e6)) { print; bad = 1 } END { exit bad || NR != 14 }' a/times.csv || fail "times.csv"
@@ -29,7 +29,8 @@ awk -F, 'NR > 1 && !($3 > 0 && ($1 == "policy" || $4 >= 0 && $5 > 1e6)) { print;
 # What is done counts no more; a warning stays.
 rm a/reward-model/s1/final.st.zst a/s1/val.st.zst 2>/dev/null || :
 loud a || fail "the run goes on"
-grep -qE '^1 of 2: reward-model/s1/final\.st\.zst, ' log && grep -q '^2 of 2: ' log || fail "the second run"
+grep -qE '^1 of 2: reward-model/s1/final\.st\.zst, ' log || fail "the second run"
+grep -q '^2 of 2: ' log || fail "the second run's end"
 
 # The commands, and all that programs say; or nothing at all.
 loud b V=1 || fail "V=1"
