@@ -412,14 +412,13 @@ static int pick(const struct item *x, const double *per)
     return best;
 }
 
-static double share(const struct item *x)
+/* log of the answer's share of all choices' likelihood. */
+static double share(const struct item *x, int best)
 {
-    double most = x->logp[0], sum = 0;
-    for (int i = 1; i < x->q->n_choices; i++)
-        most = fmax(most, x->logp[i]);
+    double rest = 0;
     for (int i = 0; i < x->q->n_choices; i++)
-        sum += exp(x->logp[i] - most);
-    return x->logp[x->q->answer] - most - log(sum);
+        rest += i == best ? 0 : exp(x->logp[i] - x->logp[best]);
+    return x->logp[x->q->answer] - x->logp[best] - log1p(rest);
 }
 
 static void fill_row(double *value, const struct item *x, const struct texts *t)
@@ -436,7 +435,7 @@ static void fill_row(double *value, const struct item *x, const struct texts *t)
     value[PICK] = pick(x, one);
     value[PICK_NORM] = pick(x, chars);
     value[LOGP] = x->logp[answer];
-    value[NLL] = -share(x);
+    value[NLL] = -share(x, pick(x, one));
     value[ACC] = pick(x, one) == answer;
     value[ACC_NORM] = pick(x, chars) == answer;
     value[ACC_BYTES] = pick(x, bytes) == answer;
