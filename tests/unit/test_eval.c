@@ -6,8 +6,10 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -118,6 +120,58 @@ static void sign_test_is_binomial(void **state)
     assert_near(eval_sign_test(6800, 7200), 0.0007452325248581519, 1e-14);
 }
 
+/* Without the syncs of file.h: there are many. */
+static void put_file(const char *path, const char *data, size_t len)
+{
+    FILE *f = fopen(path, "w");
+    assert_true(f && fwrite(data, 1, len, f) == len && fclose(f) == 0);
+}
+
+/* What is written is read again, from either kind; cut somewhere, a file is an error or has
+ * fewer rows. */
+static void rows_come_back(void **state)
+{
+    (void)state;
+    struct eval_result r = sample();
+    for (int is_json = 0; is_json < 2; is_json++) {
+        struct buf b = {0};
+        struct err e = ERR_INIT;
+        struct eval_result back;
+        char path[] = "/tmp/test-eval-XXXXXX";
+        close(mkstemp(path));
+        if (is_json)
+            eval_put_json(&b, &r, NULL, 0);
+        else
+            eval_put_csv(&b, &r);
+        put_file(path, b.data, b.len);
+        if (eval_result_read(&back, path, eval_schema_of, &e) < 0)
+            fail_msg("%s", e.msg);
+        assert_true(back.n_rows == r.n_rows && strcmp(back.task, "loss") == 0);
+        for (int64_t i = 0; i < r.n_rows; i++) {
+            const struct eval_row *x = &r.rows[i], *y = &back.rows[i];
+            assert_string_equal(x->file, y->file);
+            assert_string_equal(x->group, y->group);
+            assert_true(x->record == y->record && x->line == y->line && x->hash == y->hash);
+            for (int k = 0; k < eval_n_columns(r.schema); k++)
+                assert_true(x->value[k] == y->value[k] ||
+                            (isnan(x->value[k]) && isnan(y->value[k])));
+        }
+        eval_result_free(&back);
+        for (size_t n = b.len - 2; n > 11; n -= 11) { /* the last byte is a line's end */
+            put_file(path, b.data, n);
+            int rc = eval_result_read(&back, path, eval_schema_of, &e);
+            if (rc < 0)
+                assert_true(strncmp(e.msg, path, strlen(path)) == 0);
+            else
+                assert_true(!is_json && back.n_rows <= r.n_rows);
+            eval_result_free(&back);
+        }
+        buf_free(&b);
+        unlink(path);
+    }
+    eval_result_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +181,7 @@ int main(void)
         cmocka_unit_test(hashes_keep_parts_apart),
         cmocka_unit_test(rows_as_csv),
         cmocka_unit_test(sign_test_is_binomial),
+        cmocka_unit_test(rows_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
