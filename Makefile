@@ -140,7 +140,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan fuzz coverage mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan fuzz coverage mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example dist lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -216,6 +216,11 @@ uninstall: ## remove what install put there
 	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 example: $B/libraise.a ## build a program of yours on the library: SRC=file.c
 	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $B/$(basename $(notdir $(SRC))) $(SRC) $B/libraise.a $(LIBS)
+dist: ## the sources of HEAD as build/raise-VERSION.tar.gz, the same bytes anywhere
+	@mkdir -p $B
+	$Qv=$$(sed -n 's/^#define RAISE_VERSION "\(.*\)"/\1/p' common/base/version.h); \
+	  git archive --format=tar --prefix=raise-$$v/ HEAD >$B/dist.tar && gzip -9n <$B/dist.tar >$B/raise-$$v.tar.gz; \
+	  rm -f $B/dist.tar; sha256sum $B/raise-$$v.tar.gz
 lint: ## formatting, static analysis, shell scripts, man pages, floors of common/
 	$Qtests/lint
 format: ## clang-format every source file

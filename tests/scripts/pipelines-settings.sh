@@ -41,9 +41,8 @@ refuses 'REBUILD=no: yes, or nothing' a REBUILD=no
 commands() { go "$@" -n && sed "s/\b$1\//OUT\//g" log | grep -E 'raise-(embed|cluster|ppo|plan|rollout|export) .* -o ' | sort; }
 made() { grep -oE -- '-o [^ ]*' | cut -d' ' -f2 | sort -u; }
 commands n >as-it-was
-for change in DRAW_OPTS='--on-error skip' TEST_LIMIT=3 VAL_LIMIT=5 TARGET_LIMIT=2 CLASSES=2 MAX_LENGTH=99 \
-    EMBED_OPTS=--fields\ x LIMIT=50 BATCH=5 ROLLOUT_OPTS=--full INIT_OPTS_reward-model='--without stage' \
-    ROLLOUT_OPTS_reward-model=--full PLAN_OPTS_random=--repeats STEPS=3; do
+for change in DRAW_OPTS='--on-error skip' VAL_LIMIT=5 TARGET_LIMIT=2 EMBED_OPTS=--fields\ x LIMIT=50 BATCH=5 \
+    INIT_OPTS_reward-model='--without stage' ROLLOUT_OPTS_reward-model=--full PLAN_OPTS_random=--repeats; do
     commands n "$change" | comm -13 as-it-was - | made >wanted
     commands a "$change" | made >found
     [ -s wanted ] || fail "$change has no effect"
