@@ -137,7 +137,7 @@ if [ -n "$has_gnuplot" ]; then
         $((90 + 26 * $(wc -l <"$parts/means.csv"))) "csv='$parts/points.csv'; means='$parts/means.csv'"
 fi
 
-if [ -s "$out/eval.csv" ]; then
+if [ -s "$out/eval.csv" ] && [ "$(wc -l <"$out/eval.csv")" -gt 1 ]; then
     echo '<h3>Other measures</h3>'
     part -v part=evals "$out/eval.csv"
 fi
@@ -160,7 +160,7 @@ figure() { # number title text height
 }
 if [ -n "$(compgen -G "$out/figure*.csv")" ]; then
     section parts 'Parts and sizes'
-    figure 4 'What each part is worth' 'what the test loss rises by where it is left out' 400
+    figure 4 'What each part is worth' 'what the test loss rises by where it is left out' $((100 + 22 * $(wc -l <"$out/figure4.csv" 2>/dev/null || echo 0)))
     figure 3 'Width of the embedding' 'test loss by the numbers an embedding is cut down to' 360
     figure 5 'Classes' 'test loss by number of classes, at several lengths of training' 360
 fi
