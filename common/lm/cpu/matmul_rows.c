@@ -7,7 +7,9 @@
  *
  * Both operands are read along K. RM rows of a and RN of b are worked on at once, so that a
  * vector that is loaded takes part in several sums; blocks of b stay in the second-level cache
- * while the rows of a pass. With a single row of a, the memory's speed decides. */
+ * while the rows of a pass. With a single row of a, the memory's speed decides. 8 prompts of
+ * 256 tokens through SmolLM2-135M, one thread with AVX-512, seconds of the processor beside
+ * other work: 0.57 of the rate with OpenBLAS. */
 #include "lm/cpu/matmul_rows.h"
 
 #if !CPU_ACT_BF16
