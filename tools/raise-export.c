@@ -286,12 +286,9 @@ static int write_draw(const struct options *o, const struct dataset *d, int64_t 
     int rc = o->records ? dataset_find_numbers(d, o->records, &rows, &n, e) : 0;
     if (rc < 0)
         return rc;
-    if (!o->records)
-        rows = mem_alloc((size_t)n, sizeof *rows);
-    for (int64_t i = 0; !o->records && i < n; i++)
-        rows[i] = i;
-    struct chosen c;
-    chosen_rows(&c, d, rows, n);
+    struct chosen c = {.name = d->name, .n = n, .loss = (double)NAN};
+    if (o->with) /* the records' numbers */
+        chosen_rows(&c, d, rows, n);
     rc = write_files(o, &c, d, rows, e);
     chosen_free(&c);
     free(rows);

@@ -32,7 +32,7 @@ struct options {
     struct session_options session;
     struct session_records records;
     const char *features, *policy, *plan, *data, *validation, *test;
-    const char *lora_targets, *metrics, *adapter_dir, *model_dir, *checkpoint;
+    const char *lora_targets, *metrics, *adapter_dir, *base_name, *model_dir, *checkpoint;
     int64_t n_steps, batch, n_warmup, episode, n_shown, val_limit, test_limit, lora_rank;
     double tau, lr, lora_alpha, weight_decay, clip;
     int schedule;
@@ -97,6 +97,8 @@ static const struct opt table[] = {
     {0, "metrics", OPT_PLACE, O(metrics), "FILE", "a row a step: CSV, or .jsonl", 0, 0, NULL},
     {0, "save-adapter", OPT_PLACE, O(adapter_dir), "DIR", "write the adapter (PEFT)", 0, 0,
      NULL},
+    {0, "base-name", OPT_STRING, O(base_name), "NAME",
+     "the adapter's base_model_name_or_path; else -m as given", 0, 0, NULL},
     {0, "save-model", OPT_PLACE, O(model_dir), "DIR", "write the model (Hugging Face)", 0, 0,
      NULL},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
@@ -502,7 +504,8 @@ static int write_results(struct run *r, int argc, char **argv, struct err *e)
     bool is_ok = traj_is_ok(&r->traj);
     int rc = 0;
     if (o->adapter_dir && is_ok)
-        rc = lm_save_adapter(r->s.lm, o->adapter_dir, o->session.model, e);
+        rc = lm_save_adapter(r->s.lm, o->adapter_dir,
+                             o->base_name ? o->base_name : o->session.named, e);
     if (!rc && o->model_dir && is_ok)
         rc = save_model(r, e);
     if (!rc) {

@@ -7,18 +7,30 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "lm/batch.h"
+#include "stream/model_path.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const char *const session_precisions[] = {"auto", "fp32", "bf16", NULL};
 const char *const session_on_errors[] = {"fail", "skip", NULL};
 
-void session_check(const struct session_options *o)
+void session_check(struct session_options *o)
 {
+    struct err e = ERR_INIT;
+    static char *path; /* reachable to the end */
     if (!o->model)
         opt_misuse("-m MODEL is missing");
+    o->named = o->model;
+    if (model_path_find(o->named, &path, &e) < 0) {
+        log_error("%s", e.msg);
+        exit(EXIT_FAILURE);
+    }
+    if (strcmp(path, o->named) != 0)
+        log_note("%s: %s", o->named, path);
+    o->model = path;
 }
 
 void session_add_places(const struct session_options *o, struct places *p)
@@ -209,7 +221,7 @@ void session_add_inputs(const struct session *s, struct prov *p)
 {
     if (!p)
         return;
-    prov_add_input(p, s->o->model, lm_hash(s->lm));
+    prov_add_input(p, s->o->named, lm_hash(s->lm));
     if (s->o->adapter)
         prov_add_input(p, s->o->adapter, lm_adapter_hash(s->lm));
 }

@@ -36,7 +36,10 @@
 
 /* What the rows below set. */
 struct session_options {
-    const char *model, *adapter, *template, *device;
+    const char
+        *model; /* as given; after session_check, its path, owned for the program's life */
+    const char *named; /* after session_check: as given */
+    const char *adapter, *template, *device;
     int64_t max_length;   /* 0: the model's positions */
     int64_t micro_tokens; /* 0: what suits the device */
     int overlong;         /* index into the program's names */
@@ -121,8 +124,9 @@ extern const char *const session_precisions[], *const session_on_errors[];
             "bytes that a record may have; 0: 64M", 0, 4e9, NULL                               \
     }
 
-/* Misuse unless -m was given. */
-void session_check(const struct session_options *o);
+/* Misuse unless -m was given; a name of the Hub becomes its snapshot's path, or the program
+ * ends with status 1. */
+void session_check(struct session_options *o);
 /* The files and folders that the rows above name. */
 void session_add_places(const struct session_options *o, struct places *p);
 

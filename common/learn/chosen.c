@@ -147,7 +147,7 @@ void chosen_rows(struct chosen *c, const struct dataset *d, const int64_t *rows,
     *c = (struct chosen){.name = d->name, .n = n, .loss = (double)NAN};
     double *source = c->values[CHOSEN_SOURCE] = nans(c->n);
     for (int64_t i = 0; i < c->n; i++)
-        source[i] = (double)d->records[rows[i]].source;
+        source[i] = (double)d->records[rows ? rows[i] : i].source;
 }
 
 int chosen_take_features(struct chosen *c, const char *path, struct err *e)

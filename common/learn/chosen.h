@@ -55,8 +55,8 @@ bool chosen_is_choice(const char *path);
 /* ERR_MISMATCH: the file is of another kind. On failure *c is empty; else chosen_free. */
 int chosen_read(struct chosen *c, const char *path, struct err *e) RAISE_MUST_CHECK;
 void chosen_free(struct chosen *c); /* of an empty one, too */
-/* Records of a dataset by their indices into d->records, rows [n]: a choice without a
- * trajectory.
+/* Records of a dataset by their indices into d->records, rows [n] (NULL: 0, 1, 2 ...): a choice
+ * without a trajectory.
  */
 void chosen_rows(struct chosen *c, const struct dataset *d, const int64_t *rows, int64_t n);
 
