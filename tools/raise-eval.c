@@ -160,7 +160,7 @@ static void put_json(struct buf *b, const struct run *r, const char *args)
     prov_hex(adapter, lm_adapter_hash(r->s.lm));
     const struct eval_note notes[] = {
         {"template", o->session.template, 0},
-        {"model", o->session.model, 0},
+        {"model", o->session.named, 0},
         {"model_hash", model, 0},
         {"arithmetic", lm_arith_path(r->s.lm), 0},
         {"version", RAISE_VERSION, 0},

@@ -269,6 +269,7 @@ static int read_file(struct reading *g, const char *path, struct err *e)
     g->in = zin_open(path, e);
     if (!g->in)
         return e->code;
+    zin_unbound(g->in); /* records are bounded instead */
     if (zin_size(g->in) > SPOOL_MEMORY - spool_size(g->d->store->spool))
         g->file->path = mem_strdup(file_is_std(path) ? "/proc/self/fd/0" : path);
     int rc = read_windows(g, e);

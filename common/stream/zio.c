@@ -24,7 +24,7 @@ enum { IN_BYTES = 1 << 17 };
 struct zin {
     int fd;
     char *name;
-    bool is_at_end;
+    bool is_at_end, is_unbounded;
     int64_t size;          /* of a file that is read from its start, else -1 */
     struct unpack *unpack; /* NULL: plain */
     char *buf;             /* input bytes [pos, len) not yet taken */
@@ -152,8 +152,14 @@ int64_t zin_read(struct zin *z, void *dst, size_t cap, struct err *e)
         return n ? n : check_unchanged(z, e);
     XXH64_update(z->hash, dst, (size_t)n);
     z->n_out += n;
-    int rc = limit_unfold(z->n_in, z->n_out, LIMIT_TEXT_RATIO, z->name, e);
+    int rc =
+        z->is_unbounded ? 0 : limit_unfold(z->n_in, z->n_out, LIMIT_TEXT_RATIO, z->name, e);
     return rc ? rc : n;
+}
+
+void zin_unbound(struct zin *z)
+{
+    z->is_unbounded = true;
 }
 
 int64_t zin_size(const struct zin *z)

@@ -22,6 +22,8 @@ struct zin *zin_open(const char *path, struct err *e) RAISE_MUST_CHECK; /* NULL/
 /* Reads up to `cap` bytes; 0 at the end, negative on error (truncated or corrupt data; a bomb,
  * limit.h; a file that changed meanwhile). */
 int64_t zin_read(struct zin *z, void *dst, size_t cap, struct err *e) RAISE_MUST_CHECK;
+/* What it unfolds to may be of any size: the caller keeps a bounded part of it. */
+void zin_unbound(struct zin *z);
 uint64_t zin_hash(const struct zin *z); /* of all bytes handed out so far */
 /* Where its bytes are those of a regular file, from the start, so that whoever opens it again
  * finds them: how many they are; else -1. */
