@@ -7,21 +7,43 @@
 # to do (`job.sh JOBS begin GPU ...` reads them out of make -n), and which grows by a line a finished job:
 #
 #     start TIME GPU ...
+#     was KIND TARGET SECONDS TIME      done under an earlier make
 #     todo KIND TARGET
+#     run KIND TARGET TIME
 #     done KIND TARGET SECONDS TIME
 #
 # and with it OUT/times.csv, which is kept: a row a finished job, its seconds, and what its program told
-# of itself (CPU seconds, peak bytes). Without the file of jobs nothing is said. GPU ... are those that jobs side by side share out; a job has
+# of itself (CPU seconds, peak bytes). Without the file of jobs nothing is said. `job.sh JOBS status MAKE ...`
+# says how far the folder is. GPU ... are those that jobs side by side share out; a job has
 # one of them (CUDA_VISIBLE_DEVICES) as long as nobody else has it, and any where all are taken.
 set -euo pipefail
 LC_ALL=C
 jobs=$1
 if [ "$2" = begin ]; then
     shift 2
+    was=$(sed -n 's/^\(was\|done\) /was /p' "$jobs" 2>/dev/null) || was=
     {
         echo "start $EPOCHREALTIME $*"
+        [ -z "$was" ] || printf '%s\n' "$was"
         sed -n 's/^bash [^ ]*job\.sh [^ ]* \([a-z]*\) \([^ ]*\) .*/todo \1 \2/p'
     } >"$jobs"
+    exit 0
+fi
+if [ "$2" = status ]; then # make...: how far the folder is, for status.awk
+    shift 2
+    list=$(mktemp -d)
+    trap 'rm -rf "$list"' EXIT
+    is_at_work=0
+    [ ! -e "${jobs%/*}/.lock" ] || flock -n "${jobs%/*}/.lock" true || is_at_work=1
+    [ ! -e "$jobs" ] || cp "$jobs" "$list/jobs"
+    echo >>"$list/jobs"
+    for which in left all; do
+        how=n && [ $which = left ] || how=Bn
+        "$@" -$how run >"$list/said"
+        sed -n 's/^bash [^ ]*job\.sh [^ ]* \([a-z]*\) \([^ ]*\) .*/todo \1 \2/p' "$list/said" >"$list/$which"
+        [ -s "$list/$which" ] || echo >"$list/$which"
+    done
+    awk -v is_at_work=$is_at_work -v now="$EPOCHREALTIME" -f "${0%/*}/jobs.awk" "$list/jobs" "$list/left" "$list/all"
     exit 0
 fi
 kind=$2 target=$3
@@ -64,6 +86,7 @@ keep_times() { # seconds
 
 # Who ends this script ends the command.
 began=$EPOCHREALTIME
+[ ! -e "$jobs" ] || echo "run $kind $target $began" >>"$jobs"
 if [ -n "$(command -v setpriv)" ]; then setpriv --pdeathsig TERM bash -c '"$@"' job "$@"; else "$@"; fi
 now=$EPOCHREALTIME
 seconds=$(awk -v a="$began" -v b="$now" 'BEGIN { printf "%.3f", b - a }')
@@ -74,27 +97,4 @@ echo "done $kind $target $seconds $now" >>"$jobs"
 # Time left: of every kind that is still to do, as many as there are at the mean of those that are
 # done, over as many as ran side by side so far. A kind of which none is done is unknown, but the last
 # episodes, which are as the others; and the small ones, which do not count.
-line=$(awk -v target="$target" -v folder="${jobs%/*}" '
-function duration(s) {
-    return s < 100 ? sprintf("%.1fs", s) : s < 6000 ? sprintf("%dm%02ds", s / 60, s % 60) : sprintf("%dh%02dm", s / 3600, s / 60 % 60)
-}
-$1 == "start" { start = $2 }
-$1 == "todo" { n++; todo[$2]++ }
-$1 == "done" && !mine {
-    k++; todo[$2]--; did[$2]++; sum[$2] += $4; all += $4; end = $5
-    if ($3 == target) mine = $4
-}
-END {
-    side = end > start ? all / (end - start) : 1
-    if (side < 1) side = 1
-    for (kind in todo) {
-        if (todo[kind] <= 0) continue
-        as = kind == "last" && !did[kind] ? "episode" : kind == "episode" && !did[kind] ? "last" : kind
-        if (did[as]) left += todo[kind] * sum[as] / did[as]
-        else if (as ~ /^(embed|episode|last|eval)$/) is_unknown = 1
-    }
-    if (n < k) n = k
-    printf "%d of %d: %s, %s", k, n, substr(target, length(folder) + 2), duration(mine)
-    if (k < n && !is_unknown) printf "; about %s left", duration(left / side)
-}' "$jobs")
-printf '%s\n' "$line" >&2
+awk -v target="$target" -v folder="${jobs%/*}" -f "${0%/*}/jobs.awk" "$jobs" >&2

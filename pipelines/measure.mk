@@ -2,7 +2,7 @@
 # What each choice of raise.mk cost, and what else its model can do.
 
 # ---- costs.csv: in tokens that were counted, so that the same run tells the same (cost.awk) ----
-run: $(OUT)/costs.csv
+run: $(OUT)/costs.txt
 count = awk '{ x += $$1; y += $$2 } END { print NR, x, y }' $(write)
 lengths = $(BIN)raise-rollout --show 1000000000 --on-error skip -m $(MODEL) -d $< $(ENCODE) | \
   sed -n 's/^[^ ]*: record [0-9]*: \([0-9]*\) prompt and \([0-9]*\) response tokens$$/\1 \2/p'
@@ -24,7 +24,8 @@ COSTS += $(OUT)/$(1)/s$(2)/cost.csv
 endef
 $(OUT)/costs.csv: $$(COSTS) $(call kept,TABLE)
 	@{ echo method,seed,part,tokens_scored,tokens_trained,phi; cat $(made-of); } $(write)
-	@awk -F, -v epochs=$(EPOCHS) -f $(HERE)costs.awk $@
+$(OUT)/costs.txt: $(OUT)/costs.csv $(call kept,EPOCHS)
+	@awk -F, -v epochs=$(EPOCHS) -f $(HERE)costs.awk $< $(write); cat $@
 
 # ---- eval.csv: what raise-eval says of the last models, and of the untrained one ----
 evaluations := $(if $(EVAL),$(EVAL):$(OUT)/test.jsonl) $(addprefix loss:,$(EXTRA)) $(addprefix choice:,$(EXTRA_CHOICE))

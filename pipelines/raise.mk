@@ -20,7 +20,7 @@
 #   OUT/table.csv  method,seed,steps,test_loss       OUT/table.txt  means and deviations
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
 #   OUT/episodes.csv  method,seed,episode,gain,status  OUT/episodes.png (with gnuplot installed)
-#   OUT/costs.csv  method,seed,part,tokens_scored,tokens_trained,phi: what each choice cost (cost.awk)
+#   OUT/costs.csv  method,seed,part,tokens_scored,tokens_trained,phi: what each choice cost; costs.txt: means
 #   OUT/eval.csv   method,seed,task,file,metric,value,standard_error,n, with EVAL or EXTRA
 #   OUT/settings/NAME  what it was made with (settings.mk)     OUT/.jobs  what was done, when (job.sh)
 #   OUT/times.csv  kind,target,seconds,cpu_seconds,peak_bytes: a row a finished job (not with V=1)
@@ -119,10 +119,17 @@ goals := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL),run)
 # With -n, -q, -t nothing is run, so nothing is locked.
 is-dry := $(strip $(foreach f,n q t,$(findstring $f,$(firstword -$(MAKEFLAGS)))))
 
-.PHONY: run table help
+.PHONY: run table help status status-lines
 ifneq ($(filter help,$(goals)),)
 help:
 	@awk -f $(HERE)help.awk $(MAKEFILE_LIST)
+else ifneq ($(filter status%,$(goals)),)
+# How far the run is; that takes no lock and changes nothing.
+AGAIN = $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+status:
+	@$(AGAIN) -s status-lines | awk -f $(HERE)status.awk
+status-lines:
+	@bash $(HERE)job.sh $(OUT)/.jobs status $(AGAIN)
 else
 include $(HERE)methods.mk
 ifndef SETTINGS_CHANGED
