@@ -65,6 +65,7 @@ methods=$5 make=$6
 shift 6
 told() { sed -n "s|^# $1 ||p" "$file"; } # key [pair]: its values
 seed=$(awk -F, '!/^#/ && $4 ~ /^[0-9]+$/ { print $4; exit }' "$file")
+learners_known="|$("${bin}raise-ppo" -h | tr -s '\n ' ' ' | sed -n 's/.*--learner NAME [^:]*: \([a-z|-]*\) .*/\1/p')|"
 n_compared=0 status=0
 while [ $# -ge 2 ]; do
     pair=$1 variables=$2 arguments=() learners='' baselines=''
@@ -87,8 +88,8 @@ while [ $# -ge 2 ]; do
         *) arguments+=("$name=$value") ;;
         esac
     done < <(told "setting $pair")
-    for m in $methods; do # an updated policy is a learner's
-        if "${bin}raise-ppo" -h | tr -s '\n ' ' ' | grep -qE "[ |]$(told "setting $pair LEARNER_$m" | grep . || echo "$m")[| ]"; then
+    for m in $methods; do
+        if [[ $learners_known == *"|$(told "setting $pair LEARNER_$m" | grep . || echo "$m")|"* ]]; then
             learners+="$m "
         else
             baselines+="$m "

@@ -24,7 +24,7 @@ prove || fail "the proof"
 for x in A/say B/ask; do
     cmp <(awk -F, -v x=$x '$1 "/" $2 == x { print $3 "," $4 "," $5 "," $7 }' p/table.csv) <(tail -n +2 p/$x/table.csv)
 done
-[ "$(awk -F, '$8 != "" { print $1 $2 }' p/table.csv | sort | uniq -c | xargs)" = '8 Bask' ] || fail "accuracies"
+[ "$(awk -F, 'NR > 1 && $8 != "" { print $1 $2 }' p/table.csv | sort | uniq -c | xargs)" = '8 Bask' ] || fail "accuracies"
 [ "$(awk -F, '$1 == "paper" && $3 != "training" && $2 == 2 { s += $6 } END { printf "%.5g", s }' p/B/ask/costs.csv)" = \
     "$(awk -F, '$1 $2 $3 $4 == "Baskpaper2" { printf "%.5g", $6 }' p/table.csv)" ] || fail "costs"
 [ "$(awk -F, '$2 == "ask" { print $5 }' p/table.csv | sort -u | xargs)" = '0 3' ] || fail "steps of its own"
