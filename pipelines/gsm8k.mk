@@ -12,7 +12,8 @@
 #
 #     EXTRA_CHOICE='mmlu/test/college_mathematics_test.csv mathqa_test.json'
 #
-# are asked in the end (eval.csv), of the untrained model as of every method's.
+# are asked in the end (eval.csv), of the untrained model as of every method's. EVAL=gsm8k has them write
+# answers to TEST's problems, EVAL_OPTS='--shots 5 --shots-from gsm8k_train.jsonl' after worked ones.
 
 ## the target: problems like those that the model should get good at
 VAL ?= $(error VAL= names the validation problems)

@@ -92,7 +92,7 @@ INIT_OPTS ?=
 PPO_OPTS ?=
 ## more options of raise-export where it draws VAL and TEST
 DRAW_OPTS ?=
-## a task of raise-eval that TEST is asked by in the end: choice; empty: none
+## a task of raise-eval that TEST is asked by in the end: choice, gsm8k; empty: none
 EVAL ?=
 ## more options of raise-eval, but for losses
 EVAL_OPTS ?=

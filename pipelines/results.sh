@@ -35,7 +35,7 @@ settings_of() { # pair: "setting" and "input" lines
     for f in "$out/$1"/settings/*; do
         name=${f##*/}
         if [ ! -s "$f" ] || [ "$name" = TABLE ]; then continue; fi
-        if [[ $name =~ $inputs ]]; then
+        if [[ $name =~ $inputs && $name != POOL_OPTS ]]; then
             sed "s|^|# input $1 $name |" "$f"
         else
             head -n 1 "$f" | sed -n "s|^..*|# setting $1 $name &|p"
