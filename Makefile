@@ -140,7 +140,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan fuzz coverage mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example dist lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan fuzz coverage torture mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example dist lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -163,6 +163,9 @@ fuzz: ## clang's libFuzzer on every parser: SECONDS= for each, TARGETS=, finding
 coverage: ## which lines the tests reach, by gcov: build/coverage/lines.txt (TESTS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage all units
 	$Qtests/run $B/coverage $(TESTS); tests/coverage $B/coverage
+torture: ## faults, one a row: SIGKILLs at random moments, a full disk, limits; RUNS=10 KILLS=30
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all
+	$Qtests/torture $B $(RUNS) $(KILLS)
 mutate: ## break the code in many small places: do the tests notice? (ROWS=text of a row)
 	$Qtests/mutate -j $(JOBS) $(ROWS)
 parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
