@@ -68,8 +68,8 @@ TARGET_LIMIT ?= 64
 LR ?= 3e-4
 ## rank of the adapters
 LORA_RANK ?= 16
-## prompt template: a name or a file
-TEMPLATE ?= alpaca
+## prompt template: auto (the model's own, else alpaca), a name or a file
+TEMPLATE ?= auto
 ## tokens a record
 MAX_LENGTH ?= 1024
 ## arithmetic: auto, fp32, bf16

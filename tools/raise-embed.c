@@ -152,6 +152,7 @@ static int read_data(struct run *r, struct err *e)
                               o->shard ? o->shard : "all"));
     log_detail("%s: %" PRId64 " records, %" PRId64 " skipped", r->data.name, r->data.n_records,
                r->data.n_problems);
+    session_check_records(&r->s, &r->data);
     return 0;
 }
 

@@ -126,6 +126,7 @@ static const struct opt_spec spec = {
 
 struct run {
     const struct options *o;
+    struct session_options session; /* as given, and where nothing was, as of the features */
     struct session s;
     struct episode_inputs in;
     struct episode episode;
@@ -179,6 +180,9 @@ static int read_sets(struct run *r, struct err *e)
         rc = episode_make_sets(&r->in, &how, e);
     if (rc)
         return rc;
+    session_check_records(&r->s, &r->in.val_data);
+    if (o->test)
+        session_check_records(&r->s, &r->in.test_data);
     name_lost(&r->in.validation, how.max_len);
     if (o->test)
         name_lost(&r->in.test, how.max_len);
@@ -209,18 +213,31 @@ static int set_steps(struct run *r, struct err *e)
 static int read_inputs(struct run *r, struct err *e)
 {
     const struct options *o = r->o;
-    int rc = episode_read_choice(&r->in, o->features, o->policy, o->plan, e);
-    if (!rc)
-        rc = set_steps(r, e);
+    int rc = set_steps(r, e);
     if (!rc)
         rc = episode_read_pool(&r->in, o->data, o->records.max_record, e);
-    if (rc)
-        return rc;
-    char *differs = episode_encoding_differs(&r->in, tmpl_name(r->s.tmpl), r->s.max_len);
+    return rc ? rc : read_sets(r, e);
+}
+
+/* The template and the length that the features were made with, unless the user says others,
+ * which may not contradict them: a policy would learn about other texts than it chooses by. */
+static int open_encoding(struct run *r, struct err *e)
+{
+    const struct options *o = r->o;
+    const struct features *f = &r->in.features;
+    bool is_auto = strcmp(o->session.template, "auto") == 0;
+    if (is_auto && f->template[0])
+        r->session.template = f->template;
+    int rc = session_encoding(&r->s, &r->session, e);
+    if (!rc && !o->session.max_length && f->max_length > 0 && f->max_length < r->s.max_len)
+        r->s.max_len = f->max_length;
+    char *differs = rc ? NULL : episode_encoding_differs(&r->in, r->s.tmpl, r->s.max_len);
     if (differs)
-        log_warn("%s: %s", o->features, differs);
+        rc = err_set(e, ERR_MISMATCH, "%s: %s", o->features, differs);
+    else if (!rc && is_auto && f->template[0])
+        log_note("template: %s, as of %s", tmpl_name(r->s.tmpl), o->features);
     free(differs);
-    return read_sets(r, e);
+    return rc;
 }
 
 /* ---- memory and model ---- */
@@ -540,7 +557,9 @@ static int rollout(struct run *r, int argc, char **argv, struct err *e)
 {
     int rc = file_refuse_tty(r->o->common.out, e);
     if (!rc)
-        rc = session_encoding(&r->s, &r->o->session, e);
+        rc = episode_read_choice(&r->in, r->o->features, r->o->policy, r->o->plan, e);
+    if (!rc)
+        rc = open_encoding(r, e);
     if (!rc)
         rc = read_inputs(r, e);
     if (!rc)
@@ -662,7 +681,8 @@ int main(int argc, char **argv)
     opt_parse(&spec, &o, argc, argv);
     check_options(&o);
     check_places(&o);
-    struct run r = {.o = &o, .test_before = (double)NAN, .test_after = (double)NAN};
+    struct run r = {
+        .o = &o, .session = o.session, .test_before = (double)NAN, .test_after = (double)NAN};
     if (o.checkpoint)
         r.checkpoint = mem_printf("%s.checkpoint", o.common.out);
     int rc = o.n_shown ? show(&r, &e) : rollout(&r, argc, argv, &e);

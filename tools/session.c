@@ -37,7 +37,8 @@ void session_add_places(const struct session_options *o, struct places *p)
 {
     places_add(p, PLACE_INPUT, "-m", o->model);
     places_add(p, PLACE_INPUT, "--adapter", o->adapter);
-    if (!tmpl_builtin(o->template))
+    if (!tmpl_builtin(o->template) && strcmp(o->template, "auto") != 0 &&
+        strcmp(o->template, "model") != 0)
         places_add(p, PLACE_INPUT, "--template", o->template);
 }
 
@@ -52,6 +53,73 @@ static void warn_of_markers(const struct session *s)
     free(foreign);
 }
 
+/* strftime_now's time: a template that asks for the date gives the same text every day, unless
+ * SOURCE_DATE_EPOCH sets another. 26 July 2024 is what Llama 3.1's has where it is not told. */
+static int64_t template_time(void)
+{
+    const char *s = getenv("SOURCE_DATE_EPOCH");
+    return s && *s ? strtoll(s, NULL, 10) : 1721995200;
+}
+
+static char *token_text(const struct tok *t, int32_t id)
+{
+    struct buf b = {0};
+    if (id < 0)
+        return NULL;
+    tok_text(t, id, &b);
+    return buf_str(&b);
+}
+
+/* The model's own template; NULL without an error: it has none. */
+static struct tmpl *load_own(const struct session *s, struct err *e)
+{
+    const struct tok *t = s->tok;
+    if (!tok_chat_template(t))
+        return NULL;
+    char *bos = token_text(t, tok_bos(t)), *eos = token_text(t, tok_eos(t)),
+         *unk = token_text(t, tok_unk(t)), *pad = token_text(t, tok_pad(t));
+    struct tmpl_model m = {.name = s->o->model,
+                           .text = tok_chat_template(t),
+                           .tool_text = tok_tool_template(t),
+                           .bos = bos,
+                           .eos = eos,
+                           .unk = unk,
+                           .pad = pad,
+                           .now = template_time()};
+    struct tmpl *own = tmpl_of_model(&m, e);
+    free(bos);
+    free(eos);
+    free(unk);
+    free(pad);
+    return own;
+}
+
+static int load_template(struct session *s, struct err *e)
+{
+    const char *name = s->o->template;
+    bool is_auto = strcmp(name, "auto") == 0, is_model = strcmp(name, "model") == 0;
+    struct err why = ERR_INIT;
+    if (!is_auto && !is_model) {
+        s->tmpl = tmpl_load(name, e);
+        s->own = s->tmpl ? load_own(s, &why) : NULL;
+        return s->tmpl ? 0 : e->code;
+    }
+    s->tmpl = load_own(s, e);
+    if (!s->tmpl && tok_chat_template(s->tok))
+        return err_prefix(e, "--template NAME chooses another");
+    if (!s->tmpl && is_model)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s: has no chat template: --template NAME chooses one", s->o->model);
+    if (s->tmpl) {
+        if (is_auto)
+            log_note("template: the model's own, of %s", s->o->model);
+        return 0;
+    }
+    log_note("template: alpaca, for %s has none of its own", s->o->model);
+    s->tmpl = tmpl_load("alpaca", e);
+    return s->tmpl ? 0 : e->code;
+}
+
 int session_encoding(struct session *s, const struct session_options *o, struct err *e)
 {
     s->o = o;
@@ -63,16 +131,75 @@ int session_encoding(struct session *s, const struct session_options *o, struct 
         return err_set(e, ERR_RANGE,
                        "--max-length %" PRId64 ": the model has %" PRId64 " positions",
                        s->max_len, s->config.max_positions);
-    s->tmpl = tmpl_load(o->template, e);
-    s->tok = s->tmpl ? tok_load(o->model, e) : NULL;
-    if (!s->tok)
-        return e->code;
+    s->tok = tok_load(o->model, e);
+    rc = s->tok ? load_template(s, e) : e->code;
+    if (rc)
+        return rc;
     warn_of_markers(s);
     if (tok_eos(s->tok) < 0)
         log_warn("%s: its files name no end token that the vocabulary has: answers are read "
                  "without one",
                  o->model);
     return 0;
+}
+
+/* ---- records and template ---- */
+
+/* By the counts of all that was read: whether a key has a place does not depend on the record.
+ */
+static void warn_of_keys(const struct session *s, const struct dataset *d)
+{
+    for (int k = 0; k < DATA_N_KEYS; k++) {
+        enum data_key key = (enum data_key)(1u << k);
+        const struct data_record r = {.keys = key,
+                                      .tools = key == DATA_KEY_TOOLS ? "[]" : NULL};
+        const char *what = key == DATA_KEY_WEIGHT  ? "other than 0 and 1, which counts as 1"
+                           : key == DATA_KEY_TRAIN ? "of turns that are no assistant's, which "
+                                                     "are not learnt from"
+                                                   : "for which the template has no place";
+        if (d->n_with_key[k] && tmpl_unheeded(s->tmpl, &r))
+            log_warn("%s: %" PRId64 " of %" PRId64 " records have \"%s\" %s (the first: record "
+                     "%" PRId64 "; template %s)",
+                     d->name, d->n_with_key[k], d->n_read, data_key_name(key), what,
+                     d->first_with_key[k], tmpl_name(s->tmpl));
+    }
+}
+
+/* Do the two templates make the same tokens of a record? Where one of them cannot, yes. */
+static bool is_same_example(const struct session *s, const struct data_record *r)
+{
+    struct example a = {0}, b = {0};
+    struct err e = ERR_INIT;
+    bool is_same = example_make(s->tok, s->tmpl, r, 0, EXAMPLE_DROP, &a, &e) < 1 ||
+                   example_make(s->tok, s->own, r, 0, EXAMPLE_DROP, &b, &e) < 1 ||
+                   (a.n == b.n && memcmp(a.ids, b.ids, (size_t)a.n * sizeof *a.ids) == 0 &&
+                    memcmp(a.is_loss, b.is_loss, (size_t)a.n) == 0);
+    example_free(&a);
+    example_free(&b);
+    return is_same;
+}
+
+static void warn_of_difference(const struct session *s, const struct dataset *d)
+{
+    enum { LOOKED_AT = 100 };
+    struct data_reader *reader = s->own ? data_reader_new(d) : NULL;
+    for (int64_t i = 0; reader && i < d->n_records && i < LOOKED_AT; i++) {
+        struct err e = ERR_INIT;
+        const struct data_record *r = data_reader_get(reader, i, &e);
+        if (!r || is_same_example(s, r))
+            continue;
+        log_warn("%s: record %" PRId64 ": template %s gives other tokens than the model's own "
+                 "(--template model)",
+                 d->name, (int64_t)d->records[i].source, tmpl_name(s->tmpl));
+        break;
+    }
+    data_reader_free(reader);
+}
+
+void session_check_records(const struct session *s, const struct dataset *d)
+{
+    warn_of_keys(s, d);
+    warn_of_difference(s, d);
 }
 
 void session_name_skipped(const struct dataset *d)
@@ -231,5 +358,6 @@ void session_close(struct session *s)
     lm_close(s->lm);
     tok_free(s->tok);
     tmpl_free(s->tmpl);
+    tmpl_free(s->own);
     *s = (struct session){0};
 }

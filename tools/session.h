@@ -48,7 +48,7 @@ struct session_options {
 };
 #define SESSION_DEFAULTS                                                                       \
     {                                                                                          \
-        .template = "alpaca", .device = "auto"                                                 \
+        .template = "auto", .device = "auto"                                                   \
     }
 
 /* Which records of a dataset. */
@@ -76,12 +76,11 @@ extern const char *const session_precisions[], *const session_on_errors[];
 
 /* names: what the program can do with a record that is longer. */
 #define SESSION_ENCODING_ROWS(O, at, names)                                                    \
-    {                                                                                          \
-        0,          "template",                                                                \
-        OPT_STRING, offsetof(O, at.template),                                                  \
-        "NAME",     "prompt template, or a file",                                              \
-        0,          0,                                                                         \
-        NULL},                                                                                 \
+    {0,          "template",                                                                   \
+     OPT_STRING, offsetof(O, at.template),                                                     \
+     "NAME",     "prompt template, a file, model's own, or auto",                              \
+     0,          0,                                                                            \
+     NULL},                                                                                    \
         {0,       "max-length",                                                                \
          OPT_INT, offsetof(O, at.max_length),                                                  \
          "N",     "tokens a record; 0: the model's positions",                                 \
@@ -138,16 +137,23 @@ struct session {
     int64_t max_len; /* of a record, in tokens */
     struct tok *tok;
     struct tmpl *tmpl;
+    struct tmpl
+        *own; /* the model's, where `tmpl` is another and the model has one; else NULL */
     struct lm_memory memory; /* after session_open: what was planned */
     struct lm *lm;
     int64_t micro_tokens; /* as last said */
 };
 
 /* Reads the model's shape, the template and the tokenizer, which must fit each other and
- * --max-length; warns of markers in the template that the tokenizer does not know. The session
- * is closed by the caller, also on failure. */
+ * --max-length; warns of markers in the template that the tokenizer does not know. The template
+ * "model" is the model's own; "auto" too, where there is one, else alpaca, which is said in one
+ * line. The session is closed by the caller, also on failure. */
 int session_encoding(struct session *s, const struct session_options *o,
                      struct err *e) RAISE_MUST_CHECK;
+
+/* Warns, with counts, of what the records say that the template has no place for; and once of
+ * the first record of which the model's own template would make something else. */
+void session_check_records(const struct session *s, const struct dataset *d);
 
 /* Warns of each record that --on-error skip passed over. */
 void session_name_skipped(const struct dataset *d);

@@ -96,6 +96,7 @@ struct reading {
 
 struct parsed {
     uint64_t hash;
+    unsigned keys;
     char *why;
     int64_t line;
 };
@@ -130,8 +131,16 @@ static void parse_slices(struct reading *g, struct parsed *out)
                                    &out[i].line, &e) < 0)
             out[i].why = mem_strdup(e.msg);
         else
-            out[i].hash = r.hash;
+            out[i] = (struct parsed){.hash = r.hash, .keys = r.keys, .line = out[i].line};
     }
+}
+
+static void count_keys(struct dataset *d, unsigned keys, int64_t source)
+{
+    d->n_read++;
+    for (int k = 0; k < DATA_N_KEYS && keys; k++)
+        if ((keys >> k & 1) && d->n_with_key[k]++ == 0)
+            d->first_with_key[k] = source;
 }
 
 /* The window's slices into records and problems, in order, as far as they are wanted. */
@@ -153,6 +162,7 @@ static int take_slices(struct reading *g, struct err *e)
             MEM_GROW(d->records, g->records_cap, d->n_records + 1);
             d->records[d->n_records++] = (struct data_row){
                 .hash = p[i].hash, .place = x->place, (uint32_t)source, (uint32_t)x->line};
+            count_keys(d, p[i].keys, source);
         }
     }
     free(p);

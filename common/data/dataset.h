@@ -18,7 +18,8 @@
  * A record is a list of turns (role, text) whatever its layout in the file:
  *   alpaca      instruction, input (may be "" or absent), output; optional history
  *               [[q, a], ...]
- *   messages    messages: [{role: system|user|assistant|tool, content}]
+ *   messages    messages: [{role: system|user|assistant|tool, content}]; other members of a
+ *               message travel with its turn
  *   sharegpt    conversations: [{from: human|gpt|system|observation|function_call, value}]
  *   completion  prompt, completion (strings, or lists of messages)
  *   qa          question, answer (GSM8K)
@@ -67,10 +68,33 @@ enum data_layout {
 enum data_format { DATA_AUTO, DATA_JSON, DATA_JSONL, DATA_CSV };
 enum data_on_error { DATA_FAIL, DATA_SKIP };
 
+/* Keys of a message, or of the record, that mean something beside role and text. What a turn or
+ * a record has of them is a set of these bits; dataset_keys.c names them. */
+enum data_key {
+    DATA_KEY_TOOL_CALLS = 1, /* of an assistant: calls of tools */
+    DATA_KEY_TOOL_CALL_ID = 2,
+    DATA_KEY_NAME = 4,
+    DATA_KEY_REASONING = 8, /* reasoning_content, thinking or reasoning */
+    DATA_KEY_WEIGHT = 16,   /* a weight that is neither 0 nor 1: it counts as 1 */
+    DATA_KEY_TRAIN = 32,    /* train: true of a turn that is no assistant's: not learnt from */
+    DATA_KEY_TOOLS = 64,    /* of the record: what can be called */
+    DATA_N_KEYS = 7
+};
+const char *data_key_name(enum data_key key);
+
 struct data_turn {
     enum data_role role;
-    const char *text; /* UTF-8, NUL-terminated */
+    const char *text; /* UTF-8, NUL-terminated; may be empty where there are tool calls, or
+                         reasoning */
     size_t len;
+    /* The message's other members that are not null, as a JSON object, as they are written;
+     * NULL: it has none. */
+    const char *extra;
+    unsigned keys;     /* enum data_key, of those that mean something */
+    bool is_silent;    /* it had no text at all: null or absent, not "" */
+    bool is_masked;    /* weight 0, or train false: in the text, not in the loss */
+    bool is_developer; /* a system turn by the name of developer */
+    uint64_t said;     /* hash of tool calls and reasoning; 0: none */
 };
 
 /* Fields that a layout reads, by what they are for. */
@@ -104,10 +128,13 @@ struct data_record {
     const char *instruction, *input;
     /* Names of the fields read, static; NULL: the layout has none such. */
     const char *fields[DATA_N_FIELDS];
-    const char *raw; /* JSON object text, as in the file; no NUL after it */
+    const char *tools; /* the JSON text of the field `tools`: a list, or NULL */
+    unsigned keys;     /* of the turns, and of the record itself */
+    const char *raw;   /* JSON object text, as in the file; no NUL after it */
     size_t raw_len;
     /* Identity of the content, whatever the layout: xxh64 (seed 0) over each turn's role (one
-     * byte, enum data_role), length (8 bytes, little-endian) and text. */
+     * byte, enum data_role), length (8 bytes, little-endian) and text, and its `said` (8
+     * bytes) where that is not 0. */
     uint64_t hash;
 };
 
@@ -124,6 +151,9 @@ struct dataset {
     enum data_format format; /* as found; of the first file */
     uint64_t hash;           /* xxh64 of the decompressed file; of several, of their hashes */
     char *name;              /* for messages */
+    /* Of the usable records that were looked at: how many have a key (1 << the index is enum
+     * data_key), and the number of the first. */
+    int64_t n_read, n_with_key[DATA_N_KEYS], first_with_key[DATA_N_KEYS];
     struct data_store *store;
 };
 
@@ -220,6 +250,10 @@ int dataset_check_apart(const struct dataset *d, const char *path,
 /* Keeps `limit` of the records, in their order, each subset of that size equally likely; all
  * where there are no more. What data_options.is_sampled does, for a dataset that was read. */
 void dataset_keep_sample(struct dataset *d, int64_t limit, uint64_t seed);
+
+/* What an assistant thought before its answer: of DATA_KEY_REASONING; "" where there is none.
+ * Owned by the caller. */
+char *data_turn_reasoning(const struct data_turn *t);
 
 /* A number in a record's top-level field `field`: false when absent or no number. A string that
  * is a number counts, since CSV has nothing else. */

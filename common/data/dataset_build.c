@@ -50,7 +50,7 @@ json_t *build_list_of(struct builder *b, json_t *v)
 void build_turn(struct builder *b, enum data_role role, const char *text, size_t len)
 {
     MEM_GROW(b->turns, b->cap, b->n + 1);
-    b->turns[b->n++] = (struct data_turn){role, text, len};
+    b->turns[b->n++] = (struct data_turn){.role = role, .text = text, .len = len};
 }
 
 void build_json_turn(struct builder *b, enum data_role role, const json_t *s)

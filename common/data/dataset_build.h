@@ -12,6 +12,7 @@
 
 struct builder {
     struct arena *arena;
+    const struct data_record *record; /* its raw text */
     struct data_reading *how;
     struct data_turn *turns;
     size_t n, cap;
@@ -33,7 +34,14 @@ json_t *build_list_of(struct builder *b, json_t *v);
 void build_turn(struct builder *b, enum data_role role, const char *text, size_t len);
 void build_json_turn(struct builder *b, enum data_role role, const json_t *s);
 
-/* The turns of a list of messages, of either pair of keys; `key` is its name. */
+/* The turns of a list of messages, of either pair of keys; `key` is its name, and of the
+ * record's field that holds it. */
 int build_messages(struct builder *b, json_t *list, const char *key);
+
+/* dataset_keys.c: the other members of a message, of which `raw` is the text, into its turn. */
+int build_extra(struct builder *b, const json_t *m, const struct data_member *raw,
+                struct data_turn *t);
+/* The record's field `tools`. */
+int build_tools(struct builder *b, const json_t *o, struct data_record *r);
 
 #endif

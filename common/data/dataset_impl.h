@@ -152,6 +152,9 @@ struct data_member {
 /* The member at *at (0 to begin), which moves on; false at the end. */
 bool data_member_next(const char *raw, size_t raw_len, size_t *at, struct data_member *m);
 
+/* The same for an array's text: its elements, as values. */
+bool data_element_next(const char *raw, size_t raw_len, size_t *at, struct data_member *m);
+
 /* Names are compared as they read, not as they are written: "caf\u00e9" is "café". */
 bool data_member_is(const struct data_member *m, const char *name);
 void data_member_name(const struct data_member *m, struct buf *name); /* appends it */

@@ -107,7 +107,7 @@ static size_t skip_value(const char *s, size_t len, size_t i)
             i = skip_string(s, len, i);
             continue;
         }
-        if (depth == 0 && (c == ',' || c == '}'))
+        if (depth == 0 && (c == ',' || c == '}' || c == ']'))
             break;
         depth += (c == '{' || c == '[') - (c == '}' || c == ']');
         i++;
@@ -137,6 +137,27 @@ void data_member_name(const struct data_member *m, struct buf *name)
     json_decref(s);
 }
 
+static void set_value(struct data_member *m, const char *raw, size_t i, size_t end)
+{
+    while (end > i && strchr(" \t\r\n", raw[end - 1]))
+        end--;
+    m->value = raw + i;
+    m->value_len = end - i;
+}
+
+bool data_element_next(const char *raw, size_t raw_len, size_t *at, struct data_member *m)
+{
+    size_t i = skip_blanks(raw, raw_len, *at);
+    if (i < raw_len && (raw[i] == '[' || raw[i] == ','))
+        i = skip_blanks(raw, raw_len, i + 1);
+    if (i >= raw_len || raw[i] == ']')
+        return false;
+    *m = (struct data_member){0};
+    *at = skip_value(raw, raw_len, i);
+    set_value(m, raw, i, *at);
+    return true;
+}
+
 bool data_member_next(const char *raw, size_t raw_len, size_t *at, struct data_member *m)
 {
     size_t i = skip_blanks(raw, raw_len, *at);
@@ -151,12 +172,8 @@ bool data_member_next(const char *raw, size_t raw_len, size_t *at, struct data_m
     if (i >= raw_len || raw[i] != ':')
         return false;
     i = skip_blanks(raw, raw_len, i + 1);
-    end = skip_value(raw, raw_len, i);
-    *at = end;
-    while (end > i && strchr(" \t\r\n", raw[end - 1]))
-        end--;
-    m->value = raw + i;
-    m->value_len = end - i;
+    *at = skip_value(raw, raw_len, i);
+    set_value(m, raw, i, *at);
     return true;
 }
 

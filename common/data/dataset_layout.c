@@ -309,7 +309,7 @@ static int unknown_layout(json_t *o, struct err *e)
 int data_record_build(struct data_record *r, json_t *o, struct arena *a,
                       struct data_reading *how, struct err *e)
 {
-    struct builder b = {.arena = a, .how = how, .e = e};
+    struct builder b = {.arena = a, .record = r, .how = how, .e = e};
     const struct layout *l = find_layout(o, how->is_csv);
     if (!l)
         return unknown_layout(o, e);
@@ -319,7 +319,11 @@ int data_record_build(struct data_record *r, json_t *o, struct arena *a,
     size_t n_system = b.n;
     if (rc == 0)
         rc = l->build(&b, o, r);
+    if (rc == 0 && l->layout != DATA_TEXT)
+        rc = build_tools(&b, o, r);
     if (rc == 0) {
+        for (size_t i = 0; i < b.n; i++)
+            r->keys |= b.turns[i].keys;
         if (n_system && b.turns[1].role == DATA_SYSTEM) /* the list's own stands for it */
             memmove(b.turns, b.turns + 1, --b.n * sizeof *b.turns);
         r->n_turns = (int)b.n;

@@ -4,6 +4,7 @@
 #include "data/dataset_build.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -87,7 +88,18 @@ static const char *pick_key(const json_t *m, const char *sharegpt, const char *o
     return build_get(m, openai) || !is_sharegpt ? openai : sharegpt;
 }
 
-static int add_message(struct builder *b, const json_t *m, const char *list, size_t i)
+/* A turn may be without a text where something else is said. */
+static int check_text(struct builder *b, const struct data_turn *t, const char *path)
+{
+    if (t->len > 0 || t->role == DATA_TOOL || t->role == DATA_SYSTEM)
+        return 0;
+    if (t->role == DATA_ASSISTANT && (t->keys & (DATA_KEY_TOOL_CALLS | DATA_KEY_REASONING)))
+        return 0;
+    return t->is_silent ? build_is_missing(b, path) : build_is_empty(b, path);
+}
+
+static int add_message(struct builder *b, const json_t *m, const struct data_member *raw,
+                       const char *list, size_t i)
 {
     char path[96];
     snprintf(path, sizeof path, "%s[%zu]", list, i);
@@ -97,37 +109,59 @@ static int add_message(struct builder *b, const json_t *m, const char *list, siz
     const char *role_key = pick_key(m, "from", "role", is_sharegpt);
     const char *text_key = pick_key(m, "value", "content", is_sharegpt);
     const json_t *name = NULL, *content = build_get(m, text_key);
-    enum data_role role = DATA_USER;
+    struct data_turn t = {.text = "", .is_silent = !content};
     snprintf(path, sizeof path, "%s[%zu].%s", list, i, role_key);
     int rc = build_string(b, build_get(m, role_key), path, &name);
     if (rc == 0)
-        rc = find_role(b, name, path, &role);
-    if (rc < 0)
-        return rc;
-    const char *text = NULL;
-    size_t len = 0;
+        rc = find_role(b, name, path, &t.role);
+    if (rc == 0) {
+        t.is_developer = strcmp(json_string_value(name), "developer") == 0;
+        rc = build_extra(b, m, raw, &t);
+    }
     snprintf(path, sizeof path, "%s[%zu].%s", list, i, text_key);
-    if (role == DATA_SYSTEM && !content)
-        return 0;
-    rc = get_content(b, content, path, &text, &len);
-    if (rc < 0)
+    if (rc == 0 && (content || t.role == DATA_TOOL))
+        rc = get_content(b, content, path, &t.text, &t.len);
+    if (rc == 0 && (t.role != DATA_SYSTEM || content))
+        rc = check_text(b, &t, path);
+    if (rc < 0 || (t.role == DATA_SYSTEM && t.len == 0))
         return rc;
-    if (len == 0 && (role == DATA_USER || role == DATA_ASSISTANT))
-        return build_is_empty(b, path);
-    if (len > 0 || role == DATA_TOOL)
-        build_turn(b, role, text, len);
+    build_turn(b, t.role, t.text, t.len);
+    b->turns[b->n - 1] = t;
     return 0;
+}
+
+/* The list's text: of the record's field, or what its string holds. NULL: there is none. */
+static char *text_of_list(struct builder *b, const char *key)
+{
+    struct data_member m;
+    json_error_t why;
+    for (size_t at = 0; data_member_next(b->record->raw, b->record->raw_len, &at, &m);) {
+        if (!data_member_is(&m, key))
+            continue;
+        if (m.value[0] != '"')
+            return mem_strndup(m.value, m.value_len);
+        json_t *s = json_loadb(m.value, m.value_len, JSON_DECODE_ANY, &why);
+        char *text = s ? mem_strndup(json_string_value(s), json_string_length(s)) : NULL;
+        json_decref(s);
+        return text;
+    }
+    return NULL;
 }
 
 int build_messages(struct builder *b, json_t *list, const char *key)
 {
-    size_t i;
+    size_t i, at = 0;
     const json_t *m;
+    char *text = text_of_list(b, key);
+    int rc = 0;
     json_array_foreach(list, i, m)
     {
-        int rc = json_is_null(m) ? 0 : add_message(b, m, key, i);
+        struct data_member raw = {0};
+        bool has_raw = text && data_element_next(text, strlen(text), &at, &raw);
+        rc = json_is_null(m) ? 0 : add_message(b, m, has_raw ? &raw : NULL, key, i);
         if (rc < 0)
-            return rc;
+            break;
     }
-    return 0;
+    free(text);
+    return rc;
 }

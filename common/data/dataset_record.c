@@ -23,7 +23,8 @@ static int syntax_error(const json_error_t *why, int64_t *line, struct err *e)
     return err_set(e, ERR_FORMAT, "not valid JSON: %s", text);
 }
 
-/* Each turn as its role (a byte), its length (8 bytes, little-endian) and its text. */
+/* Each turn as its role (a byte), its length (8 bytes, little-endian), its text, and what it
+ * says besides. */
 static uint64_t content_hash(const struct data_record *r)
 {
     XXH64_state_t state;
@@ -34,6 +35,10 @@ static uint64_t content_hash(const struct data_record *r)
             head[k + 1] = (unsigned char)((uint64_t)r->turns[i].len >> (8 * k));
         XXH64_update(&state, head, sizeof head);
         XXH64_update(&state, r->turns[i].text, r->turns[i].len);
+        for (int k = 0; k < 8 && r->turns[i].said; k++) {
+            unsigned char byte = (unsigned char)(r->turns[i].said >> (8 * k));
+            XXH64_update(&state, &byte, 1);
+        }
     }
     return XXH64_digest(&state);
 }

@@ -16,6 +16,11 @@ static void add_text(struct buf *b, const char *key, const char *s, size_t len)
     text_json_string(b, s, len);
 }
 
+static const char *const MESSAGE_KEYS[] = {"role", "content"};
+static const char *const MESSAGE_ROLES[] = {"system", "user", "assistant", "tool"};
+static const char *const SHAREGPT_KEYS[] = {"from", "value"};
+static const char *const SHAREGPT_ROLES[] = {"system", "human", "gpt", "observation"};
+
 /* Turns [from, to) as a list of objects. */
 static void add_turns(struct buf *b, const struct data_record *r, int from, int to,
                       const char *const keys[2], const char *const names[4])
@@ -23,18 +28,43 @@ static void add_turns(struct buf *b, const struct data_record *r, int from, int 
     buf_putc(b, '[');
     for (int i = from; i < to; i++) {
         const struct data_turn *t = &r->turns[i];
+        bool is_developer = t->is_developer && keys == MESSAGE_KEYS;
         buf_printf(b, "%s{\"%s\": \"%s\", \"%s\": ", i > from ? ", " : "", keys[0],
-                   names[t->role], keys[1]);
-        text_json_string(b, t->text, t->len);
+                   is_developer ? "developer" : names[t->role], keys[1]);
+        if (t->is_silent)
+            buf_puts(b, "null");
+        else
+            text_json_string(b, t->text, t->len);
+        struct data_member m; /* what the message says besides */
+        for (size_t at = 0;
+             t->extra && data_member_next(t->extra, strlen(t->extra), &at, &m);) {
+            buf_puts(b, ", \"");
+            buf_append(b, m.key, m.key_len);
+            buf_puts(b, "\": ");
+            buf_append(b, m.value, m.value_len);
+        }
         buf_putc(b, '}');
     }
     buf_putc(b, ']');
 }
 
-static const char *const MESSAGE_KEYS[] = {"role", "content"};
-static const char *const MESSAGE_ROLES[] = {"system", "user", "assistant", "tool"};
-static const char *const SHAREGPT_KEYS[] = {"from", "value"};
-static const char *const SHAREGPT_ROLES[] = {"system", "human", "gpt", "observation"};
+/* ERR_UNSUPPORTED where a layout of texts alone would lose a call or a thought, or have learnt
+ * what is not to be learnt. */
+static int check_texts(const struct data_record *r, const char *layout, struct err *e)
+{
+    for (int i = 0; i < r->n_turns; i++) {
+        const struct data_turn *t = &r->turns[i];
+        const char *what = t->keys & DATA_KEY_TOOL_CALLS  ? data_key_name(DATA_KEY_TOOL_CALLS)
+                           : t->keys & DATA_KEY_REASONING ? data_key_name(DATA_KEY_REASONING)
+                           : t->is_masked                 ? "weight"
+                                                          : NULL;
+        if (what)
+            return err_set(e, ERR_UNSUPPORTED,
+                           "%s has no place for a message's \"%s\"; messages and sharegpt have",
+                           layout, what);
+    }
+    return 0;
+}
 
 static int add_messages(struct buf *b, const struct data_record *r, struct err *e)
 {
@@ -73,8 +103,9 @@ static int first_of_pairs(const struct data_record *r, const char *layout, struc
 static int add_alpaca(struct buf *b, const struct data_record *r, struct err *e)
 {
     int first = first_of_pairs(r, "alpaca", e), n = r->n_turns;
-    if (first < 0)
-        return first;
+    int rc = first < 0 ? first : check_texts(r, "alpaca", e);
+    if (rc < 0)
+        return rc;
     const struct data_turn *user = &r->turns[n - 2], *reply = &r->turns[n - 1];
     const char *instruction = r->instruction ? r->instruction : user->text;
     const char *input = r->instruction ? r->input : "";
@@ -97,7 +128,7 @@ static int add_alpaca(struct buf *b, const struct data_record *r, struct err *e)
 bool export_is_pair(const struct data_record *r)
 {
     return r->n_turns == 2 && r->turns[0].role == DATA_USER &&
-           r->turns[1].role == DATA_ASSISTANT;
+           r->turns[1].role == DATA_ASSISTANT && !r->turns[0].extra && !r->turns[1].extra;
 }
 
 /* TRL's: two texts, or, with is_listed, two lists of messages, the second being the reply. */

@@ -40,6 +40,7 @@ void tmpl_free(struct tmpl *t)
             free(t->pieces[s][i].text);
         free(t->pieces[s]);
     }
+    tmpl_jinja_free(t->jinja);
     free(t->default_system);
     free(t->name);
     free(t);
@@ -183,10 +184,13 @@ static int parse_option(struct parser *p, char *line, bool *has_eos)
         return parse_flag(p, value, &p->t->wants_bos);
     if (strcmp(key, "trim") == 0)
         return parse_flag(p, value, &p->t->is_trimmed);
+    if (strcmp(key, "reasoning") == 0)
+        return parse_flag(p, value, &p->t->has_thoughts);
     if (strcmp(key, "default_system") == 0)
         return parse_default_system(p, value);
     if (strcmp(key, "eos") != 0)
-        return bad(p, "unknown option (known: bos, eos, trim, default_system): ", key,
+        return bad(p,
+                   "unknown option (known: bos, eos, trim, reasoning, default_system): ", key,
                    strlen(key));
     *has_eos = true;
     return parse_flag(p, value, &p->t->wants_eos);

@@ -19,7 +19,8 @@
  *                  and what follows it is response
  *     [assistant-last] instead of [assistant] for the last one, unless its text has its own
  *                  reasoning (contains </think>)
- *     [options]    bos = yes|no, eos = yes|no, trim = yes|no, default_system = text
+ *     [options]    bos = yes|no, eos = yes|no, trim = yes|no, default_system = text,
+ *                  reasoning = yes|no
  *
  * [user] and [assistant] must be there. A turn whose section is missing is an error, not left
  * out. \n, \t, \\, \{, \[ and \# are escapes; a section's text ends before the next section's
@@ -30,6 +31,11 @@
  * response, because tokenizers join a space to the word after it. Line breaks and blanks that
  * end the section after an end marker ("<|im_end|>\n") are prompt of the turn to come: nobody
  * has to learn to write them.
+ *
+ * With reasoning = yes the reasoning_content of the last assistant's turn stands before its
+ * text between <think> and </think>, as Qwen 3 has it. A turn that is masked
+ * (data_turn.is_masked) is in the text, but does not count in the loss. Tool calls have no
+ * place in these templates: ERR_UNSUPPORTED.
  *
  * With eos = yes the tokenizer's EOS follows every assistant's turn, so a model learns where to
  * stop in each, and two turns of one role stay two. Defaults: bos = yes; eos = yes where only
@@ -59,6 +65,7 @@ struct tmpl_text {
     struct tmpl_segment *segments;
     int n_segments;
     bool wants_bos; /* the tokenizer's BOS first, where it adds one, unless it starts so */
+    bool is_whole;  /* one text: tokens may span prompt and response, and count if they do */
 };
 
 struct tmpl; /* owned; tmpl_free. Read-only after loading: any number of threads may render. */
@@ -67,6 +74,21 @@ struct tmpl *tmpl_load(const char *name_or_path, struct err *e) RAISE_MUST_CHECK
 /* From a template file's text; `name` is for messages. */
 struct tmpl *tmpl_parse(const char *name, const char *text, size_t len,
                         struct err *e) RAISE_MUST_CHECK;
+/* The template that a model ships (jinja.h): what is rendered is as transformers renders it,
+ * without BOS or EOS but those that it writes. What counts in the loss: what stands in
+ * {% generation %}, where the template has that; else each assistant's turn, found by rendering
+ * the conversation up to it with a generation prompt, with the end marker behind it; where
+ * there is none, EOS follows. Strings are borrowed for the call. */
+struct tmpl_model {
+    const char *name;                  /* for messages */
+    const char *text;                  /* Jinja */
+    const char *tool_text;             /* for records with tools; NULL: the same */
+    const char *bos, *eos, *unk, *pad; /* texts of special tokens; NULL: none */
+    int64_t now;                       /* seconds since 1970: what strftime_now tells */
+};
+struct tmpl *tmpl_of_model(const struct tmpl_model *m, struct err *e) RAISE_MUST_CHECK;
+bool tmpl_is_model(const struct tmpl *t);
+
 void tmpl_free(struct tmpl *t); /* NULL-safe */
 const char *tmpl_name(const struct tmpl *t);
 uint64_t tmpl_hash(const struct tmpl *t); /* for provenance: xxh64 of the template's text */
@@ -80,6 +102,10 @@ const char *tmpl_builtin(const char *name);
 int tmpl_render(const struct tmpl *t, const struct data_record *r, struct tmpl_text *out,
                 struct err *e) RAISE_MUST_CHECK;
 void tmpl_text_free(struct tmpl_text *x);
+/* What the record says (enum data_key) that this template has no place for, so that the model
+ * never sees it. Tool calls without a place are no such thing: they are an error of
+ * tmpl_render. */
+unsigned tmpl_unheeded(const struct tmpl *t, const struct data_record *r);
 
 /* Every distinct piece of the template's own text, for a caller that looks for special tokens
  * in it: the i-th, or NULL past the last. */

@@ -47,7 +47,8 @@ static const struct {
      "default_system = You are Qwen, created by Alibaba Cloud. You are a helpful assistant.\n"},
     {"qwen3", CHATML_TURNS QWEN_TOOL
      "[assistant-last]\n"
-     "<|im_start|>assistant\n<think>\n\n</think>\n\n{assistant}<|im_end|>\\n\n"},
+     "<|im_start|>assistant\n<think>\n\n</think>\n\n{assistant}<|im_end|>\\n\n"
+     "[options]\nreasoning = yes\n"},
     {"llama2", "[user]\n<s>[INST] {user} [/INST]\n"
                "[user-system]\n<s>[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{user} [/INST]\n"
                "[assistant]\n {assistant} </s>\n"

@@ -42,9 +42,16 @@ struct tmpl {
     struct tmpl_piece *pieces[TMPL_N_SECTIONS];
     int n_pieces[TMPL_N_SECTIONS];
     bool has[TMPL_N_SECTIONS];
-    bool wants_bos, wants_eos, is_trimmed;
+    bool wants_bos, wants_eos, is_trimmed, has_thoughts;
     char *default_system; /* NULL: none */
     uint64_t hash;
+    struct tmpl_jinja *jinja; /* a model's own template; all above but the name is empty then */
 };
+
+/* tmpl_jinja.c */
+void tmpl_jinja_free(struct tmpl_jinja *j);
+int tmpl_jinja_render(const struct tmpl *t, const struct data_record *r, struct tmpl_text *out,
+                      struct err *e) RAISE_MUST_CHECK;
+unsigned tmpl_jinja_unheeded(const struct tmpl *t, const struct data_record *r);
 
 #endif

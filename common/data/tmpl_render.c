@@ -16,6 +16,7 @@ struct render {
     struct tmpl_text *out;
     size_t cap;
     struct span values[TMPL_N_SLOTS];
+    bool is_masked; /* the turn at work is in the text, not in the loss */
     struct err *e;
 };
 
@@ -42,9 +43,10 @@ static void add_section(struct render *r, enum tmpl_section section)
     for (int i = 0; i < r->t->n_pieces[section]; i++) {
         const struct tmpl_piece *p = &r->t->pieces[section][i];
         if (p->slot == TMPL_TEXT)
-            add_segment(r, p->text, p->len, p->is_response, true);
+            add_segment(r, p->text, p->len, p->is_response && !r->is_masked, true);
         else
-            add_segment(r, r->values[p->slot].s, r->values[p->slot].len, p->is_response, false);
+            add_segment(r, r->values[p->slot].s, r->values[p->slot].len,
+                        p->is_response && !r->is_masked, false);
     }
 }
 
@@ -110,25 +112,55 @@ static void add_user(struct render *r, const struct data_record *d, int i, bool 
     add_section(r, s);
 }
 
-/* The response among the segments from the i-th on ends an assistant's turn. */
+/* The response among the segments from the i-th on ends an assistant's turn; of a masked one,
+ * which has none, the last segment does. */
 static void end_turn(struct render *r, int i)
 {
-    for (int last = r->out->n_segments - 1; last >= i; last--)
-        if (r->out->segments[last].is_response) {
-            r->out->segments[last].wants_eos = true;
+    int last = r->out->n_segments - 1;
+    for (int k = last; k >= i && !r->is_masked; k--)
+        if (r->out->segments[k].is_response) {
+            r->out->segments[k].wants_eos = true;
             return;
         }
+    if (r->is_masked && last >= i)
+        r->out->segments[last].wants_eos = true;
 }
 
-static void add_assistant(struct render *r, const struct data_turn *turn, bool is_last)
+/* Before its text, where the template has a place for it: as Qwen 3 writes it. */
+static char *with_reasoning(const struct data_turn *turn)
 {
-    r->values[TMPL_SLOT_ASSISTANT] = trim(r, turn->text, turn->len);
-    bool is_special =
-        is_last && r->t->has[TMPL_ASSISTANT_LAST] && !strstr(turn->text, "</think>");
+    char *thought = data_turn_reasoning(turn);
+    const char *from = thought + strspn(thought, "\n"), *text = turn->text;
+    size_t n = strlen(from);
+    while (n > 0 && from[n - 1] == '\n')
+        n--;
+    text += strspn(text, "\n");
+    char *both = mem_printf("<think>\n%.*s\n</think>\n\n%s", (int)n, from, text);
+    free(thought);
+    return both;
+}
+
+static int add_assistant(struct render *r, const struct data_turn *turn, bool is_last)
+{
+    char *both = NULL;
+    if (turn->keys & DATA_KEY_TOOL_CALLS)
+        return err_set(r->e, ERR_UNSUPPORTED,
+                       "template \"%s\" has no place for \"tool_calls\" (a model's own may "
+                       "have: --template model)",
+                       r->t->name);
+    if (is_last && r->t->has_thoughts && (turn->keys & DATA_KEY_REASONING))
+        both = with_reasoning(turn);
+    const char *text = both ? both : turn->text;
+    r->values[TMPL_SLOT_ASSISTANT] = trim(r, text, both ? strlen(both) : turn->len);
+    bool is_special = is_last && r->t->has[TMPL_ASSISTANT_LAST] && !strstr(text, "</think>");
     int first = r->out->n_segments;
+    r->is_masked = turn->is_masked;
     add_section(r, is_special ? TMPL_ASSISTANT_LAST : TMPL_ASSISTANT);
     if (r->t->wants_eos)
         end_turn(r, first);
+    r->is_masked = false;
+    free(both);
+    return 0;
 }
 
 static int add_turns(struct render *r, const struct data_record *d)
@@ -138,7 +170,7 @@ static int add_turns(struct render *r, const struct data_record *d)
     while (last > 0 && d->turns[last].role != DATA_ASSISTANT)
         last--;
     for (int i = -1; rc == 0 && i <= last; i++) {
-        struct data_turn standard = {DATA_SYSTEM, r->t->default_system, 0};
+        struct data_turn standard = {.role = DATA_SYSTEM, .text = r->t->default_system};
         const struct data_turn *turn = i < 0 ? &standard : &d->turns[i];
         if (i < 0) { /* the template's own system text stands before turn 0 */
             if (!standard.text || d->turns[0].role == DATA_SYSTEM)
@@ -166,11 +198,20 @@ static int add_turns(struct render *r, const struct data_record *d)
                 add_section(r, TMPL_TOOL);
             break;
         case DATA_ASSISTANT:
-            add_assistant(r, turn, i == last);
+            rc = add_assistant(r, turn, i == last);
             break;
         }
     }
     return rc;
+}
+
+unsigned tmpl_unheeded(const struct tmpl *t, const struct data_record *r)
+{
+    if (t->jinja)
+        return tmpl_jinja_unheeded(t, r);
+    /* Tool calls are refused; weights and masks are no matter of the template. */
+    unsigned heeded = DATA_KEY_TOOL_CALLS | (t->has_thoughts ? DATA_KEY_REASONING : 0);
+    return r->keys & ~heeded;
 }
 
 int tmpl_render(const struct tmpl *t, const struct data_record *r, struct tmpl_text *out,
@@ -183,6 +224,8 @@ int tmpl_render(const struct tmpl *t, const struct data_record *r, struct tmpl_t
         out->wants_bos = true;
         add_segment(&s, r->turns[0].text, r->turns[0].len, true, false);
         end_turn(&s, 0);
+    } else if (t->jinja) {
+        rc = tmpl_jinja_render(t, r, out, e);
     } else {
         rc = add_turns(&s, r);
     }

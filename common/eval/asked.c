@@ -110,8 +110,9 @@ int asked_render(struct asked *a, const struct tok *t, const struct tmpl *tm,
                         .after_len = mem_zalloc((size_t)n, sizeof *a->after_len)};
     for (int i = 0; rc == 0 && i < n; i++) {
         const char *answer = after[i] + (after[i][0] == ' ');
-        struct data_turn turns[] = {{DATA_USER, context, strlen(context)},
-                                    {DATA_ASSISTANT, answer, strlen(answer)}};
+        struct data_turn turns[] = {
+            {.role = DATA_USER, .text = context, .len = strlen(context)},
+            {.role = DATA_ASSISTANT, .text = answer, .len = strlen(answer)}};
         struct data_record r = {.layout = DATA_COMPLETION, .n_turns = 2, .turns = turns};
         struct example x = {0};
         int made = example_make(t, tm, &r, 0, EXAMPLE_FAIL, &x, e);

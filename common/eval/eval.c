@@ -5,7 +5,7 @@
 #include <string.h>
 
 const struct eval_task eval_tasks[] = {
-    {"loss", EVAL_TEMPLATE, eval_loss, &eval_loss_schema, "alpaca"},
+    {"loss", EVAL_TEMPLATE, eval_loss, &eval_loss_schema, "auto"},
     {"choice", EVAL_TEMPLATE | EVAL_SHOTS | EVAL_BY, eval_choice, &eval_choice_schema, "none"},
     {"gsm8k", EVAL_TEMPLATE | EVAL_SHOTS | EVAL_WRITES, eval_gsm8k, &eval_gsm8k_schema, "none"},
     {NULL, 0, NULL, NULL, NULL},

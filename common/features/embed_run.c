@@ -76,6 +76,7 @@ static void set_meta(const struct embed_run *r, int64_t dim, struct st_msg *m)
                             .dataset = r->data->hash,
                             .model = lm_hash(r->lm),
                             .adapter = lm_adapter_hash(r->lm),
+                            .template_hash = tmpl_hash(r->how.tmpl),
                             .max_length = r->how.max_len,
                             .n_total = r->data->n_records,
                             .first_row = r->from,

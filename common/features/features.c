@@ -32,6 +32,7 @@ static const struct st_key keys[] = {
     {"raise.target_loss_tuned", ST_KEY_REAL, AT(target_loss[1]), 0, 0, 0, ST_OPTIONAL},
     {"raise.record", ST_KEY_NAMES, AT(record_names), 0, 0, 0, ST_OPTIONAL},
     {"raise.template", ST_KEY_TEXT, AT(template), 0, 0, CAP(template), ST_OPTIONAL},
+    {"raise.template_hash", ST_KEY_HASH, AT(template_hash), 0, 0, 0, ST_OPTIONAL},
     {"raise.max_length", ST_KEY_INT, AT(max_length), 0, 1e15, 0, ST_OPTIONAL},
     {"raise.reduce", ST_KEY_TEXT, AT(reduce), 0, 0, CAP(reduce), ST_OPTIONAL},
     {"raise.n_total", ST_KEY_INT, AT(n_total), 0, 1e15, 0, ST_OPTIONAL},

@@ -59,6 +59,7 @@ struct features {
     uint64_t warmup;                  /* of influence: the states and directions used */
     double target_loss[2];            /* nats a token, before and after the probe's steps */
     char template[256], reduce[16];
+    uint64_t template_hash; /* of the template's text; 0: unknown */
     int64_t max_length;
     int64_t n_total, first_row, n_covered; /* records: of the dataset; of this file or shard */
     struct st_msg *msg;                    /* owner of the columns */

@@ -52,8 +52,8 @@
 enum {
     JINJA_MAX_STEPS = 10 * 1000 * 1000,  /* nodes evaluated, and bytes moved / 64 */
     JINJA_MAX_DEPTH = 400,               /* nested expressions, statements and macro calls */
-    JINJA_MAX_OUTPUT = 64 * 1024 * 1024, /* bytes */
-    JINJA_MAX_MEMORY = 256 * 1024 * 1024 /* bytes of values */
+    JINJA_MAX_OUTPUT = 16 * 1024 * 1024, /* bytes */
+    JINJA_MAX_MEMORY = 128 * 1024 * 1024 /* bytes of values */
 };
 
 struct jinja; /* owned; jinja_free */

@@ -171,13 +171,16 @@ int64_t episode_longest(const struct episode_inputs *in, int64_t max_len)
     return longest < max_len ? longest : max_len;
 }
 
-char *episode_encoding_differs(const struct episode_inputs *in, const char *template,
+char *episode_encoding_differs(const struct episode_inputs *in, const struct tmpl *t,
                                int64_t max_len)
 {
     const char *name = in->features.template;
+    uint64_t hash = in->features.template_hash;
     int64_t theirs = in->features.max_length > 0 ? in->features.max_length : 0;
-    if (*name && strcmp(name, template) != 0)
-        return mem_printf("made with template %s, training is with %s", name, template);
+    if (*name && strcmp(name, tmpl_name(t)) != 0)
+        return mem_printf("made with template %s, training is with %s", name, tmpl_name(t));
+    if (hash && hash != tmpl_hash(t))
+        return mem_printf("made with another template by the name of %s", name);
     int64_t longest = theirs && theirs != max_len ? longest_row(&in->features) : 0;
     /* Rows as long as their bound may have been cut at it. */
     if (longest > max_len || (longest && longest == theirs))

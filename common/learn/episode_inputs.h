@@ -72,7 +72,7 @@ int64_t episode_longest(const struct episode_inputs *in, int64_t max_len);
 /* Why the features describe other texts than those trained on: another template, or a
  * max_length at which rows are, or may have been, cut. Owned by the caller; NULL: they do not.
  */
-char *episode_encoding_differs(const struct episode_inputs *in, const char *template,
+char *episode_encoding_differs(const struct episode_inputs *in, const struct tmpl *t,
                                int64_t max_len);
 
 #endif

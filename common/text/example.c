@@ -7,7 +7,7 @@
  * imitates one, and the run is encoded again segment by segment. */
 #include "text/example.h"
 
-#include "base/mem.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,12 +58,21 @@ static int encoder_init(struct encoder *c, const struct tok *t, const struct tmp
     return rc;
 }
 
-static int64_t special_in_markup(const struct encoder *c, const struct tmpl_segment *s)
+/* Of a text that the template does not list, by looking. */
+static int64_t special_in_markup(const struct encoder *c, const struct tmpl_segment *s,
+                                 bool is_listed)
 {
     for (int i = 0; i < c->n_markers; i++)
         if (c->markers[i].len == s->len && memcmp(c->markers[i].text, s->text, s->len) == 0)
             return c->markers[i].n_special;
-    return 0;
+    if (is_listed)
+        return 0;
+    struct tok_ids ids = {0};
+    int64_t n = 0;
+    if (tok_encode(c->t, s->text, s->len, TOK_SPECIAL | TOK_CONTINUE, &ids, NULL) == 0)
+        n = count_special(c->t, &ids, 0);
+    free(ids.ids);
+    return n;
 }
 
 /* ---- one record ---- */
@@ -93,11 +102,27 @@ static void insert(struct encoding *x, size_t at, int32_t id, bool is_loss)
 }
 
 /* The tokenizer's EOS, where a turn wants it and does not end so. */
-static void end_turn(const struct encoder *c, struct encoding *x)
+static void end_turn(const struct encoder *c, struct encoding *x, bool is_loss)
 {
     int32_t eos = tok_eos(c->t);
     if (eos >= 0 && x->ids.n > 0 && x->ids.ids[x->ids.n - 1] != eos)
-        insert(x, x->ids.n, eos, true);
+        insert(x, x->ids.n, eos, is_loss);
+}
+
+/* Those from the first on that are of one origin, as one text. */
+static int encode_origin(const struct encoder *c, const struct tmpl_segment *s, int n,
+                         int is_more, int *used, struct tok_ids *ids, struct err *e)
+{
+    struct buf text = {0};
+    int k = 0;
+    do
+        buf_append(&text, s[k].text, s[k].len);
+    while (++k < n && s[k].is_markup == s[0].is_markup);
+    int flags = (s[0].is_markup ? TOK_SPECIAL : 0) | is_more;
+    int rc = tok_encode(c->t, text.data, text.len, flags, ids, e);
+    buf_free(&text);
+    *used = k;
+    return rc;
 }
 
 static int encode_run(const struct encoder *c, const struct tmpl_segment *s, int n, int is_more,
@@ -108,17 +133,128 @@ static int encode_run(const struct encoder *c, const struct tmpl_segment *s, int
     size_t from = ids->n;
     for (int i = 0; i < n; i++) {
         buf_append(&text, s[i].text, s[i].len);
-        n_special += s[i].is_markup ? special_in_markup(c, &s[i]) : 0;
+        n_special += s[i].is_markup ? special_in_markup(c, &s[i], !tmpl_is_model(c->tm)) : 0;
     }
     int rc = tok_encode(c->t, text.data, text.len, TOK_SPECIAL | is_more, ids, e);
     if (rc == 0 && count_special(c->t, ids, from) != n_special) {
         ids->n = from;
-        for (int i = 0; rc == 0 && i < n; i++) {
-            int flags = (s[i].is_markup ? TOK_SPECIAL : 0) | (i ? TOK_CONTINUE : is_more);
-            rc = tok_encode(c->t, s[i].text, s[i].len, flags, ids, e);
-        }
+        for (int i = 0, used; rc == 0 && i < n; i += used)
+            rc = encode_origin(c, s + i, n - i, i ? TOK_CONTINUE : is_more, &used, ids, e);
     }
     buf_free(&text);
+    return rc;
+}
+
+/* How many segments from the i-th on are encoded as one text. */
+static int run_length(const struct tmpl_text *text, int i, bool is_whole)
+{
+    const struct tmpl_segment *s = text->segments;
+    int n = 1;
+    while (i + n < text->n_segments && !s[i + n - 1].wants_eos &&
+           (is_whole || s[i + n].is_response == s[i].is_response))
+        n++;
+    return n;
+}
+
+/* Where the i-th byte of a run's text is: in one that counts? */
+static bool is_response_at(const struct tmpl_segment *s, int n, size_t from, size_t to)
+{
+    for (int i = 0; i < n && to > 0; i++) {
+        if (from < s[i].len && s[i].is_response)
+            return true;
+        from = from > s[i].len ? from - s[i].len : 0;
+        to = to > s[i].len ? to - s[i].len : 0;
+    }
+    return false;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+static bool is_there(const char *text, size_t len, size_t at, const char *s, size_t n)
+{
+    return n <= len - at && (n == 0 || memcmp(text + at, s, n) == 0);
+}
+
+/* The bytes of the text that a token stands for: *at moves on. The tokenizer may have put a
+ * space before the text, and added tokens may take the white space beside them. False: it is
+ * not what the text has there. */
+static bool take_token(const struct tok *t, int32_t id, const char *text, size_t len,
+                       struct buf *token, size_t *at)
+{
+    token->len = 0;
+    tok_text(t, id, token);
+    const char *s = token->data;
+    size_t n = token->len, skipped = *at, k;
+    while (skipped < len &&
+           (k = utf8_space((const unsigned char *)text + skipped, len - skipped)) > 0)
+        skipped += k;
+    if (is_there(text, len, *at, s, n)) {
+        *at += n;
+    } else if (n > 0 && s[0] == ' ' && is_there(text, len, *at, s + 1, n - 1)) {
+        *at += n - 1;
+    } else if (is_there(text, len, skipped, s, n)) {
+        *at = skipped + n;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* Marks the tokens from the from-th on by the bytes that they stand for, as transformers does:
+ * one that holds a byte that counts, counts. False: they are not the text's (a normalizer
+ * changed it), and nothing is marked. */
+static bool mark_by_bytes(const struct encoder *c, const struct tmpl_segment *s, int n,
+                          struct encoding *x, size_t from)
+{
+    struct buf text = {0}, token = {0};
+    size_t at = 0, before, seen = 0;
+    int k = 0;
+    bool is_it = true;
+    for (int i = 0; i < n; i++)
+        buf_append(&text, s[i].text, s[i].len);
+    MEM_GROW(x->is_loss, x->cap, x->ids.n + 1);
+    for (size_t i = from; i < x->ids.n && is_it; i++) {
+        before = at;
+        is_it = take_token(c->t, x->ids.ids[i], text.data, text.len, &token, &at);
+        while (k < n && seen + s[k].len <= before)
+            seen += s[k++].len;
+        x->is_loss[i] = is_it && is_response_at(s + k, n - k, before - seen, at - seen);
+    }
+    while (at < text.len && is_blank(text.data[at])) /* the last token took it */
+        at++;
+    is_it &= at == text.len;
+    buf_free(&text);
+    buf_free(&token);
+    return is_it;
+}
+
+/* One run; of a whole text, by bytes if they can be followed, else segment by segment. */
+static int encode_marked(const struct encoder *c, const struct tmpl_text *text, int i, int n,
+                         struct encoding *x, struct err *e)
+{
+    const struct tmpl_segment *s = text->segments + i;
+    size_t from = x->ids.n;
+    int rc = encode_run(c, s, n, i ? TOK_CONTINUE : 0, &x->ids, e);
+    if (rc < 0)
+        return rc;
+    if (!text->is_whole) {
+        mark(x, from, s[0].is_response);
+        return 0;
+    }
+    if (mark_by_bytes(c, s, n, x, from))
+        return 0;
+    x->ids.n = from;
+    for (int k = 0, m; k < n && rc == 0; k += m) {
+        for (m = 1; k + m < n && s[k + m].is_response == s[k].is_response; m++)
+            ;
+        from = x->ids.n;
+        rc = encode_run(c, s + k, m, i + k ? TOK_CONTINUE : 0, &x->ids, e);
+        if (rc == 0)
+            mark(x, from, s[k].is_response);
+    }
     return rc;
 }
 
@@ -127,17 +263,12 @@ static int encode_text(const struct encoder *c, const struct tmpl_text *text,
 {
     const struct tmpl_segment *s = text->segments;
     for (int i = 0, n; i < text->n_segments; i += n) {
-        for (n = 1; i + n < text->n_segments && !s[i + n - 1].wants_eos &&
-                    s[i + n].is_response == s[i].is_response;
-             n++)
-            ;
-        size_t from = x->ids.n;
-        int rc = encode_run(c, s + i, n, i ? TOK_CONTINUE : 0, &x->ids, e);
+        n = run_length(text, i, text->is_whole);
+        int rc = encode_marked(c, text, i, n, x, e);
         if (rc < 0)
             return rc;
-        mark(x, from, s[i].is_response);
         if (s[i + n - 1].wants_eos)
-            end_turn(c, x);
+            end_turn(c, x, s[i + n - 1].is_response);
     }
     int32_t bos = tok_bos(c->t);
     if (text->wants_bos && bos >= 0 && tok_adds_bos(c->t) &&

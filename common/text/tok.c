@@ -232,6 +232,7 @@ void tok_free(struct tok *t)
     free(t->before);
     free(t->after);
     free(t->chat_template);
+    free(t->tool_template);
     buf_free(&t->rules);
     pthread_mutex_destroy(&t->lock);
     free(t);
@@ -274,9 +275,19 @@ int32_t tok_id(const struct tok *t, const char *token)
     return tok_vocab_find(&t->names, token, strlen(token));
 }
 
+int32_t tok_unk(const struct tok *t)
+{
+    return t->unk;
+}
+
 const char *tok_chat_template(const struct tok *t)
 {
     return t->chat_template;
+}
+
+const char *tok_tool_template(const struct tok *t)
+{
+    return t->tool_template;
 }
 
 uint64_t tok_hash(const struct tok *t)

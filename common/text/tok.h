@@ -42,8 +42,11 @@ bool tok_adds_bos(const struct tok *t);                 /* the post-processor pu
 int32_t tok_id(const struct tok *t, const char *token); /* -1: unknown */
 /* Whether an id is an added token that the model's files call special. */
 bool tok_is_special(const struct tok *t, int32_t id);
-/* Chat template (Jinja) carried by the model; NULL: none. Borrowed. */
+int32_t tok_unk(const struct tok *t);
+/* Chat template (Jinja) carried by the model, and the one that it has for conversations with
+ * tools; NULL: none. Borrowed. */
 const char *tok_chat_template(const struct tok *t);
+const char *tok_tool_template(const struct tok *t);
 uint64_t tok_hash(const struct tok *t); /* identity of vocabulary, merges and rules */
 
 enum {
@@ -63,6 +66,8 @@ int tok_encode(const struct tok *t, const char *s, size_t len, int flags, struct
 struct buf;
 int tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool is_special_shown,
                struct buf *out, struct err *e) RAISE_MUST_CHECK;
+/* What one token stands for, byte for byte: a part of a character where it is no more. */
+void tok_text(const struct tok *t, int32_t id, struct buf *out);
 /* One token as shown to a person (byte-level escapes undone where they are UTF-8). */
 void tok_show(const struct tok *t, int32_t id, struct buf *out);
 

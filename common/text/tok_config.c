@@ -190,31 +190,31 @@ static int read_eos(struct tok *t, const char *path, struct err *e)
 
 /* ---- the template ---- */
 
-static bool is_default(const json_t *o)
+static char *dup_or_null(const char *s)
 {
-    const char *s = json_string_value(json_object_get(o, "name"));
-    return s && strcmp(s, "default") == 0;
+    return s ? mem_strdup(s) : NULL;
 }
 
-static const char *template_of(const json_t *o, const char *if_absent)
-{
-    const char *s = json_string_value(json_object_get(o, "template"));
-    return s ? s : if_absent;
-}
-
-/* One template, or a list of named ones of which "default" is meant. */
+/* One template, or a list of named ones: "default" is meant, and "tool_use" where there are
+ * tools. */
 static void read_chat_template(struct tok *t, const json_t *config)
 {
     const json_t *v = json_object_get(config, "chat_template");
-    const char *s = json_string_value(v);
+    const char *chosen = json_string_value(v), *tool = NULL, *first = NULL;
     size_t i;
     json_t *o;
     json_array_foreach(v, i, o)
     {
-        if (!s || is_default(o))
-            s = template_of(o, s);
+        const char *name = json_string_value(json_object_get(o, "name"));
+        const char *text = json_string_value(json_object_get(o, "template"));
+        first = first ? first : text;
+        if (name && text && strcmp(name, "default") == 0)
+            chosen = text;
+        if (name && text && strcmp(name, "tool_use") == 0)
+            tool = text;
     }
-    t->chat_template = s ? mem_strdup(s) : NULL;
+    t->chat_template = dup_or_null(chosen ? chosen : first);
+    t->tool_template = dup_or_null(tool);
 }
 
 static int read_chat_file(struct tok *t, const char *path, struct err *e)
@@ -231,7 +231,9 @@ static int read_chat_file(struct tok *t, const char *path, struct err *e)
             rc = file_read_all(full, &text, &len, e);
         if (rc == 0) {
             free(t->chat_template);
+            free(t->tool_template);
             t->chat_template = text;
+            t->tool_template = NULL;
         }
     }
     free(full);

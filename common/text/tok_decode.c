@@ -159,6 +159,28 @@ static void put_shown(const char *s, size_t len, struct buf *out)
     }
 }
 
+static void put_token(const struct tok *t, int32_t id, bool has_bytes, struct buf *out)
+{
+    size_t len;
+    const char *s = tok_vocab_at(&t->names, id, &len);
+    int b = s && has_bytes && t->has_byte_fallback ? fallback_byte(s, len) : -1;
+    if (!s)
+        return;
+    if (t->added_kind[id] != TOK_PLAIN)
+        buf_append(out, s, len);
+    else if (t->decoder == DECODE_BYTES)
+        put_bytes(s, len, out);
+    else if (b >= 0)
+        buf_putc(out, (char)b);
+    else
+        put_replaced(t, s, len, out);
+}
+
+void tok_text(const struct tok *t, int32_t id, struct buf *out)
+{
+    put_token(t, id, true, out);
+}
+
 void tok_show(const struct tok *t, int32_t id, struct buf *out)
 {
     size_t len;
@@ -168,12 +190,7 @@ void tok_show(const struct tok *t, int32_t id, struct buf *out)
         return;
     }
     struct buf text = {0};
-    if (t->added_kind[id] != TOK_PLAIN)
-        buf_append(&text, s, len);
-    else if (t->decoder == DECODE_BYTES)
-        put_bytes(s, len, &text);
-    else
-        put_replaced(t, s, len, &text);
+    put_token(t, id, false, &text);
     put_shown(text.data, text.len, out);
     buf_free(&text);
 }

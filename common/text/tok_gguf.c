@@ -311,6 +311,7 @@ struct tok *tok_load_gguf(const struct gguf *g, const char *name, struct err *e)
     struct tok *t = tok_new();
     const char *kind = gguf_get_string(g, "tokenizer.ggml.model");
     const char *chat = gguf_get_string(g, "tokenizer.chat_template");
+    const char *tool = gguf_get_string(g, "tokenizer.chat_template.tool_use");
     int rc = load_tokens(t, g, e);
     if (rc == 0)
         rc = load_added(t, g, e);
@@ -326,6 +327,7 @@ struct tok *tok_load_gguf(const struct gguf *g, const char *name, struct err *e)
     if (rc == 0)
         rc = tok_finish(t, e);
     t->chat_template = chat ? mem_strdup(chat) : NULL;
+    t->tool_template = tool ? mem_strdup(tool) : NULL;
 out:
     if (rc < 0) {
         err_prefix(e, "%s", name);

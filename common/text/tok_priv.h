@@ -188,7 +188,7 @@ struct tok {
     size_t n_decode_strip; /* spaces taken from the start of the text */
 
     int32_t bos, eos, pad;
-    char *chat_template;
+    char *chat_template, *tool_template;
     struct buf rules; /* what was set up, as text, for tok_hash */
     uint64_t hash;
 

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Chat templates beside transformers, character by character.
 
-    chat.py --build BUILD TEMPLATES...
+    chat.py --build BUILD TEMPLATES... [--encode TOKENIZERS... --data DATASETS...]
 
 TEMPLATES: files with a Jinja template, or tokenizer_config.json; folders of such. Each is given the
 conversations below, with and without a generation prompt. A row a template: renderings that differ.
+A row a tokenizer folder and template with {% generation %}: conversations made of the datasets'
+records, one to six turns, whose ids or masks differ from apply_chat_template's; of the folder's own
+template the ids alone.
 Where transformers raises an exception, so must we, and where we refuse the template as beyond our
 subset, the row says FAIL."""
 import argparse
@@ -14,6 +17,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -139,10 +143,119 @@ def compile_dump(build):
     return exe
 
 
+# ---- ids and masks ----
+
+def pairs_of(path):
+    """(question, answer) of a dataset of ours, JSON or JSON lines, .zst or plain."""
+    raw = subprocess.run(["zstdcat", "-f", path], stdout=subprocess.PIPE, check=True).stdout.decode()
+    records = json.loads(raw) if raw.lstrip().startswith("[") else map(json.loads, raw.splitlines())
+    for r in records:
+        question = r.get("instruction") or r.get("question") or r.get("prompt")
+        answer = r.get("output") or r.get("answer") or r.get("response") or r.get("completion")
+        if isinstance(question, str) and isinstance(answer, str):
+            yield question + ("\n" + r["input"] if r.get("input") else ""), answer
+
+
+def conversations(paths, n):
+    """n of them, of the datasets by turns, with one to six pairs, every third with a system text."""
+    sources = [iter(pairs_of(p)) for p in paths]
+    made = []
+    for i in range(n):
+        messages = [said("system", "You are helpful.")] if i % 3 == 0 else []
+        for _ in range(1 + i % 6):
+            pair = next(sources[i % len(sources)], None)
+            if pair:
+                messages += [said("user", pair[0]), said("assistant", pair[1])]
+        if len(messages) > 1:
+            made.append(messages)
+    return made
+
+
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32,
+          "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+          "intermediate_size": 64, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5}
+
+
+def model_folder(tokenizer, template):
+    """A folder of that tokenizer and template, for both sides."""
+    out = tempfile.mkdtemp()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        path = os.path.join(tokenizer, name)
+        with open(os.path.join(out, name), "wb") as f:
+            compressed = not os.path.exists(path)
+            subprocess.run(["zstdcat", "-f", path + ".zst" * compressed], stdout=f, check=True)
+    with open(os.path.join(out, "tokenizer.json")) as f:
+        n = 1 + max(t["id"] for t in json.load(f)["added_tokens"])
+    with open(os.path.join(out, "config.json"), "w") as f:
+        json.dump(CONFIG | {"vocab_size": max(n, 200000)}, f)
+    with open(os.path.join(out, "chat_template.jinja"), "w", newline="") as f:
+        f.write(template)
+    return out
+
+
+def shown(build, folder, messages):
+    """(ids, mask) of each, by raise-rollout --show."""
+    path = os.path.join(folder, "data.jsonl")
+    with open(path, "w") as f:
+        f.writelines(json.dumps({"messages": m}) + "\n" for m in messages)
+    out = subprocess.run([os.path.join(build, "raise-rollout"), "-q", "--show", str(len(messages)),
+                          "-m", folder, "-d", path, "--template", "model"],
+                         stdout=subprocess.PIPE, check=True).stdout.decode()
+    records = []
+    for line in out.split("\n"):
+        if re.match(r"\S+:\d+: record \d+: ", line):
+            records.append(([], []))
+        elif line[:7].strip().isdigit() and line[10:11] == "|":
+            records[-1][0].append(int(line[:7]))
+            records[-1][1].append(int(line[8] == "*"))
+    return records
+
+
+def encode_rows(build, tokenizer, name, template, messages):
+    """True when it is as transformers has it."""
+    from transformers import PreTrainedTokenizerFast
+    folder = model_folder(tokenizer, template)
+    reference = PreTrainedTokenizerFast.from_pretrained(folder)
+    is_masked = "endgeneration" in template
+    n_bad = 0
+    for m, (ids, mask) in zip(messages, shown(build, folder, messages), strict=True):
+        want = reference.apply_chat_template(m, return_dict=True,
+                                             return_assistant_tokens_mask=is_masked)
+        is_same = ids == list(want["input_ids"])
+        if is_masked:
+            is_same &= mask == [0] + list(want["assistant_masks"])[1:]  # nothing predicts the first
+        if not is_same and n_bad == 0:
+            at = next((i for i, (a, b) in enumerate(zip(ids, want["input_ids"])) if a != b), -1)
+            print(f"  {name}: {m!r:.300}\n    ids differ at {at} of {len(ids)}", file=sys.stderr)
+        n_bad += not is_same
+    what = "ids and masks" if is_masked else "ids"
+    print(f"chats by {os.path.basename(os.path.normpath(tokenizer))} under {name}: {what} of "
+          f"{len(messages)},{n_bad},0,{'FAIL' if n_bad else 'ok'}", flush=True)
+    return n_bad == 0
+
+
+def encode(args):
+    messages = conversations(args.data, args.n) if args.data else []
+    masked = [(n, t) for n, t in templates(args.templates) if "endgeneration" in t]
+    is_ok = True
+    for folder in args.encode if messages else []:
+        own = list(templates([os.path.join(folder, "tokenizer_config.json")]))
+        for name, template in own[:1] + masked:
+            try:
+                is_ok &= encode_rows(args.build, folder, name, template, messages)
+            except subprocess.CalledProcessError:
+                print(f"chats by {folder} under {name},1,0,FAIL", flush=True)
+                is_ok = False
+    return is_ok
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", default="build")
     ap.add_argument("templates", nargs="+")
+    ap.add_argument("--encode", nargs="*", default=[])
+    ap.add_argument("--data", nargs="*", default=[])
+    ap.add_argument("-n", type=int, default=2000)
     args = ap.parse_args()
     todo = list(cases(args.templates))
     lines = "".join(json.dumps({"template": t, "messages": m, "vars": v}, ensure_ascii=False) + "\n"
@@ -163,7 +276,8 @@ def main():
     for name in n:
         print(f"template {name}: {n[name]} renderings ({n_raised[name]} refused),{bad[name]},0,"
               f"{'FAIL' if bad[name] else 'ok'}")
-    return 1 if sum(bad.values()) else 0
+    is_ok = encode(args)
+    return 1 if sum(bad.values()) or not is_ok else 0
 
 
 if __name__ == "__main__":

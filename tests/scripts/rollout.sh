@@ -92,19 +92,27 @@ cmp <(picks best1.st.zst | sort) <(picks best2.st.zst | sort)
 raise-export -q -o subset.jsonl final.st.zst pool.jsonl
 [ "$(wc -l <subset.jsonl)" = 18 ]
 
-# features of another encoding are used, with a warning, where it makes a difference
-warned() { # pattern options...
+# the features' template and length are the episode's; others are refused, where it makes a
+# difference
+on_six() { # options...
+    raise-rollout -t 1 -m "$model" --lora-rank 4 --batch 2 --steps 1 -d six.jsonl --val val.jsonl -o w "$@" 2>err
+}
+contradicts() { # pattern options...
     local pattern=$1
     shift
-    raise-rollout -t 1 -m "$model" --lora-rank 4 --batch 2 --steps 1 -d six.jsonl --val val.jsonl -o w "$@" 2>err
-    grep -q "^raise-rollout: warning: f6.*: made with $pattern\$" err
+    if on_six "$@"; then exit 1; fi
+    grep -q "^raise-rollout: f6.*: made with $pattern\$" err
 }
-warned 'template plain, training is with none' -f f6 -p p6 --template none
-warned '--max-length 512, training is with 15, and its longest record has [0-9]* tokens' -f f6 -p p6 --template plain --max-length 15
-if warned .. -f f6 -p p6 --template plain --max-length 100; then exit 1; fi
+contradicts 'template plain, training is with none' -f f6 -p p6 --template none
+contradicts '--max-length 512, training is with 15, and its longest record has [0-9]* tokens' -f f6 -p p6 --max-length 15
+on_six -f f6 -p p6 --template plain --max-length 100
+on_six -f f6 -p p6
+grep -q '^raise-rollout: template: plain, as of f6$' err
 raise-embed -q -m "$model" --template plain -t 1 -d 8 --max-length 15 --overlong cut -o f6.cut six.jsonl
 raise-ppo -q --init -f f6.cut -o p6.cut
-warned '--max-length 15, training is with 512, and its longest record has 15 tokens' -f f6.cut -p p6.cut --template plain
+contradicts '--max-length 15, training is with 512, and its longest record has 15 tokens' -f f6.cut -p p6.cut --max-length 512
+on_six -f f6.cut -p p6.cut
+grep -q '^raise-rollout: warning: val.jsonl: [0-9]* records cut to 15 tokens$' err
 
 # what was saved has the loss that was measured
 go -p p.st.zst --steps 1 --adapter adapter --test test.jsonl -o 6.st.zst
@@ -166,9 +174,11 @@ grep -q 'd.st.zst: the episode did not end well: diverged at step 1: ' err
 go -p p.st.zst --steps 4 --episode 2 --val-limit 6 -o v.st.zst
 if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
 grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different validation sets: ' err
-go -p p.st.zst --steps 4 --episode 2 --template alpaca -o v.st.zst 2>err
-if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
-grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different encodings of the validation set' err
+awk 'BEGIN { for (s = "x"; length(s) < 128; s = s s); printf "{\"prompt\":\"p\",\"completion\":\"%s\"}\n", s }' >far.jsonl
+go -p p.st.zst --steps 4 --episode 2 --val far.jsonl -o u.st.zst
+go -p p.st.zst --steps 4 --episode 3 --val far.jsonl --max-length 100 -o v.st.zst
+if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst u.st.zst v.st.zst 2>err; then exit 1; fi
+grep -q '^raise-ppo: u.st.zst and v.st.zst: of different encodings of the validation set' err
 go -p p.st.zst --steps 4 --episode 2 --adapter adapter -o v.st.zst
 if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
 grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different adapters: ' err
@@ -199,7 +209,7 @@ refused '^raise-rollout: plan.st.zst: has 4 steps, --steps asks for 5$' --plan p
 refused '^raise-rollout: f.st.zst: expected policy, found features$' -p f.st.zst
 head -c 300 p.st.zst >cut.st.zst
 refused 'cut.st.zst: ' -p cut.st.zst
-echo '{"text":"12"}' >short.jsonl
-refused 'no token of its response is within 7 tokens$' -p p.st.zst --max-length 7 --val short.jsonl
+awk 'BEGIN { for (s = "x"; length(s) < 128; s = s s); printf "{\"prompt\":\"%s\",\"completion\":\"1\"}\n", s }' >far.jsonl
+refused 'no token of its response is within 100 tokens$' -p p.st.zst --max-length 100 --val far.jsonl
 if go -p p.st.zst --steps 1 >/dev/full 2>err; then exit 1; fi
 grep -q 'No space left on device' err

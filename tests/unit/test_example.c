@@ -110,8 +110,10 @@ static char *spell(const struct tok *t, const struct example *x)
 static struct tmpl *load_tmpl(const char *text)
 {
     struct err e = ERR_INIT;
-    struct tmpl *t =
-        text[0] == '[' ? tmpl_parse("my.tmpl", text, strlen(text), &e) : tmpl_load(text, &e);
+    struct tmpl_model own = {.name = "m", .text = text};
+    struct tmpl *t = text[0] == '['   ? tmpl_parse("my.tmpl", text, strlen(text), &e)
+                     : text[0] == '{' ? tmpl_of_model(&own, &e)
+                                      : tmpl_load(text, &e);
     if (!t)
         fail_msg("%s", e.msg);
     return t;
@@ -331,9 +333,43 @@ static void an_example_can_be_looked_at(void **state)
     dataset_free(&d);
 }
 
+#define ADDED(id, text, special, rstrip)                                                       \
+    "{\"id\": " id ", \"content\": \"" text "\", \"single_word\": false, \"lstrip\": false, "  \
+    "\"rstrip\": " rstrip ", \"normalized\": false, \"special\": " special "}"
+
+/* A model's own template is encoded as one text: a token that spans prompt and response is one,
+ * and counts; white space that a marker takes is no token. What a record imitates is text. */
+static void a_models_own_template_is_one_text(void **state)
+{
+    (void)state;
+    struct tok *t =
+        load_tok("added.json", "\"added_tokens\": [",
+                 "\"added_tokens\": [" ADDED("259", "?A", "false", "false") ", " ADDED(
+                     "260", "<e>", "true", "true") ", ");
+    const char *glued = "{% for m in messages %}{{ m.content }}{% endfor %}",
+               *marked = "{% for m in messages %}{{ m.content }}<e>\n{% endfor %}";
+    expect(t, glued, qa, "Q«?A.<|eos|>»");
+    expect(t, "none", qa, "Q?«A.<|eos|>»");
+    expect(t, marked, qa, "Q?<e>«A.<e>»");
+    expect(t, marked, "{\"question\":\"<e> Q\",\"answer\":\"b <e>\"}", "<e> Q<e>«b <e><e>»");
+    struct err e = ERR_INIT;
+    struct dataset d;
+    struct example x;
+    struct tmpl *tm = load_tmpl(marked);
+    load_data(&d, "{\"question\":\"<e>\",\"answer\":\"A\"}");
+    assert_int_equal(example_make(t, tm, record_of(&d, 0), 0, EXAMPLE_FAIL, &x, &e), 1);
+    assert_int_equal(x.n, 6);
+    assert_true(x.ids[0] == '<' && x.ids[3] == 260 && x.ids[5] == 260 && x.is_loss[5]);
+    example_free(&x);
+    tmpl_free(tm);
+    dataset_free(&d);
+    tok_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_models_own_template_is_one_text),
         cmocka_unit_test(the_response_counts_and_ends_with_eos),
         cmocka_unit_test(there_is_one_bos_where_the_tokenizer_adds_one),
         cmocka_unit_test(the_first_token_never_counts),

@@ -10,11 +10,13 @@
 #include <cmocka.h>
 
 static struct data_turn turns[] = {
-    {DATA_SYSTEM, "Sei kurz.", 9},
-    {DATA_USER, "Gru\303\237?", 6},
-    {DATA_ASSISTANT, "Gr\303\274\303\237e,\nWelt \360\237\214\215\n", 19},
-    {DATA_USER, "Mehr.", 5},
-    {DATA_ASSISTANT, "Nein.", 5},
+    {.role = DATA_SYSTEM, .text = "Sei kurz.", .len = 9},
+    {.role = DATA_USER, .text = "Gru\303\237?", .len = 6},
+    {.role = DATA_ASSISTANT,
+     .text = "Gr\303\274\303\237e,\nWelt \360\237\214\215\n",
+     .len = 19},
+    {.role = DATA_USER, .text = "Mehr.", .len = 5},
+    {.role = DATA_ASSISTANT, .text = "Nein.", .len = 5},
 };
 
 /* A column without a row here fails. */

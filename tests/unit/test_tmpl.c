@@ -227,7 +227,7 @@ static const struct {
     {"[options]\nbos\n", one, "my.tmpl:2: expected \"name = value\", found bos"},
     {"[options]\n\nbos = maybe\n", one, "my.tmpl:3: expected yes or no, found maybe"},
     {"[options]\nbot = no\n", one,
-     "my.tmpl:2: unknown option (known: bos, eos, trim, default_system): bot"},
+     "my.tmpl:2: unknown option (known: bos, eos, trim, reasoning, default_system): bot"},
     {"[user]\n{user}\xff\n", one, "my.tmpl: invalid UTF-8 at byte 14"},
 };
 
