@@ -194,8 +194,9 @@ static void asking_make(struct asking *a, const struct job *j, const char *quest
     *a = (struct asking){0};
     buf_append(&a->text, j->shots.len ? j->shots.data : "", j->shots.len);
     buf_printf(&a->text, "Question: %s\nAnswer:", question);
-    a->turns[0] = (struct data_turn){DATA_USER, buf_str(&a->text), a->text.len};
-    a->turns[1] = (struct data_turn){DATA_ASSISTANT, "0", 1};
+    a->turns[0] =
+        (struct data_turn){.role = DATA_USER, .text = buf_str(&a->text), .len = a->text.len};
+    a->turns[1] = (struct data_turn){.role = DATA_ASSISTANT, .text = "0", .len = 1};
     a->record = (struct data_record){.layout = DATA_QA, .n_turns = 2, .turns = a->turns};
 }
 
