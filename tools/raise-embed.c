@@ -388,7 +388,7 @@ static void report(struct run *r)
                 text_count(rate, spent > 0 ? r->n_scored / spent : 0));
 }
 
-static void check_places(const struct options *o)
+static void check_places(struct options *o)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);

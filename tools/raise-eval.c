@@ -291,7 +291,7 @@ static void run_free(struct run *r)
     session_close(&r->s);
 }
 
-static void check_places(const struct options *o)
+static void check_places(struct options *o)
 {
     struct places p = {0};
     if (o->task)

@@ -647,7 +647,7 @@ static void check_options(struct options *o)
         opt_misuse("--full has no adapter");
 }
 
-static void check_places(const struct options *o)
+static void check_places(struct options *o)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);

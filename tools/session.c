@@ -19,11 +19,16 @@ const char *const session_on_errors[] = {"fail", "skip", NULL};
 
 void session_check(struct session_options *o)
 {
-    struct err e = ERR_INIT;
-    static char *path; /* reachable to the end */
     if (!o->model)
         opt_misuse("-m MODEL is missing");
     o->named = o->model;
+}
+
+/* A name of the Hub becomes the folder of its snapshot. */
+static void find_model(struct session_options *o)
+{
+    struct err e = ERR_INIT;
+    static char *path; /* reachable to the end */
     if (model_path_find(o->named, &path, &e) < 0) {
         log_error("%s", e.msg);
         exit(EXIT_FAILURE);
@@ -33,8 +38,9 @@ void session_check(struct session_options *o)
     o->model = path;
 }
 
-void session_add_places(const struct session_options *o, struct places *p)
+void session_add_places(struct session_options *o, struct places *p)
 {
+    find_model(o);
     places_add(p, PLACE_INPUT, "-m", o->model);
     places_add(p, PLACE_INPUT, "--adapter", o->adapter);
     if (!tmpl_builtin(o->template) && strcmp(o->template, "auto") != 0 &&

@@ -38,7 +38,7 @@
 struct session_options {
     const char
         *model; /* as given; after session_check, its path, owned for the program's life */
-    const char *named; /* after session_check: as given */
+    const char *named; /* after session_check: as given, where model becomes where it is */
     const char *adapter, *template, *device;
     int64_t max_length;   /* 0: the model's positions */
     int64_t micro_tokens; /* 0: what suits the device */
@@ -127,7 +127,7 @@ extern const char *const session_precisions[], *const session_on_errors[];
  * ends with status 1. */
 void session_check(struct session_options *o);
 /* The files and folders that the rows above name. */
-void session_add_places(const struct session_options *o, struct places *p);
+void session_add_places(struct session_options *o, struct places *p);
 
 /* ---- a session ---- */
 

@@ -4,9 +4,11 @@
  * What counts in the loss is found by where the bytes come from (jinja.h). Of an assistant's
  * turn i:
  *
- *     F    the conversation ...<|start|>assistant\nANSWER<|end|>\n<|start|>... P_i  before it,
- * with a generation prompt    ...<|start|>assistant\n Q_i  up to it
- * ...<|start|>assistant\nANSWER<|end|>\n ^ first byte of message i
+ *     F, the conversation: ..<|start|>assistant\nANSWER<|end|>\n<|start|>..
+ *
+ *     P_i, before it, with a generation prompt:   ..<|start|>assistant\n
+ *
+ *     Q_i, up to it:                              ..<|start|>assistant\nANSWER<|end|>\n
  *
  * The response begins where P_i ends, if that begins F; else where the two part, but not behind
  * the first byte of message i, nor before the last of an earlier one. It ends with what Q_i and
@@ -66,7 +68,9 @@ struct tmpl *tmpl_of_model(const struct tmpl_model *m, struct err *e)
     free(name);
     if (j->plain && (j->tools || !m->tool_text))
         return t;
-    tmpl_free(t);
+    tmpl_jinja_free(j);
+    free(t->name);
+    free(t);
     return NULL;
 }
 
