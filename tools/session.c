@@ -24,15 +24,13 @@ void session_check(struct session_options *o)
     o->named = o->model;
 }
 
-/* A name of the Hub becomes the folder of its snapshot. */
+/* A name of the Hub becomes the folder of its snapshot. One that is not found stays as it is:
+ * session_encoding says so, when all else has been checked. */
 static void find_model(struct session_options *o)
 {
-    struct err e = ERR_INIT;
     static char *path; /* reachable to the end */
-    if (model_path_find(o->named, &path, &e) < 0) {
-        log_error("%s", e.msg);
-        exit(EXIT_FAILURE);
-    }
+    if (model_path_find(o->named, &path, NULL) < 0)
+        return;
     if (strcmp(path, o->named) != 0)
         log_note("%s: %s", o->named, path);
     o->model = path;
@@ -129,7 +127,11 @@ static int load_template(struct session *s, struct err *e)
 int session_encoding(struct session *s, const struct session_options *o, struct err *e)
 {
     s->o = o;
-    int rc = lm_config_read(&s->config, o->model, e);
+    char *path = NULL;
+    int rc = o->model == o->named ? model_path_find(o->named, &path, e) : 0;
+    free(path);
+    if (!rc)
+        rc = lm_config_read(&s->config, o->model, e);
     if (rc)
         return rc;
     s->max_len = o->max_length ? o->max_length : s->config.max_positions;

@@ -53,8 +53,8 @@ void log_when_killed(const char *fmt, ...) RAISE_PRINTF(1, 2);
 /* The work begins: what came before, waiting for another program, is not the closing line's. */
 void log_start_clock(void);
 /* The closing line: "raise-embed: 52002 records, 7.1M tokens, 812 s wall, 1603 s CPU, 1.9 GiB
- * peak". `what` is the program's own part of it. With RAISE_SPENT=FILE, which the pipelines set,
- * FILE gets a line too, at any level: program,wall seconds,CPU seconds,peak bytes. */
+ * peak". `what` is the program's own part of it. With RAISE_SPENT=FILE, which the pipelines
+ * set, FILE gets a line too, at any level: program,wall seconds,CPU seconds,peak bytes. */
 void log_summary(const char *what, ...) RAISE_PRINTF(1, 2);
 
 #endif

@@ -139,7 +139,8 @@ static void run_csv(const uint8_t *data, size_t len)
 static void run_template(const uint8_t *data, size_t len)
 {
     struct err e = ERR_INIT;
-    char *text = mem_strndup((const char *)data, len); /* ends with NUL, as file_read_all's does */
+    char *text =
+        mem_strndup((const char *)data, len); /* ends with NUL, as file_read_all's does */
     tmpl_free(tmpl_parse("t", text, len, &e));
     free(text);
 }

@@ -55,7 +55,7 @@ raise-export -q --on-error skip --records numbers -f text --field n d.jsonl | cm
 raise-export -q --on-error skip --records numbers -f text d.jsonl | grep -qxF '    be\r'
 raise-export --on-error skip --records numbers -f indices d.jsonl 2>err | cmp - numbers
 grep -q ' 3 records of d.jsonl ' err
-raise-export -q --on-error skip --records - -f indices d.jsonl <numbers | cmp - numbers
+cmp <(raise-export -q --on-error skip --records - -f indices d.jsonl <numbers) numbers
 
 for bad in 1 5 12345678901234567890123 -1 4k '4 ' '' 0x4; do
     printf '%s\n' 0 "$bad" >bad

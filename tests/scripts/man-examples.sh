@@ -21,7 +21,7 @@ def record(i):
 data = [record(i) for i in range(2000)]
 for name in "data.json", "alpaca.json":
     json.dump(data, open(name, "w"))
-for name, first in ("target.jsonl", 5000), ("test.jsonl", 6000):
+for name, first in (("target.jsonl", 5000), ("test.jsonl", 6000), ("gsm8k_train.jsonl", 7000), ("gsm8k_test.jsonl", 8000)):
     with open(name, "w") as f:
         for i in range(first, first + 40):
             print(json.dumps({"question": f"What is {i} and {i % 7}?", "answer": f"#### {i + i % 7}"}), file=f)

@@ -61,12 +61,12 @@ loud e GPUS=4 RUN=./gpu.sh LEARNERS= || fail "one GPU"
 [ "$(sort -u gpus)" = none ] || fail "GPUs: $(sort gpus | uniq -c)"
 
 # How far it is, without a word to the folder: from nothing, half way, while a job runs, at the end.
-makes() { make -s -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT=d DATA=pool.jsonl MODEL="$model" VAL=val.jsonl TEST=test.jsonl \
+makes() { make -s -f "$pipelines/gsm8k.mk" BUILD="$RAISE_BUILD" OUT=f DATA=pool.jsonl MODEL="$model" VAL=val.jsonl TEST=test.jsonl \
     TEMPLATE=plain TARGET_LIMIT=0 DIM=8 STEPS=2 BATCH=4 EPISODES=2 LEARNERS=reward-model BASELINES=random THREADS=1 PRECISION=fp32 \
     MAX_LENGTH=256 VAL_LIMIT=8 TEST_LIMIT=8 "$@"; }
 [ "$(makes status | head -n 1)" = '0 of 13 jobs are done; none runs.' ] || fail "before anything: $(makes status)"
-[ ! -e d ] || fail "status makes something"
-loud d d/reward-model/s1/traj.1.st.zst || fail "an episode"
+[ ! -e f ] || fail "status makes something"
+loud f f/reward-model/s1/traj.1.st.zst || fail "an episode"
 makes status >said
 [ "$(head -n 1 said)" = '6 of 13 jobs are done; none runs.' ] || fail "half way: $(cat said)"
 grep -qE '^The rest takes about [0-9]+ (s|min), by the times of those that are done\.$' said || fail "$(cat said)"
@@ -76,15 +76,15 @@ while [ ! -e go-on ]; do sleep 0.02; done
 exec "$@"
 SH
 chmod +x wait.sh
-loud d RUN=./wait.sh &
+loud f RUN=./wait.sh &
 waits=$!
 for ((i = 0; i < 1000; i++)); do
-    ! grep -q '^run episode' d/.jobs 2>/dev/null || break
+    ! grep -q '^run episode' f/.jobs 2>/dev/null || break
     sleep 0.02
 done
 makes status >said
 touch go-on
 wait "$waits" || fail "the rest"
-grep -qE '^7 of 13 jobs are done\. One runs: d/reward-model/s1/traj\.2\.st\.zst \([0-9]+ s so far\)\.$' said || fail "at work: $(cat said)"
+grep -qE '^7 of 13 jobs are done\. One runs: f/reward-model/s1/traj\.2\.st\.zst \([0-9]+ s so far\)\.$' said || fail "at work: $(cat said)"
 grep -qE ': until [0-9-]+ [0-9:]+\.$' said || fail "until when: $(cat said)"
 [ "$(makes status)" = '13 of 13 jobs are done.' ] || fail "in the end: $(makes status)"
