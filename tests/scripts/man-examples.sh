@@ -21,10 +21,14 @@ def record(i):
 data = [record(i) for i in range(2000)]
 for name in "data.json", "alpaca.json":
     json.dump(data, open(name, "w"))
-for name, first in (("target.jsonl", 5000), ("test.jsonl", 6000), ("gsm8k_train.jsonl", 7000), ("gsm8k_test.jsonl", 8000)):
+for name, first in (("target.jsonl", 5000), ("test.jsonl", 6000)):
     with open(name, "w") as f:
         for i in range(first, first + 40):
             print(json.dumps({"question": f"What is {i} and {i % 7}?", "answer": f"#### {i + i % 7}"}), file=f)
+for name, b in ("gsm8k_train.jsonl", 1), ("gsm8k_test.jsonl", 2): # shots and an answer fit the model
+    with open(name, "w") as f:
+        for i in range(6):
+            print(json.dumps({"question": f"{i}+{b}?", "answer": f"#### {i + b}"}), file=f)
 PY
 zstd -q data.json
 cp -r "$RAISE_TESTS/fixtures/tiny-llama" model

@@ -79,7 +79,7 @@ chmod +x wait.sh
 loud f RUN=./wait.sh &
 waits=$!
 for ((i = 0; i < 1000; i++)); do
-    ! grep -q '^run episode' f/.jobs 2>/dev/null || break
+    ! grep -q '^run episode .*traj\.2' f/.jobs 2>/dev/null || break
     sleep 0.02
 done
 makes status >said

@@ -76,6 +76,7 @@ for sig in INT TERM HUP QUIT PIPE XCPU XFSZ USR1 USR2 ALRM BUS SEGV ABRT; do
     done
     compgen -G 'y.tmp*' >/dev/null || { echo "there is no temporary file"; exit 1; }
     kill -s $sig $pid
+    case $sig in INT|QUIT) exec 5>&- ;; esac # which may be ignored: the end of its input ends it
     status=0
     wait $pid 2>/dev/null || status=$?
     exec 5>&-
