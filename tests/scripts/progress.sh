@@ -17,7 +17,7 @@ records() { # from to
 }
 records 0 1500 >pool.jsonl
 records 2000 2020 >val.jsonl
-records 3000 3250 >test.jsonl
+records 3000 3600 >test.jsonl
 export model
 raise-embed -q -m "$model" -n 64 -d 4 -t 1 -o f pool.jsonl
 raise-ppo -q --init --learner ppo -f f -o p

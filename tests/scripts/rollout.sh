@@ -210,6 +210,6 @@ refused '^raise-rollout: f.st.zst: expected policy, found features$' -p f.st.zst
 head -c 300 p.st.zst >cut.st.zst
 refused 'cut.st.zst: ' -p cut.st.zst
 awk 'BEGIN { for (s = "x"; length(s) < 128; s = s s); printf "{\"prompt\":\"%s\",\"completion\":\"1\"}\n", s }' >far.jsonl
-refused 'no token of its response is within 100 tokens$' -p p.st.zst --max-length 100 --val far.jsonl
+refused '^raise-rollout: far.jsonl: none of 1 records has a response token within 100 tokens$' -p p.st.zst --max-length 100 --val far.jsonl
 if go -p p.st.zst --steps 1 >/dev/full 2>err; then exit 1; fi
 grep -q 'No space left on device' err
