@@ -58,7 +58,7 @@ pool = $(firstword $(subst /, ,$(1)))
 target = $(lastword $(subst /, ,$(1)))
 quoted = '$(subst ','\'',$(1))'
 # Variables that a pool or target has of its own: NAME_POOL or NAME_TARGET, of whatever a run knows.
-knows := $(shell sed -n 's/^\([A-Z_]*\) ?=.*/\1/p' $(foreach f,raise data gsm8k general,$(HERE)$f.mk) | sort -u)
+knows := $(shell sed -n 's/^\([A-Z_]*\) ?=.*/\1/p' $(foreach f,raise data gsm8k general demo,$(HERE)$f.mk) | sort -u)
 own_of = $(foreach v,$(knows),$(foreach x,$(call pool,$(1)) $(call target,$(1)),$(if $($v_$x),$v=$(call quoted,$($v_$x)))))
 # $(call sub,PAIR,FOLDER): the make of one run, without its goals
 sub = $(MAKE) --no-print-directory -f $(HERE)$(or $(BASE_$(call target,$(1))),$(BASE)).mk OUT=$(2)/$(1) $(foreach v,SEEDS LEARNERS \
