@@ -159,4 +159,8 @@ bool data_element_next(const char *raw, size_t raw_len, size_t *at, struct data_
 bool data_member_is(const struct data_member *m, const char *name);
 void data_member_name(const struct data_member *m, struct buf *name); /* appends it */
 
+/* dataset_join.c: the record of a number, as an index; -1: none is. Records are in file order,
+ * so their numbers ascend, though some may be left out; `guess` is where it probably is. */
+int64_t dataset_find_number(const struct dataset *d, int64_t source, int64_t guess);
+
 #endif

@@ -2,7 +2,7 @@
  * dataset_join: which records of a dataset another dataset, or another file, speaks of; see
  * dataset.h. */
 #include "base/mem.h"
-#include "data/dataset.h"
+#include "data/dataset_impl.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -139,8 +139,7 @@ int dataset_leave_out_file(struct dataset *d, const char *path, int64_t *n_out, 
 
 /* ---- by number ---- */
 
-/* Records are in file order, so their numbers ascend; `guess` is where it probably is. */
-static int64_t find_number(const struct dataset *d, int64_t source, int64_t guess)
+int64_t dataset_find_number(const struct dataset *d, int64_t source, int64_t guess)
 {
     int64_t lo = 0, hi = d->n_records;
     if (guess < hi && d->records[guess].source == source)
@@ -159,7 +158,7 @@ int dataset_join(const struct dataset *d, const struct data_claim *c, int64_t *r
                  struct err *e)
 {
     for (int64_t i = 0; i < c->n; i++) {
-        rows[i] = find_number(d, c->source[i], i ? rows[i - 1] + 1 : 0);
+        rows[i] = dataset_find_number(d, c->source[i], i ? rows[i - 1] + 1 : 0);
         if (rows[i] < 0)
             return err_set(e, ERR_MISMATCH,
                            "%s: has no usable record %" PRId64 ", which is %s %" PRId64

@@ -3,31 +3,17 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/opt.h"
-#include "data/dataset.h"
+#include "data/dataset_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* Records stand in the order of their numbers; some may be left out. */
-static int64_t find(const struct dataset *d, int64_t source)
-{
-    int64_t lo = 0, hi = d->n_records;
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (d->records[mid].source < source)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < d->n_records && d->records[lo].source == source ? lo : -1;
-}
 
 static int find_line(const struct dataset *d, const char *line, int64_t *row, struct err *e)
 {
     int64_t source;
     if (line[strspn(line, "0123456789")] || opt_parse_int(line, 0, INT64_MAX, &source, e) < 0)
         return err_set(e, ERR_FORMAT, "\"%.40s\" is not a record number", line);
-    *row = find(d, source);
+    *row = dataset_find_number(d, source, 0);
     return *row < 0 ? err_set(e, ERR_RANGE, "%s has no record %s", d->name, line) : 0;
 }
 

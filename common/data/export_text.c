@@ -64,7 +64,9 @@ static void add_field(struct buf *b, const struct data_record *r, const char *fi
     buf_putc(b, '\n');
 }
 
-int export_write_text(struct pack *out, const struct export_job *job, struct err *e)
+/* Every record as text, or with `field` that field of it. */
+static int write_all(struct pack *out, const struct export_job *job, const char *field,
+                     struct err *e)
 {
     struct export_source s;
     struct buf b = {0};
@@ -74,7 +76,10 @@ int export_write_text(struct pack *out, const struct export_job *job, struct err
         rc = export_source_get(&s, i, e);
         if (rc < 0)
             break;
-        add_record(&b, s.record, job->extras, job->n_extras, i);
+        if (field)
+            add_field(&b, s.record, field);
+        else
+            add_record(&b, s.record, job->extras, job->n_extras, i);
         rc = pack_write(out, b.data, b.len, e);
     }
     export_source_free(&s);
@@ -82,21 +87,13 @@ int export_write_text(struct pack *out, const struct export_job *job, struct err
     return rc;
 }
 
+int export_write_text(struct pack *out, const struct export_job *job, struct err *e)
+{
+    return write_all(out, job, NULL, e);
+}
+
 int export_write_field(struct pack *out, const struct export_job *job, const char *field,
                        struct err *e)
 {
-    struct export_source s;
-    struct buf b = {0};
-    int rc = export_source_init(&s, job, e);
-    for (int64_t i = 0; rc == 0 && i < job->n_rows; i++) {
-        b.len = 0;
-        rc = export_source_get(&s, i, e);
-        if (rc < 0)
-            break;
-        add_field(&b, s.record, field);
-        rc = pack_write(out, b.data, b.len, e);
-    }
-    export_source_free(&s);
-    buf_free(&b);
-    return rc;
+    return write_all(out, job, field, e);
 }

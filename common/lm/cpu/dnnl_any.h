@@ -54,14 +54,6 @@ static inline dnnl_memory_desc_t md_any(const dnnl_dims_t dims, dnnl_data_type_t
     return d;
 }
 
-static inline dnnl_memory_desc_t md_transposed(md_ref of)
-{
-    const int swap[2] = {1, 0};
-    dnnl_memory_desc_t d;
-    must(dnnl_memory_desc_permute_axes(&d, of, swap));
-    return d;
-}
-
 static inline dnnl_memory_desc_t md_of_weights(const_dnnl_primitive_desc_t pd)
 {
     dnnl_memory_desc_t d;
@@ -120,14 +112,6 @@ static inline dnnl_memory_desc_t md_any(const dnnl_dims_t dims, dnnl_data_type_t
     return d;
 }
 
-static inline dnnl_memory_desc_t md_transposed(md_ref of)
-{
-    const int swap[2] = {1, 0};
-    dnnl_memory_desc_t d;
-    must(dnnl_memory_desc_permute_axes(&d, of, swap));
-    return d;
-}
-
 static inline dnnl_memory_desc_t md_of_weights(const_dnnl_primitive_desc_t pd)
 {
     return *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
@@ -155,5 +139,13 @@ matmul_pd(md_ref a, md_ref b, md_ref c, const_dnnl_primitive_attr_t attr, dnnl_e
 }
 
 #endif
+
+static inline dnnl_memory_desc_t md_transposed(md_ref of)
+{
+    const int swap[2] = {1, 0};
+    dnnl_memory_desc_t d;
+    must(dnnl_memory_desc_permute_axes(&d, of, swap));
+    return d;
+}
 
 #endif
