@@ -144,7 +144,7 @@ $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLU
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
-	$Qtests/run $B $(TESTS)
+	$Qtests/run -j $(JOBS) $B $(TESTS)
 
 # Everything again under a sanitizer, in a build folder of its own. tests/scripts/blas.sh preloads a
 # library, which address sanitizer's runtime takes for a mistake unless it is told; and a test asks
