@@ -28,7 +28,7 @@ $1 { last = $3; next }
 END {
     # yx: log P(y|x) and the embedding; y: log P(y) alone; target, val: embeddings of those; gain: steps
     # of 32 of the target's records, its loss before and after, and the pool once more
-    of["ifd"] = "yx y"; of["loss"] = of["self-paced"] = "yx"; of["rds"] = "yx val"; of["near"] = "yx target"
+    of["ifd"] = "yx y"; of["loss"] = of["self-paced"] = of["lead"] = "yx"; of["rds"] = "yx val"; of["near"] = "yx target"
     of["gain"] = "yx gain"; of["prior"] = "yx y target gain"; of["less"] = "less"
     of["random"] = of["full"] = of["length"] = of["scores"] = of["deita"] = of["alpagasus"] = of["only"] = of["best-of"] = ""
     if (how == "learner") {

@@ -17,7 +17,7 @@ $(OUT)/$(1)/s$(2)/cost.csv: $(OUT)/pool.tokens $(OUT)/s$(2)/val.tokens $(if $(ta
     $(OUT)/$(1)/s$(2)/final.st.zst $(trajectories) $(call kept,EPOCHS)
 	@for t in $(trajectories) $(OUT)/$(1)/s$(2)/final.st.zst; do \
 	  $(BIN)raise-view --table n_tokens $$$$t | awk -v f="$$$$t" 'NR > 1 { n += $$$$1 } END { print (f ~ /final/), NR - 1, n }'; done | \
-	awk -v method=$(1) -v seed=$(2) -v epochs=$(EPOCHS) -v how=$(if $(filter $(1),$(LEARNERS)),learner,$(call PLAN_OF,$(1))) \
+	awk -v method=$(1) -v seed=$(2) -v epochs=$(EPOCHS) -v how=$(if $(filter $(1),$(LEARNERS)),$(or $(filter lead,$(call LEARNER_OF,$(1))),learner),$(call PLAN_OF,$(1))) \
 	  -v options='$(strip $(if $(target-file),--target $(TARGET_OPTS)) $(if $(filter $(1),$(LEARNERS)),$(INIT_OPTS) $(INIT_OPTS_$(1)),$(PLAN_OPTS_$(1))))' \
 	  -f $(HERE)cost.awk $(OUT)/pool.tokens $(OUT)/s$(2)/val.tokens $(if $(target-file),$(OUT)/target.tokens,/dev/null) - $$(write)
 COSTS += $(OUT)/$(1)/s$(2)/cost.csv

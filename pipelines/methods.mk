@@ -14,6 +14,8 @@
 #               them could train on them alone
 #   best-of     the best of EPISODES random episodes by its validation loss
 #   paper       PPO with the paper's state and settings, deployed greedily
+#   lead        LEAD's bandit over classes, which learns within its one episode; where the run
+#               has one class, over 7 of its own
 
 PLAN_OPTS_full ?= --epochs $(EPOCHS)
 PLAN_validation ?= random
@@ -25,6 +27,8 @@ PPO_OPTS_paper ?= --paper
 DEPLOY_OPTS_paper ?= --greedy
 
 LEARNER_OF = $(or $(LEARNER_$(1)),$(1))
+$(foreach l,$(LEARNERS),$(if $(filter lead,$(call LEARNER_OF,$l)),$(eval EPISODES_$l ?= 0) \
+  $(if $(filter 1,$(CLASSES)),$(eval CLASSES_$l ?= 7))))
 PLAN_OF = $(or $(PLAN_$(1)),$(1))
 by = $(strip $(foreach b,$(BASELINES),$(if $(filter $(1),$(call PLAN_OF,$b)),$b)))
 best-ofs = $(call by,best-of)

@@ -35,8 +35,8 @@ PAIRS ?= $(foreach p,$(POOLS),$(TARGETS:%=$p/%))
 OUT ?= build/proof
 ## paired seeds
 SEEDS ?= 1 2 3 4 5
-## what to learn with; paper: PPO with the paper's state and settings
-LEARNERS ?= reward-model ppo paper
+## what to learn with; paper: PPO with the paper's state and settings; lead: LEAD, over classes (methods.mk)
+LEARNERS ?= reward-model ppo paper lead
 ## what to compare with (methods.mk)
 BASELINES ?= random full best-of validation prior near gain less rds ifd loss self-paced length
 ## of the target's features; less needs --influence

@@ -9,11 +9,12 @@ function fail(text) {
 }
 function label(m) {
     return m == "none" ? "no training" : m == "random" ? "random choice" : m == "rds" ? "RDS" : m == "ifd" ? "IFD" : \
-        m == "less" ? "LESS" : m == "prior" ? "prior (no episode)" : m == "target" ? "target only (ceiling)" : \
+        m == "less" ? "LESS" : m == "lead" ? "LEAD" : m == "prior" ? "prior (no episode)" : m == "target" ? "target only (ceiling)" : \
         m == "ppo" ? "RAISE (PPO)" : m == "reward-model" ? "RAISE (reward model)" : is_learner(m) ? "RAISE (" m ")" : m
 }
+# Not LEAD, which is a rival, though it is one of raise-ppo's learners.
 function is_learner(m) {
-    return index(" " (learners == "" ? "reward-model ppo" : learners) " ", " " m " ") > 0
+    return m != "lead" && index(" " (learners == "" ? "reward-model ppo" : learners) " ", " " m " ") > 0
 }
 # The untrained model and the ceiling compete with nobody.
 function competes(m) { return m != "none" && m != "target" }

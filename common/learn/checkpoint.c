@@ -85,6 +85,8 @@ void checkpoint_fill(const struct checkpoint *c, struct traj *t)
     COPY(record_hash, t->n_picks);
     COPY(list_offset, lists + 1);
     COPY(list_logp, lists);
+    if (t->pick_loss && c->t.pick_loss)
+        COPY(pick_loss, t->n_picks);
     COPY(perf, c->n_done + 1);
     COPY(train_loss, c->n_done);
     COPY(lr, c->n_done);

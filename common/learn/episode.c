@@ -99,14 +99,26 @@ struct batch {
     double *list_logp;    /* [C] */
     float *scores;        /* [N]; NULL with a plan */
     struct selector *selector;
+    int32_t *alike;  /* [N] zeros: the classes of a step that has no quotas; NULL */
     int64_t *listed; /* [T B] where one list is deployed; NULL */
     struct lm_pack pack;
     struct data_reader *reader; /* of the pool */
 };
 
+static bool is_within(const struct episode *k)
+{
+    return !k->plan && policy_learner(k->policy)->is_within;
+}
+
+/* Of the lists that a step is made of. */
 static int64_t n_classes(const struct episode *k)
 {
-    return k->plan ? 1 : k->features->n_classes;
+    return k->plan || is_within(k) ? 1 : k->features->n_classes;
+}
+
+static bool has_repeats(const struct episode *k)
+{
+    return k->has_repeats || is_within(k);
 }
 
 static void batch_init(struct batch *b, const struct episode *k, int64_t largest)
@@ -119,7 +131,8 @@ static void batch_init(struct batch *b, const struct episode *k, int64_t largest
     if (k->plan)
         return;
     b->scores = mem_alloc((size_t)k->features->n, sizeof *b->scores);
-    b->selector = selector_new(k->features->n, k->features->class_of, C);
+    b->alike = is_within(k) ? mem_zalloc((size_t)k->features->n, sizeof *b->alike) : NULL;
+    b->selector = selector_new(k->features->n, b->alike ? b->alike : k->features->class_of, C);
 }
 
 static void batch_free(struct batch *b)
@@ -130,6 +143,7 @@ static void batch_free(struct batch *b)
     free(b->scores);
     free(b->listed);
     selector_free(b->selector);
+    free(b->alike);
     lm_pack_free(&b->pack);
     data_reader_free(b->reader);
 }
@@ -155,7 +169,7 @@ bool episode_has_quotas(const struct episode *k)
 
 static bool picks_best(const struct episode *k)
 {
-    return !k->plan && !k->is_deployed && policy_picks_best(k->policy);
+    return is_within(k) || (!k->plan && !k->is_deployed && policy_picks_best(k->policy));
 }
 
 /* Step t of the list that is deployed, class by class. */
@@ -186,15 +200,22 @@ static int make_list(const struct episode *k, const struct policy_stage *s, stru
 static int choose(const struct episode *k, const struct traj *h, int64_t t, struct batch *b,
                   struct err *e)
 {
+    const struct policy_past past = {.n_steps = t - 1,
+                                     .offset = h->list_offset,
+                                     .pick = h->pick,
+                                     .loss = h->pick_loss,
+                                     .lr = h->lr,
+                                     .grad_norm = h->grad_norm};
     struct policy_stage stage = {.t = t,
                                  .n_steps = k->n_steps,
                                  .perf_start = h->perf[0],
                                  .perf_now = h->perf[t - 1],
-                                 .batch = k->batch};
+                                 .batch = k->batch,
+                                 .past = is_within(k) ? &past : NULL};
     struct select_options want = {.batch = k->batch,
                                   .tau = k->tau,
                                   .is_greedy = k->is_greedy || picks_best(k),
-                                  .has_repeats = k->has_repeats,
+                                  .has_repeats = has_repeats(k),
                                   .seed = k->seed,
                                   .step = t};
     if (k->plan) {
@@ -290,6 +311,19 @@ static int diverged(struct episode *k, int64_t t, const struct batch *b, struct 
     return 1;
 }
 
+/* What the step's records lost each, for a learner that goes by it. */
+static void record_losses(const struct batch *b, const double *nll, bool is_known,
+                          struct traj *h)
+{
+    float *loss = h->pick_loss + h->n_picks - b->n;
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t n = 0;
+        for (int64_t k = b->pack.offsets[i]; k < b->pack.offsets[i + 1]; k++)
+            n += b->pack.is_loss[k] != 0;
+        loss[i] = is_known ? (float)(nll[i] / (double)n) : NAN;
+    }
+}
+
 /* 0; 1: it diverged; < 0. */
 static int take_step(struct episode *k, int64_t t, struct batch *b, struct traj *h,
                      struct lm_step_stats *s, struct err *e)
@@ -302,9 +336,13 @@ static int take_step(struct episode *k, int64_t t, struct batch *b, struct traj 
     record_choice(k, b, t, h);
     struct lm_batch batch = lm_pack_batch(&b->pack);
     h->lr[t - 1] = k->lr * lm_schedule_factor(k->schedule, t, k->n_warmup, k->n_steps);
-    rc = lm_step(k->lm, &batch, h->lr[t - 1], s, e);
+    double *nll = h->pick_loss ? mem_alloc((size_t)b->n, sizeof *nll) : NULL;
+    rc = lm_step_each(k->lm, &batch, h->lr[t - 1], s, nll, e);
     if (!rc && !isfinite(s->loss))
         rc = err_set(e, ERR_NONFINITE, "the loss is not finite");
+    if (nll)
+        record_losses(b, nll, !rc, h);
+    free(nll);
     if (rc == ERR_NONFINITE)
         return diverged(k, t, b, h, e);
     if (rc)
@@ -354,11 +392,11 @@ static int64_t largest_batch(const struct episode *k)
 
 static void describe(const struct episode *k, struct traj *t, int64_t largest)
 {
-    const char *mode = k->plan         ? "plan"
-                       : k->is_greedy  ? "greedy"
-                       : has_list(k)   ? "best"
-                       : picks_best(k) ? "pairs"
-                                       : "sample";
+    const char *mode = k->plan                        ? "plan"
+                       : k->is_greedy || is_within(k) ? "greedy"
+                       : has_list(k)                  ? "best"
+                       : picks_best(k)                ? "pairs"
+                                                      : "sample";
     const char *history = k->plan ? k->plan->history : policy_history(k->policy);
     t->batch = largest;
     t->features = k->features->id;
@@ -369,7 +407,7 @@ static void describe(const struct episode *k, struct traj *t, int64_t largest)
     t->model = lm_hash(k->lm);
     t->adapter = lm_adapter_hash(k->lm);
     t->tau = k->tau;
-    t->has_repeats = k->has_repeats;
+    t->has_repeats = has_repeats(k);
     snprintf(t->mode, sizeof t->mode, "%s", mode);
     snprintf(t->status, sizeof t->status, "ok");
     t->history = history ? mem_strdup(history) : NULL;
@@ -413,7 +451,7 @@ static int64_t take_up(struct episode *k, struct batch *b, struct traj *t, struc
         return 0;
     int rc = checkpoint_read(&c, k->saving->path, k->saving->run, &why);
     if (!rc && (c.t.n_steps != k->n_steps || c.t.n_classes != t->n_classes ||
-                c.n_values != lm_n_values(k->lm)))
+                c.n_values != lm_n_values(k->lm) || !c.t.pick_loss != !t->pick_loss))
         rc = err_set(&why, ERR_MISMATCH, "%s: of another run", k->saving->path);
     if (rc) {
         on_saved(k, 0, true, &why);
@@ -424,7 +462,8 @@ static int64_t take_up(struct episode *k, struct batch *b, struct traj *t, struc
     k->n_cut = c.n_cut;
     if (has_list(k))
         rc = make_list(
-            k, &(struct policy_stage){1, k->n_steps, t->perf[0], t->perf[0], k->batch}, b, e);
+            k, &(struct policy_stage){1, k->n_steps, t->perf[0], t->perf[0], k->batch, NULL}, b,
+            e);
     for (int64_t i = 1; !k->plan && !has_list(k) && i <= c.n_done; i++)
         replay_choice(b->selector, t, i);
     if (!rc)
@@ -491,6 +530,8 @@ int episode_run(struct episode *k, struct traj *t, struct err *e)
     int64_t largest = largest_batch(k);
     int64_t n_picks = k->plan ? k->plan->step_offset[k->n_steps] : k->n_steps * largest;
     traj_init(t, k->n_steps, n_classes(k), n_picks);
+    if (is_within(k))
+        t->pick_loss = mem_zalloc((size_t)n_picks, sizeof *t->pick_loss);
     describe(k, t, largest);
     batch_init(&b, k, largest);
     int rc = run_steps(k, &b, t, e);

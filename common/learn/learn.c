@@ -134,8 +134,8 @@ static void fill(struct episodes *eps, int64_t i)
     double *basis = mem_alloc((size_t)(T * N_BASIS), sizeof *basis);
     for (int64_t k = 0; k < T; k++) {
         float u[2];
-        state_stage_inputs(&(struct policy_stage){k + 1, T, t->perf[0], t->perf[k], t->batch},
-                           u);
+        state_stage_inputs(
+            &(struct policy_stage){k + 1, T, t->perf[0], t->perf[k], t->batch, NULL}, u);
         r[k] = reward(t, k) / eps->sd;
         double *b = basis + k * N_BASIS;
         b[0] = 1;
@@ -211,6 +211,10 @@ int learn_update(struct policy *p, const struct features *f, const struct traj *
     open_report(r, p->learner);
     if (p->features != f->id || !p->state.is_bound)
         return err_set(e, ERR_MISMATCH, "the policy was made for other features");
+    if (!p->learner->update)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "learner %s learns while an episode runs, and nothing from those before",
+                       p->learner->name);
     int rc = gather(&eps, p, f, all, all_names, n_all, n_new, e);
     r->n_dropped = n_all - eps.n;
     r->is_unchanged = !rc && !(p->learner->needs_own_episodes ? eps.n_new : eps.n);

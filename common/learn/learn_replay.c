@@ -122,7 +122,7 @@ static int open_step(struct replay *q, struct step *s, const struct selector *us
             n_avail[q->blocks[b].class] += q->blocks[b].n;
     }
     state_stage_inputs(
-        &(struct policy_stage){s->k + 1, t->n_steps, t->perf[0], t->perf[s->k], t->batch},
+        &(struct policy_stage){s->k + 1, t->n_steps, t->perf[0], t->perf[s->k], t->batch, NULL},
         s->u);
     for (int64_t c = 0; c < q->n_classes; c++) {
         const int64_t *list = t->list_offset + s->k * q->n_classes + c;

@@ -4,11 +4,12 @@
 
 #include <string.h>
 
-extern const struct learner learner_ppo, learner_reward_model;
+extern const struct learner learner_ppo, learner_reward_model, learner_lead;
 
 static const struct learner *const table[] = {
     &learner_ppo,
     &learner_reward_model,
+    &learner_lead,
     NULL,
 };
 

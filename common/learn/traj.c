@@ -22,6 +22,7 @@ static const struct st_column columns[] = {
     {"grad_norm", ST_F64, AT(grad_norm), "[T]", 0},
     {"n_tokens", ST_I64, AT(n_tokens), "[T]", 0},
     PICKS_RECORDS(struct traj),
+    {"pick_loss", ST_F32, AT(pick_loss), "[n]", ST_OPTIONAL},
     {NULL, 0, 0, NULL, 0}};
 static const struct st_key keys[] = {
     {"raise.features", ST_KEY_HASH, AT(features), 0, 0, 0, ST_OPTIONAL},

@@ -16,6 +16,8 @@ struct traj {
     int64_t n_steps, n_classes, n_picks, batch; /* T, C, n; most picks a step */
     int64_t *pick;                              /* [n] row of the features (0..N-1) */
     float *pick_score;                          /* [n] its score F(s) then; NaN for a plan */
+    float *pick_loss;     /* [n] its mean NLL in the step that trained on it, before that step's
+                           * change; NULL but for a learner that goes by it (learner.h) */
     int64_t *list_offset; /* [T C + 1] picks of step t, class c: [list_offset[t C + c], ...+1),
                            * in the order drawn (Plackett-Luce order) */
     double *list_logp;    /* [T C] log pi of that list; 0 for greedy choice and plans */

@@ -176,6 +176,10 @@ struct lm_step_stats {
 /* One optimiser step with learning rate lr. ERR_NONFINITE leaves the parameters unchanged. */
 int lm_step(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
             struct err *e) RAISE_MUST_CHECK;
+/* The same, and nll [n_seqs] (written; NULL: not asked): the sum over each sequence's targets,
+ * before the step, out of the pass that the gradient needs anyway. */
+int lm_step_each(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
+                 double *nll, struct err *e) RAISE_MUST_CHECK;
 
 /* Back to M_0: adapters re-drawn from `seed` (B = 0), full weights read again from the file
  * (ERR_MISMATCH: it is another by now), optimiser zeroed. */

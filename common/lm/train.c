@@ -15,7 +15,7 @@ double lm_step_passes(const struct lm *m)
 /* Gradients of the batch's mean loss, summed over its pieces, into m->grads. The scale is one
  * over the targets of the *whole* batch, so how it was cut does not weigh. */
 static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_stats *s,
-                      struct err *e)
+                      double *nll, struct err *e)
 {
     struct lm_piece p = {0};
     float *loss = NULL;
@@ -31,6 +31,8 @@ static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_sta
     if (!s->n_targets)
         return err_set(e, ERR_EMPTY, "batch of %lld sequences: no token counts in the loss",
                        (long long)b->n_seqs);
+    for (int64_t i = 0; nll && i < b->n_seqs; i++)
+        nll[i] = 0;
     m->d->ops->zero(m->d, m->grads, (size_t)lm_trainable(m)->n_floats * 4);
     while ((code = lm_piece_next(m, b, PIECE_TARGETS, true, &p, e)) > 0) {
         MEM_GROW(loss, cap_loss, p.n_rows);
@@ -39,8 +41,11 @@ static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_sta
         lm_backward(m, &p);
         /* Only now, as it waits for the device. */
         m->d->ops->download(m->d, loss, m->acts.s.losses, (size_t)p.n_rows * sizeof *loss);
-        for (int64_t i = 0; i < p.n_rows; i++)
+        for (int64_t i = 0; i < p.n_rows; i++) {
             sum += (double)loss[i];
+            if (nll)
+                nll[p.row_seq[i]] += (double)loss[i];
+        }
         lm_tell_work(m, (double)p.T_all * lm_step_passes(m));
     }
     lm_piece_free(&p);
@@ -58,7 +63,7 @@ static int accumulate(struct lm *m, const struct lm_batch *b, struct lm_step_sta
 int lm_gradient(struct lm *m, const struct lm_batch *b, struct lm_step_stats *s, struct err *e)
 {
     struct err local = ERR_INIT;
-    return accumulate(m, b, s, e ? e : &local);
+    return accumulate(m, b, s, NULL, e ? e : &local);
 }
 
 /* Matrices decay, norms and biases do not; the block has the matrices first. */
@@ -78,10 +83,16 @@ static void update(struct lm *m, const struct lm_adamw *h)
 int lm_step(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
             struct err *e)
 {
+    return lm_step_each(m, b, lr, s, NULL, e);
+}
+
+int lm_step_each(struct lm *m, const struct lm_batch *b, double lr, struct lm_step_stats *s,
+                 double *nll, struct err *e)
+{
     struct err local = ERR_INIT;
     struct lm_step_stats own = {0};
     s = s ? s : &own;
-    int code = accumulate(m, b, s, e ? e : &local);
+    int code = accumulate(m, b, s, nll, e ? e : &local);
     if (code < 0)
         return code;
     const struct lm_options *o = &m->o;

@@ -48,6 +48,10 @@ struct learner {
      * others may serve it otherwise. False: it learns from any choice of batches. */
     bool needs_own_episodes;
     bool needs_columns; /* has nothing to score by without a static column */
+    /* Learns while an episode runs, from the losses of what it trains on (policy_stage.past),
+     * and nothing from one episode for the next: deployed or not, a batch is the best B rows by
+     * score, of whatever class, and it is the score that says how often a row may come. */
+    bool is_within;
 
     const struct st_table *table; /* over self: sizes, tensors, metadata */
     size_t self_size;
@@ -72,7 +76,7 @@ struct learner {
      * NULL: batches are drawn. */
     bool (*picks_best)(const struct policy *p);
     /* Improves p from episodes (at least one), adding rows to the report's metrics. 0 or < 0.
-     */
+     * NULL if is_within. */
     int (*update)(struct policy *p, const struct features *f, const struct episodes *eps,
                   const void *options, struct learn_report *report, struct err *e);
 

@@ -135,12 +135,23 @@ void state_block(const struct state *s, const struct features *f, const int32_t 
 void state_each_constant(const struct state *s, const struct features *f,
                          void (*tell)(void *arg, const char *name), void *arg);
 
+/* The steps of this episode that are done, for a learner that goes by them (learner.h). */
+struct policy_past {
+    int64_t n_steps;
+    const int64_t
+        *offset;         /* [n_steps + 1] picks of step k (from 0): [offset[k], offset[k+1]) */
+    const int64_t *pick; /* rows */
+    const float *loss;   /* mean NLL of each in its step, before the step's change */
+    const double *lr, *grad_norm; /* [n_steps]; the norm before clipping */
+};
+
 /* The stage at step t, all that a policy needs besides the rows. */
 struct policy_stage {
-    int64_t t, n_steps; /* t from 1 */
-    double perf_start;  /* P_0 */
-    double perf_now;    /* P_{t-1} */
-    int64_t batch;      /* B; 0: not told */
+    int64_t t, n_steps;             /* t from 1 */
+    double perf_start;              /* P_0 */
+    double perf_now;                /* P_{t-1} */
+    int64_t batch;                  /* B; 0: not told */
+    const struct policy_past *past; /* NULL: not told */
 };
 /* u1, u2 of a stage. */
 void state_stage_inputs(const struct policy_stage *s, float u[2]);

@@ -89,7 +89,7 @@ static void bench_step(const struct features *f, const struct learner *l, int64_
     int64_t picks[BATCH], *offset = mem_alloc((size_t)f->n_classes + 1, sizeof *offset);
     double *logp = mem_alloc((size_t)f->n_classes, sizeof *logp);
     for (int k = 0; k < REPEATS; k++) {
-        const struct policy_stage stage = {k + 1, REPEATS, -2, -1.9, 16};
+        const struct policy_stage stage = {k + 1, REPEATS, -2, -1.9, 16, NULL};
         struct select_options o = {.batch = BATCH, .tau = 1, .seed = 1, .step = k + 1};
         at = now();
         if (policy_score(p, f, &stage, selector_counts(s), false, 1, scores, &e) < 0)

@@ -19,6 +19,7 @@ raise-embed -q -m "$model" --template none -t 1 -d 8 -o e d.jsonl
 raise-cluster -q -k 2 -o f e
 raise-ppo -q --init --learner ppo -f f -o ppo
 raise-ppo -q --init --learner reward-model -f f -o reward
+raise-ppo -q --init --learner lead -f f -o lead
 raise-plan -q --repeats -f f -T 6 -B 4 -o plan random
 roll() { raise-rollout -q -t 1 -f f -m "$model" -d d.jsonl --val v.jsonl --test t.jsonl --template none --precision fp32 -T 6 -b 4 "$@"; }
 
@@ -80,6 +81,7 @@ goes_on 'after:3' -p ppo --deploy
 goes_on 'after:2 after:1' -p ppo --deploy --draw
 goes_on 'after:3' -p reward
 goes_on 'after:3' -p reward --greedy
+goes_on 'after:2 after:1' -p lead --deploy
 goes_on 'after:4' --plan plan
 goes_on 'after:2' --plan plan --full
 rm -rf x* y*

@@ -9,11 +9,16 @@ set -eu
 cp test.jsonl extra.jsonl
 meta() { raise-view --meta "raise.$1" "$2"; }
 ran() { raise-view --history "$1" | tail -n 1; }
-go a LEARNERS='reward-model wide two none-learnt' LEARNER_wide=reward-model LEARNER_two=ppo \
+go a LEARNERS='reward-model wide two none-learnt lead' LEARNER_wide=reward-model LEARNER_two=ppo \
     LEARNER_none-learnt=reward-model DIM_wide=12 CLASSES_two=2 EPISODES_two=1 EPISODES_none-learnt=0 PERCENT_two=13.4 \
     DEPLOY_OPTS_two=--greedy TARGET_LIMIT=3 EPOCHS=2 BASELINES='random full validation best-of near long' STEPS_long=3 \
     PLAN_long=length EXTRA=extra.jsonl || fail "the run"
-[ "$(cd a && echo *.st.zst)" = 'features.c2.st.zst features.d12.st.zst features.st.zst pool.d12.st.zst pool.st.zst' ]
+[ "$(cd a && echo *.st.zst)" = 'features.c2.st.zst features.c7.st.zst features.d12.st.zst features.st.zst pool.d12.st.zst pool.st.zst' ]
+# LEAD has no episode but its last, and the losses of that one's steps.
+[ "$(cd a/lead/s1 && echo *.st.zst)" = 'final.st.zst policy.0.st.zst' ]
+ran a/features.c7.st.zst | grep -q -- ' --classes 7 ' || fail "not 7 classes"
+[ "$(raise-view --table pick_loss a/lead/s1/final.st.zst | awk 'NR > 1 && $NF > 0' | wc -l)" = 8 ] || fail "no losses"
+if grep 'RAISE (lead)' a/table.txt; then fail "LEAD is no RAISE"; fi
 raise-view a/features.d12.st.zst | grep -q 'embedding .*60, 12' || fail "not 12 wide"
 ran a/features.c2.st.zst | grep -q -- ' --classes 2 ' || fail "not 2 classes"
 [ "$(cd a/two/s1 && echo traj.*)" = traj.1.st.zst ]
@@ -35,12 +40,12 @@ for f in plan final; do
     cmp <(raise-view --table pick "a/best-of/s1/traj.$best.st.zst") <(raise-view --table pick a/best-of/s1/$f.st.zst)
 done
 if cmp -s a/best-of/s1/plan.1.st.zst a/best-of/s1/plan.2.st.zst; then fail "twice the same episode"; fi
-[ "$(cut -d, -f1,3 a/table.csv | tr '\n' ' ')" = "method,steps best-of,2 full,30 long,3 near,2 none,0 none-learnt,2 \
+[ "$(cut -d, -f1,3 a/table.csv | tr '\n' ' ')" = "method,steps best-of,2 full,30 lead,2 long,3 near,2 none,0 none-learnt,2 \
 random,2 reward-model,2 two,5 validation,2 wide,2 " ]
 
 # What raise-eval finds on a copy of the test set is what raise-rollout did.
 [ "$(awk -F, 'FNR == 1 { next } FILENAME ~ /table/ { loss[$1] = $4; next } $5 == "loss" { n++; d = $6 - loss[$1]; if (d * d > 1e-10) exit }
-    END { print n }' a/table.csv a/eval.csv)" = 11 ] || fail "another loss: $(cat a/table.csv a/eval.csv)"
+    END { print n }' a/table.csv a/eval.csv)" = 12 ] || fail "another loss: $(cat a/table.csv a/eval.csv)"
 cat pool.jsonl >>extra.jsonl
 if go b EXTRA=extra.jsonl; then fail "a further test that is in the pool"; fi
 told 'extra.jsonl:9: record 8: is also pool.jsonl:1: record 0'
@@ -61,3 +66,4 @@ trained=$(for k in 1 2; do raise-view --table n_tokens "a/best-of/s1/traj.$k.st.
 [ "$(cost reward-model features)" = "$(awk -v x="$x" -v y="$y" '{ t = $2 + $3; s = 2 * (x + y) + y + 3 * t; printf "%d %d %.6g", s, 3 * t, (s + 9 * t) / (6 * (x + y)) }' a/target.tokens)" ] ||
     fail "$(cost reward-model features)"
 [ "$(cost none-learnt episodes)" = "0 0 0" ]
+[ "$(cost lead features | cut -d' ' -f1) $(cost lead episodes)" = "$((x + y)) 0 0 0" ] || fail "LEAD's costs"

@@ -118,7 +118,8 @@ static inline int pool_run(const struct policy *p, const struct features *f,
     t->policy = policy_id(p);
     t->perf[0] = q->perf_start;
     for (int64_t k = 0; k < q->n_steps && rc >= 0; k++) {
-        const struct policy_stage stage = {k + 1, q->n_steps, t->perf[0], t->perf[k], q->batch};
+        const struct policy_stage stage = {k + 1,      q->n_steps, t->perf[0],
+                                           t->perf[k], q->batch,   NULL};
         const struct select_options o = {.batch = q->batch,
                                          .tau = q->tau,
                                          .is_greedy = !q->is_deployed && policy_picks_best(p),

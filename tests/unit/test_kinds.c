@@ -283,6 +283,7 @@ static void trajectories_are_held_to_their_table(void **state)
     t.batch = 2;
     for (int i = 0; i <= 6; i++)
         t.list_offset[i] = i;
+    t.pick_loss = mem_zalloc(6, sizeof *t.pick_loss);
     t.test_loss_before = t.test_loss = 1.5;
     t.features = t.policy = t.dataset = t.validation = t.model = 0xd1;
     t.encoding = t.adapter = 0xd1;

@@ -105,7 +105,8 @@ static double define_step(struct definition *x, const struct traj *t, int64_t k,
     double *z = mem_alloc((size_t)N, sizeof *z), loss = 0;
     bool *is_out = mem_alloc((size_t)N, sizeof *is_out);
     float u[2];
-    const struct policy_stage stage = {k + 1, t->n_steps, t->perf[0], t->perf[k], t->batch};
+    const struct policy_stage stage = {k + 1,      t->n_steps, t->perf[0],
+                                       t->perf[k], t->batch,   NULL};
     state_stage_inputs(&stage, u);
     for (int64_t i = 0; i < N; i++)
         z[i] = define_score(x, i, u, count[i]) / t->tau;

@@ -148,7 +148,7 @@ static void first_episode_is_uniform(void **state)
     struct pool pool;
     static const uint16_t counts[N];
     float scores[N];
-    const struct policy_stage stage = {1, 10, -2, -2, 16};
+    const struct policy_stage stage = {1, 10, -2, -2, 16, NULL};
     pool_make(&pool, N, 8, 2, 1);
     struct policy *p = make(&pool.f, "ppo", PART_PAPER, 32);
     double square = 0;
@@ -176,7 +176,7 @@ static void reward_model_draws_from_its_posterior(void **state)
     pool_make(&pool, N, D, 1, 4);
     struct policy *p = make(&pool.f, "reward-model", PART_SEMANTIC, 1);
     shake(p, 1, 4);
-    struct policy_stage stage = {1, 10, -2, -2, 16};
+    struct policy_stage stage = {1, 10, -2, -2, 16, NULL};
     assert_int_equal(policy_score(p, &pool.f, &stage, counts, false, 1, scores, NULL), 0);
     double sum = 0, square = 0;
     for (int i = 0; i < N; i++) {
@@ -233,7 +233,7 @@ static void ppo_starts_from_a_reward_model(void **state)
     static uint16_t counts[N];
     float a[N], b[N];
     struct err e = ERR_INIT;
-    const struct policy_stage stage = {3, 10, -2, -1.5, 16};
+    const struct policy_stage stage = {3, 10, -2, -1.5, 16, NULL};
     pool_make(&pool, N, 6, 2, 8);
     struct policy *model = make(&pool.f, "reward-model", PART_PAPER, 1);
     struct policy *p = make(&pool.f, "ppo", PART_PAPER, 32);
@@ -260,7 +260,7 @@ static void threads_do_not_change_scores(void **state)
     struct pool pool;
     uint16_t *counts = mem_zalloc(N, sizeof *counts);
     float *scores[2] = {mem_alloc(N, sizeof(float)), mem_alloc(N, sizeof(float))};
-    const struct policy_stage stage = {2, 10, -2, -1.9, 16};
+    const struct policy_stage stage = {2, 10, -2, -1.9, 16, NULL};
     pool_make(&pool, N, 8, 3, 6);
     for (int learner = 0; learner < 2; learner++) {
         for (int k = 0; k < 2; k++) {
@@ -525,7 +525,7 @@ static void files_come_back(void **state)
     static const uint16_t counts[N];
     float a[N], b[N];
     struct err e = ERR_INIT;
-    const struct policy_stage stage = {3, 10, -2, -1.9, 16};
+    const struct policy_stage stage = {3, 10, -2, -1.9, 16, NULL};
     pool_make(&pool, N, 6, 2, 8);
     for (int learner = 0; learner < 2; learner++)
         for (unsigned parts = PART_DIFFICULTY; parts <= PART_PAPER; parts++) {
@@ -680,7 +680,7 @@ static void what_cannot_be_is_refused(void **state)
     struct err e = ERR_INIT;
     static const uint16_t counts[20];
     float scores[20];
-    const struct policy_stage stage = {1, 10, -2, -2, 16};
+    const struct policy_stage stage = {1, 10, -2, -2, 16, NULL};
     pool_make(&pool, 20, 6, 1, 8);
     pool_make(&other, 20, 6, 1, 9);
     assert_null(pool_policy(&pool.f, "ppo", 0, 5, &e));

@@ -428,7 +428,7 @@ static void pairs_are_mirrored_within_the_shortlist(void **state)
     assert_true(policy_picks_best(p));
     int64_t *list = reward_shortlist(p, f, T * B, &n);
     assert_int_equal(n, 2 * T * B);
-    struct policy_stage s = {1, T, -2, -2, B};
+    struct policy_stage s = {1, T, -2, -2, B, NULL};
     assert_int_equal(policy_score(p, f, &s, NULL, false, 7, one, &e), 0);
     omp_set_num_threads(3);
     assert_int_equal(policy_score(p, f, &s, NULL, false, 7, again, &e), 0);
@@ -501,7 +501,7 @@ static double mean_worth(const struct target_pool *pool, const struct policy *p)
     static float score[N];
     int64_t rows[T * B];
     double sum = 0;
-    const struct policy_stage s = {1, T, -2, -2, B};
+    const struct policy_stage s = {1, T, -2, -2, B, NULL};
     assert_int_equal(policy_score(p, &pool->base.f, &s, NULL, true, 1, score, &e), 0);
     assert_int_equal(select_best(score, N, T * B, 1, rows, &e), 0);
     for (int i = 0; i < T * B; i++)
@@ -557,7 +557,7 @@ static void ppo_begins_from_the_prior(void **state)
     struct target_pool pool;
     struct err e = ERR_INIT;
     struct ppo_options none = PPO_OPTIONS_DEFAULTS;
-    const struct policy_stage s = {1, T, -2, -2, B};
+    const struct policy_stage s = {1, T, -2, -2, B, NULL};
     const unsigned all = PART_PAPER | PART_TARGET | PART_CONSISTENCY;
     none.spread = 0;
     const struct policy_options o[] = {
@@ -603,7 +603,7 @@ static void the_shortlist_walks(void **state)
     struct world w = {.pool = &pool};
     struct err e = ERR_INIT;
     static float score[N];
-    const struct policy_stage s = {1, T, -2, -2, B};
+    const struct policy_stage s = {1, T, -2, -2, B, NULL};
     bool is_tried[N] = {false};
     int64_t n, n_tried = 0, most_new = 0;
     target_pool_make(&pool, 2);
@@ -654,7 +654,7 @@ static void policies_without_a_prior_score_as_they_did(void **state)
     struct target_pool pool;
     struct err e = ERR_INIT;
     static float got[N], want[N];
-    const struct policy_stage s = {2, T, -2, -2, B};
+    const struct policy_stage s = {2, T, -2, -2, B, NULL};
     target_pool_make(&pool, 4);
     const struct features *f = &pool.base.f;
     struct policy *p = make(f, NULL, PART_PAPER);
