@@ -201,22 +201,29 @@ deps-lint: ## the same for make lint
 deps-tsan: ## the same for make tsan
 	$(call install_debs,$(TSAN_DEPS))
 
-MAN = $(wildcard man/*.1 man/*.5 man/*.7)
-install: all $(DEMO_TOOLS) ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/raise/pipelines
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(wildcard pipelines/*.mk pipelines/*.gp pipelines/*.awk pipelines/*.sh pipelines/*.css) $(DESTDIR)$(PREFIX)/share/raise/pipelines
-	install -D -m 755 $B/demo-generate $(DESTDIR)$(PREFIX)/lib/raise/demo-generate
-	install -d $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo/model
-	install -m 644 pipelines/demo/demo.tmpl $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo
-	install -m 644 pipelines/demo/model/* $(DESTDIR)$(PREFIX)/share/raise/pipelines/demo/model
-	for m in $(MAN); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
-	  install -d $$d && install -m 644 $$m $$d || exit 1; done
-	! [ -e $B/raise-cuda.so ] || install -D -m 755 $B/raise-cuda.so $(DESTDIR)$(PREFIX)/lib/raise/raise-cuda.so
-uninstall: ## remove what install put there
-	rm -f $(PROGRAMS:$B/%=$(DESTDIR)$(PREFIX)/bin/%)
-	rm -rf $(DESTDIR)$(PREFIX)/share/raise $(DESTDIR)$(PREFIX)/lib/raise
-	for m in $(MAN); do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+# What goes where below PREFIX, as mode:file:target; tools/package/install.sh keeps account of it.
+# Where shells look for completions (Debian's own packages have zsh's in share/zsh/vendor-completions).
+BASH_DIR = share/bash-completion/completions
+ZSH_DIR = share/zsh/site-functions
+FISH_DIR = share/fish/vendor_completions.d
+SHELLS = bash/$1 zsh/_$1 fish/$1.fish
+define COMPLETION_RULES
+$(patsubst %,$B/completions/%,$(call SHELLS,$1)): $B/completions/%: $B/$1
+	@mkdir -p $$(@D) && $$< --completions $$(firstword $$(subst /, ,$$*)) >$$@.tmp && mv $$@.tmp $$@
+endef
+NAMES = $(PROGRAMS:$B/%=%)
+$(foreach p,$(NAMES),$(eval $(call COMPLETION_RULES,$p)))
+COMPLETIONS = $(foreach p,$(NAMES),$(call SHELLS,$p))
+INSTALLED = $(foreach p,$(NAMES),755:$B/$p:bin/$p) 755:$B/demo-generate:lib/raise/demo-generate \
+  $(foreach f,$(wildcard $B/raise-cuda.so),755:$f:lib/raise/raise-cuda.so) \
+  $(foreach f,$(wildcard pipelines/*.* pipelines/demo/demo.tmpl pipelines/demo/model/*),644:$f:share/raise/$f) \
+  $(foreach f,$(wildcard man/*.[157]),644:$f:share/man/man$(subst .,,$(suffix $f))/$(notdir $f)) \
+  $(foreach p,$(NAMES),644:$B/completions/bash/$p:$(BASH_DIR)/$p 644:$B/completions/zsh/_$p:$(ZSH_DIR)/_$p \
+  644:$B/completions/fish/$p.fish:$(FISH_DIR)/$p.fish)
+install: all $(DEMO_TOOLS) $(COMPLETIONS:%=$B/completions/%) ## install to DESTDIR and PREFIX; the GPU plugin too, if it was built
+	$Qtools/package/install.sh install '$(DESTDIR)' '$(PREFIX)' $(INSTALLED)
+uninstall: ## remove what install put there, and the folders that it made
+	$Qtools/package/install.sh uninstall '$(DESTDIR)' '$(PREFIX)'
 example: $B/libraise.a ## build a program of yours on the library: SRC=file.c
 	$Q$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $B/$(basename $(notdir $(SRC))) $(SRC) $B/libraise.a $(LIBS)
 dist: ## the sources of HEAD as build/raise-VERSION.tar.gz, the same bytes anywhere

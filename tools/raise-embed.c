@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum reduce { REDUCE_POOL, REDUCE_PCA };
@@ -65,6 +66,14 @@ static const struct opt table[] = {
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static bool words(const char *option, struct buf *b)
+{
+    if (option && !strcmp(option, "columns"))
+        for (const struct record_column *c = record_columns(); c->name; c++)
+            buf_printf(b, " %s", c->name);
+    return session_words(option, b);
+}
+
 static const struct opt_spec spec = {
     .program = "raise-embed",
     .usage = "-m MODEL [options] [DATASET...]",
@@ -74,6 +83,7 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 0,
     .max_args = -1,
+    .words = words,
     .input =
         "It reads a dataset of instructions, JSON, JSON lines or CSV, plain or compressed, in "
         "any layout that raise-data(5) tells (Alpaca, messages, ShareGPT, prompt and "

@@ -72,6 +72,15 @@ static const struct opt table[] = {
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static bool words(const char *option, struct buf *b)
+{
+    for (const struct eval_task *t = eval_tasks; !option && t->name; t++)
+        buf_printf(b, " %s", t->name);
+    if (!option)
+        buf_puts(b, " compare");
+    return session_words(option, b);
+}
+
 static const struct opt_spec spec = {
     .program = "raise-eval",
     .usage = "loss -m MODEL [options] FILE...\n"
@@ -84,6 +93,7 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 1,
     .max_args = -1,
+    .words = words,
     .input =
         "It reads benchmark files, as they are published or in any layout of raise-data(5), "
         "and a model.",

@@ -100,6 +100,13 @@ static const struct opt table[] = {
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static bool words(const char *option, struct buf *b)
+{
+    for (int i = 0; option && !strcmp(option, "with") && i < CHOSEN_N_FIELDS; i++)
+        buf_printf(b, " %s", chosen_fields[i].name + sizeof "raise_" - 1);
+    return false;
+}
+
 static const struct opt_spec spec = {
     .program = "raise-export",
     .usage = "[options] trajectory dataset...\n"
@@ -111,6 +118,7 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 1,
     .max_args = -1,
+    .words = words,
     .input =
         "It reads what raise-rollout or raise-plan wrote and the dataset that was chosen from, "
         "the same file that the features were made of; or a dataset alone, to draw from.",

@@ -318,6 +318,13 @@ static char *summary(void)
     return buf_str(&b);
 }
 
+static bool words(const char *option, struct buf *b)
+{
+    for (const struct plan_method *m = plan_methods(); !option && m->name; m++)
+        buf_printf(b, " %s", m->name);
+    return false;
+}
+
 static void check_options(struct options *o, const char *name)
 {
     const struct plan_method *method = plan_methods();
@@ -377,6 +384,7 @@ int main(int argc, char **argv)
         .table = table,
         .min_args = 1,
         .max_args = -1,
+        .words = words,
         .input = "It reads features, as raise-embed and raise-cluster write them, and for some "
                  "methods the records, a list or trajectories besides.",
         .examples = "raise-plan -f features.st.zst -T 50 -b 16 -o plan.st.zst random\n"

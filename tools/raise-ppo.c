@@ -554,6 +554,14 @@ static void check_options(const struct options *o)
         opt_misuse("--new %lld, but %d trajectories", (long long)o->n_new, o->n_files);
 }
 
+static bool words(const char *option, struct buf *b)
+{
+    if (option && (!strcmp(option, "with") || !strcmp(option, "without")))
+        for (const struct state_part *p = state_parts(); p->name; p++)
+            buf_printf(b, " %s", p->name);
+    return false;
+}
+
 static int parse(struct composed *c, int argc, char **argv)
 {
     const struct opt_spec spec = {
@@ -567,6 +575,7 @@ static int parse(struct composed *c, int argc, char **argv)
         .common_offset = AT(common),
         .table = c->row,
         .max_args = -1,
+        .words = words,
         .input =
             "It reads features and a policy; and to learn, the trajectories of that policy's "
             "episodes so far, as raise-rollout writes them.",

@@ -104,6 +104,13 @@ static const struct opt table[] = {
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static bool words(const char *option, struct buf *b)
+{
+    if (option && !strcmp(option, "lora-targets"))
+        buf_puts(b, " all q k v o gate up down");
+    return session_words(option, b);
+}
+
 static const struct opt_spec spec = {
     .program = "raise-rollout",
     .usage = "-f FEATURES -p POLICY -m MODEL -d DATASET --val VALIDATION\n"
@@ -115,6 +122,7 @@ static const struct opt_spec spec = {
     .table = table,
     .min_args = 0,
     .max_args = 0,
+    .words = words,
     .input =
         "It reads features and the dataset that they were made of, a policy (raise-ppo) or a "
         "plan (raise-plan), the model that is trained, and validation records, in any layout "

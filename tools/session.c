@@ -17,6 +17,19 @@
 const char *const session_precisions[] = {"auto", "fp32", "bf16", NULL};
 const char *const session_on_errors[] = {"fail", "skip", NULL};
 
+bool session_words(const char *option, struct buf *b)
+{
+    bool is_template = option && !strcmp(option, "template");
+    if (is_template) {
+        buf_puts(b, " auto model");
+        for (const char *const *n = tmpl_names(); *n; n++)
+            buf_printf(b, " %s", *n);
+    }
+    if (option && !strcmp(option, "device"))
+        buf_puts(b, " auto cpu cuda");
+    return is_template;
+}
+
 void session_check(struct session_options *o)
 {
     if (!o->model)

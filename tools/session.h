@@ -123,6 +123,9 @@ extern const char *const session_precisions[], *const session_on_errors[];
             "bytes that a record may have; 0: 64M", 0, 4e9, NULL                               \
     }
 
+/* opt_spec's `words` for the rows above. */
+bool session_words(const char *option, struct buf *b);
+
 /* Misuse unless -m was given; a name of the Hub becomes its snapshot's path, or the program
  * ends with status 1. */
 void session_check(struct session_options *o);

@@ -24,6 +24,7 @@ enum { MAX_THREADS = 4096 }; /* more cannot be started everywhere */
 #define AT(base, off, type) ((type *)(void *)((char *)(base) + (off)))
 #define COMMON(field) offsetof(struct opt_common, field)
 
+static const char *const shells[] = {"bash", "zsh", "fish", NULL};
 static const struct opt common_table[] = {
     {'o', "output", OPT_PLACE, COMMON(out), "FILE", "write to FILE, not standard output", 0, 0,
      NULL},
@@ -36,6 +37,8 @@ static const struct opt common_table[] = {
      "leave the history out of the output", 0, 0, NULL},
     {'q', "quiet", OPT_FLAG, COMMON(is_quiet), NULL, "errors only", 0, 0, NULL},
     {'v', "verbose", OPT_COUNT, COMMON(verbose), NULL, "say more; may be repeated", 0, 0, NULL},
+    {0, "completions", OPT_STRING, COMMON(shell), "SHELL",
+     "print what completes these options in bash, zsh or fish", 0, 0, shells},
     {0, NULL, OPT_END, 0, NULL, NULL, 0, 0, NULL},
 };
 
@@ -47,7 +50,7 @@ static void merge(struct opt_merged *m, const struct opt_spec *spec)
     for (const struct opt *o = spec->table; o && o->type != OPT_END && m->n < OPT_MAX_ROWS; o++)
         m->row[m->n++] = *o;
     for (const struct opt *o = common_table; o->type != OPT_END && m->n < OPT_MAX_ROWS; o++) {
-        if (o->letter != 'q' && o->letter != 'v' && !strchr(spec->common, o->letter))
+        if (o->letter && !strchr("qv", o->letter) && !strchr(spec->common, o->letter))
             continue;
         m->row[m->n] = *o;
         m->row[m->n].offset += spec->common_offset;
@@ -275,6 +278,14 @@ static RAISE_NORETURN void refuse_unknown(const struct opt_spec *spec,
     opt_misuse("unknown option '%.*s'", (int)n + 2, typed);
 }
 
+static RAISE_NORETURN void complete(const struct opt_spec *spec, const struct opt_merged *m,
+                                    const char *shell)
+{
+    if (opt_print_completions(spec, m, shell) < 0)
+        opt_misuse("--completions: '%s' is not one of bash, zsh, fish", shell);
+    leave_ok();
+}
+
 static const struct opt *row_of(const struct opt_merged *m, int id)
 {
     if (id >= ID_FIRST)
@@ -298,6 +309,7 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
     struct opt_merged m;
     struct getopt_tables g = {0};
     struct err e = ERR_INIT;
+    const char **shell = &AT(options, spec->common_offset, struct opt_common)->shell;
     log_program = spec->program;
     file_open_std();
     if (omp_get_max_threads() > MAX_THREADS)
@@ -332,6 +344,8 @@ int opt_parse(const struct opt_spec *spec, void *options, int argc, char **argv)
                 opt_misuse("--%s: %s", o->name, e.msg);
             opt_misuse("-%c: %s", o->letter, e.msg);
         }
+        if (*shell)
+            complete(spec, &m, *shell);
     }
     int n_args = argc - optind;
     if (n_args < spec->min_args)

@@ -19,8 +19,8 @@
  *     struct options o = {.n_steps = 10};
  *     int first = opt_parse(&spec, &o, argc, argv);     // exits for -h, -V and misuse
  *
- * Exit status: -h and -V print to standard output and exit 0; misuse prints one line and
- * "try -h" and exits 2.
+ * Exit status: -h, -V and --completions print to standard output and exit 0; misuse prints one
+ * line and "try -h" and exits 2.
  */
 #ifndef RAISE_BASE_OPT_H
 #define RAISE_BASE_OPT_H
@@ -52,8 +52,11 @@ struct opt {
     const char *arg;
     const char *help;           /* NULL: an alias of the row above with its offset; not in -h */
     double min, max;            /* OPT_INT, OPT_REAL; both 0: any */
-    const char *const *choices; /* OPT_CHOICE, NULL-terminated */
+    const char *const *choices; /* NULL-terminated: OPT_CHOICE; OPT_STRING: words that are
+                                 * offered by --completions, others may be given */
 };
+
+struct buf; /* base/mem.h */
 
 /* Options that mean the same in every program. A program names the letters that it takes. */
 struct opt_common {
@@ -64,6 +67,7 @@ struct opt_common {
     bool is_quiet;        /* -q, --quiet */
     int verbose;          /* -v, --verbose: may be repeated */
     bool no_provenance;   /* --no-provenance */
+    const char *shell;    /* --completions SHELL: opt_parse prints them and exits */
 };
 #define OPT_COMMON_DEFAULTS                                                                    \
     {                                                                                          \
@@ -81,6 +85,10 @@ struct opt_spec {
     const char *input; /* what it reads, in a few lines: shown, with the examples, where it is
                         * started on a terminal without a word; NULL: parsed like any other */
     const char *examples; /* of -h: two or so commands, a line each */
+    /* For --completions: appends " word" for each that the program knows as a value of this
+     * option of type OPT_STRING, or, where option is NULL, as the first argument. Returns
+     * whether a file may stand in their place. NULL: it knows none. */
+    bool (*words)(const char *option, struct buf *b);
 };
 
 /* Parses; returns the index of the first positional argument in argv (which is permuted so

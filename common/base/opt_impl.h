@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * opt_impl: between opt.c, which parses, opt_help.c, which prints, and opt_near.c, which knows
- * what users of other programs type.
+ * opt_impl: between opt.c, which parses, opt_help.c and opt_complete.c, which print, and
+ * opt_near.c, which knows what users of other programs type.
  */
 #ifndef RAISE_BASE_OPT_IMPL_H
 #define RAISE_BASE_OPT_IMPL_H
@@ -22,6 +22,12 @@ void opt_print_help(const struct opt_spec *spec, const struct opt_merged *m,
                     const void *options);
 /* A screen of what the program reads, with its examples. */
 void opt_print_short(const struct opt_spec *spec);
+
+/* ---- opt_complete.c: to standard output ---- */
+
+/* ERR_RANGE: it speaks bash, zsh and fish. */
+int opt_print_completions(const struct opt_spec *spec, const struct opt_merged *m,
+                          const char *shell) RAISE_MUST_CHECK;
 
 /* ---- opt_near.c: long names are given by n bytes, with dashes ---- */
 
