@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "cluster/cluster.h"
+#include "features/embed_part.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -256,17 +257,12 @@ int embed_run_open(struct embed_run *r, struct err *e)
 
 static int save_window(struct embed_run *r, size_t n_drops_before, struct err *e)
 {
-    struct st_msg *m = st_msg_new();
-    int64_t n = (int64_t)(r->drops.n - n_drops_before);
     char *data;
     size_t len;
-    embed_rows_to_msg(&r->window, m);
-    if (n)
-        st_msg_add(m, "drops", ST_I64, 2, (int64_t[]){n, 3}, r->drops.drop + n_drops_before);
-    st_msg_serialize(m, &data, &len);
+    embed_part_pack(&r->window, r->drops.drop ? r->drops.drop + n_drops_before : NULL,
+                    r->drops.n - n_drops_before, &data, &len);
     int rc = part_put(r->part, data, len, e);
     free(data);
-    st_msg_free(m);
     return rc;
 }
 
@@ -278,20 +274,8 @@ static int load_window(struct embed_run *r, int64_t w, bool is_for_drops, struct
     int rc = part_get(r->part, w, &data, &len, e);
     if (rc)
         return rc;
-    struct st_msg *m = st_msg_parse(data, len, r->out, e);
-    if (!m) {
-        free(data);
-        return e->code;
-    }
-    const struct st_tensor *t = st_msg_find(m, "drops");
-    for (int64_t i = 0; is_for_drops && t && i < t->shape[0]; i++) {
-        MEM_GROW(r->drops.drop, r->drops.cap, r->drops.n + 1);
-        memcpy(&r->drops.drop[r->drops.n++], (const int64_t *)t->data + 3 * i,
-               3 * sizeof(int64_t));
-    }
-    if (!is_for_drops)
-        rc = embed_rows_append(&r->rows, m, e);
-    st_msg_free(m);
+    rc = embed_part_unpack(is_for_drops ? NULL : &r->rows, is_for_drops ? &r->drops : NULL,
+                           data, len, r->out, e);
     free(data);
     return rc;
 }

@@ -2,6 +2,7 @@
  * features/embed and lm/batch: rows against the model's own logits; pooling; packing. */
 #include "base/mem.h"
 #include "features/embed.h"
+#include "features/embed_part.h"
 #include "lm/batch.h"
 #include "record_of.h"
 
@@ -236,6 +237,50 @@ static void a_mean_is_over_tokens(void **state)
     lm_pack_free(&p);
 }
 
+/* A part comes from disk: what its tensors are not is told, not read. */
+static void a_forged_part_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        enum st_dtype dtype;
+        int n_dims;
+        int64_t shape[2];
+        int64_t why;
+        int code;
+    } forged[] = {
+        {ST_I64, 2, {2, 3}, EMBED_GRADIENT, 0}, {ST_I64, 2, {2, 3}, EMBED_N_WHYS, ERR_RANGE},
+        {ST_I64, 2, {2, 3}, -1, ERR_RANGE},     {ST_I64, 2, {2, 2}, 0, ERR_MISMATCH},
+        {ST_I64, 1, {6, 0}, 0, ERR_MISMATCH},   {ST_U8, 2, {2, 3}, 0, ERR_MISMATCH},
+        {ST_I64, 0, {0, 0}, 0, ERR_MISMATCH},
+    };
+    struct embed_options o = {.dim = 4};
+    struct embed_rows r;
+    for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) {
+        struct err e = ERR_INIT;
+        struct embed_drops d = {0};
+        struct st_msg *m = st_msg_new();
+        int64_t drop[6] = {7, 8, 0, 9, 10, forged[i].why};
+        char *bytes;
+        size_t len;
+        embed_rows_start(&r, &o);
+        embed_rows_to_msg(&r, m);
+        st_msg_add(m, "drops", forged[i].dtype, forged[i].n_dims, forged[i].shape, drop);
+        st_msg_serialize(m, &bytes, &len);
+        assert_int_equal(embed_part_unpack(&r, &d, bytes, len, "f.part", &e), forged[i].code);
+        if (!forged[i].code) {
+            assert_int_equal(d.n, 2);
+            assert_int_equal(d.drop[1].line, 10);
+            assert_int_equal(d.drop[1].why, EMBED_GRADIENT);
+        } else {
+            assert_non_null(strstr(e.msg, "f.part"));
+        }
+        free(bytes);
+        st_msg_free(m);
+        embed_drops_free(&d);
+        embed_rows_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +291,7 @@ int main(void)
         cmocka_unit_test(pooling_is_adaptive),
         cmocka_unit_test(projections_have_names),
         cmocka_unit_test(a_mean_is_over_tokens),
+        cmocka_unit_test(a_forged_part_is_told),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
