@@ -103,10 +103,11 @@ $(DEMO_TOOLS): $B/demo-%: $B/pipelines/demo/%.o $B/libraise.a
 
 # Parsers and what they are fed (tests/fuzz): one driver for every compiler, one for libFuzzer.
 FUZZ = $B/fuzz
-$(FUZZ): $(patsubst %,$B/tests/fuzz/%.o,targets driver) $B/libraise.a
+FUZZ_TARGETS = targets text models streams
+$(FUZZ): $(patsubst %,$B/tests/fuzz/%.o,$(FUZZ_TARGETS) driver) $B/libraise.a
 	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -o $@ $(filter %.o,$^) $B/libraise.a $(LIBS)
-$B/libfuzzer: $(patsubst %,$B/tests/fuzz/%.o,targets libfuzzer) $B/libraise.a
+$B/libfuzzer: $(patsubst %,$B/tests/fuzz/%.o,$(FUZZ_TARGETS) libfuzzer) $B/libraise.a
 	$(SAY) "  LINK $@"
 	$Q$(CC) -fopenmp $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $B/libraise.a $(LIBS)
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * driver: the targets without libFuzzer, so that any compiler's build runs them.
  *
- *     fuzz TESTS-FOLDER N [TARGET]   every seed, then N seeded mutations of seeds, each target
- *     fuzz TESTS-FOLDER FILE TARGET  one input
- *     fuzz TESTS-FOLDER cuts TARGET  every seed cut at every byte, and 1000 flipped bits of it
+ *     fuzz TESTS-FOLDER N [TARGET]    every seed, then N seeded mutations of seeds, each target
+ *     fuzz TESTS-FOLDER FILE TARGET   one input
+ *     fuzz TESTS-FOLDER /K [TARGET]   every seed cut at every K-th byte, and 1000/K flipped
+ * bits of it: what must be seen (fuzz.h) is seen
  *
  * An input that crashes the program stays as "fuzz-TARGET.input"; one that takes more than a
- * second is a finding, too. Prints target, seeds, executions and seconds. */
+ * second, or damage that must be seen and is not, is a finding, too, and stays as well. Prints
+ * target, seeds, executions, how many of them were read without an error, and seconds. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -20,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_SEEDS = 256, MAX_LEN = 1 << 16, MAX_SECONDS = 1 };
+enum { MAX_SEEDS = 256, MAX_LEN = 1 << 16 };
 
 struct input {
     uint8_t *data;
@@ -28,7 +30,7 @@ struct input {
 };
 static struct input seed[MAX_SEEDS];
 static int n_seeds, n_findings;
-static int64_t n_runs;
+static int64_t n_runs, n_read;
 
 static void add_seed(const char *path)
 {
@@ -75,22 +77,30 @@ static void free_seeds(void)
         free(seed[--n_seeds].data);
 }
 
-static void run(const struct target *t, const uint8_t *data, size_t len)
+static void keep(const char *name, const char *why)
+{
+    char *kept = mem_printf("%d-%s", n_findings++, name);
+    rename(name, kept);
+    fprintf(stderr, "%s: %s\n", kept, why);
+    free(kept);
+}
+
+/* must_fail: this is damage that the target has to see. */
+static void run(const struct target *t, const uint8_t *data, size_t len, bool must_fail)
 {
     char name[64];
     snprintf(name, sizeof name, "fuzz-%s.input", t->name);
     FILE *f = fopen(name, "wb"); /* left behind by a crash */
     if (!f || fwrite(data, 1, len, f) != len || fclose(f))
         abort();
-    double start = text_clock();
-    t->run(data, len);
+    double start = fuzz_seconds();
+    bool is_read = t->run(data, len);
     n_runs++;
-    if (text_clock() - start > MAX_SECONDS) {
-        char *kept = mem_printf("slow-%d-%s", n_findings++, name);
-        rename(name, kept);
-        fprintf(stderr, "%s: %.1f s\n", kept, text_clock() - start);
-        free(kept);
-    }
+    n_read += is_read;
+    if (fuzz_seconds() - start > FUZZ_SECONDS)
+        keep(name, "takes more than a second");
+    else if (is_read && must_fail)
+        keep(name, "is damaged, and was read");
     unlink(name);
 }
 
@@ -169,49 +179,66 @@ static void run_mutations(const struct target *t, int64_t n)
         memcpy(x, s->data, len);
         for (size_t k = 1 + below(&r, 6); k; k--)
             len = mutate_once(x, len, &r);
-        run(t, x, len);
+        run(t, x, len, false);
     }
     free(x);
 }
 
-static void run_cuts(const struct target *t)
+/* Is a cut at `len` to be seen? */
+static bool is_loss(const struct target *t, const struct input *s, size_t len)
+{
+    bool is_padded = t->sees & FUZZ_IS_PADDED;
+    while (len < s->len &&
+           (is_padded ? !s->data[len] : s->data[len] == ' ' || s->data[len] == '\n'))
+        len++;
+    return t->sees & FUZZ_SEES_CUTS && len < s->len;
+}
+
+static void run_damage(const struct target *t, int64_t every)
 {
     struct rng r;
     rng_init(&r, 1, 2);
     for (int i = 0; i < n_seeds; i++) {
-        for (size_t len = 0; len < seed[i].len; len++)
-            run(t, seed[i].data, len);
-        for (int k = 0; k < 1000 && seed[i].len; k++) {
-            size_t at = below(&r, seed[i].len);
+        const struct input *s = &seed[i];
+        for (size_t len = 0; len < s->len; len += (size_t)every)
+            run(t, s->data, len, is_loss(t, s, len));
+        for (int64_t k = 0; k < 1000 / every && s->len; k++) {
+            size_t at = below(&r, s->len);
             uint8_t bit = (uint8_t)(1u << below(&r, 8));
-            seed[i].data[at] ^= bit;
-            run(t, seed[i].data, seed[i].len);
-            seed[i].data[at] ^= bit;
+            s->data[at] ^= bit;
+            run(t, s->data, s->len, t->sees & FUZZ_SEES_FLIPS);
+            s->data[at] ^= bit;
         }
     }
+}
+
+static void run_seeds(const struct target *t)
+{
+    for (int i = 0; i < n_seeds; i++)
+        run(t, seed[i].data, seed[i].len, false);
 }
 
 static void run_target(const struct target *t, const char *tests, const char *what)
 {
     char *end;
     double start = text_clock();
-    int64_t n = strtoll(what, &end, 10);
-    n_runs = 0;
-    load_seeds(t, tests);
-    int n_loaded = n_seeds;
-    if (!strcmp(what, "cuts")) {
-        run_cuts(t);
-    } else if (*end) {
-        free_seeds();
+    int64_t n = strtoll(what + (*what == '/'), &end, 10);
+    bool is_file = end == what || *end;
+    n_runs = n_read = 0;
+    if (is_file)
         add_seed(what);
-        n = 0;
+    else
+        load_seeds(t, tests);
+    int n_loaded = n_seeds;
+    if (*what == '/' && !is_file && n > 0) {
+        run_damage(t, n);
+    } else {
+        run_seeds(t);
+        if (!is_file && n_seeds)
+            run_mutations(t, n);
     }
-    for (int i = 0; i < n_seeds; i++)
-        run(t, seed[i].data, seed[i].len);
-    if (n_seeds)
-        run_mutations(t, n);
-    printf("%-12s %3d seeds %9" PRId64 " executions %7.1f s\n", t->name, n_loaded, n_runs,
-           text_clock() - start);
+    printf("%-12s %3d seeds %9" PRId64 " executions, %9" PRId64 " read %7.1f s\n", t->name,
+           n_loaded, n_runs, n_read, text_clock() - start);
     fflush(stdout);
     free_seeds();
 }
@@ -219,7 +246,7 @@ static void run_target(const struct target *t, const char *tests, const char *wh
 int main(int argc, char **argv)
 {
     if (argc < 3)
-        return fprintf(stderr, "usage: fuzz TESTS-FOLDER N|FILE|cuts [TARGET]\n"), 2;
+        return fprintf(stderr, "usage: fuzz TESTS-FOLDER N|FILE|/K [TARGET]\n"), 2;
     fuzz_set_up(argv[1]);
     for (const struct target *t = targets; t->name; t++)
         if (argc < 4 || !strcmp(argv[3], t->name))
