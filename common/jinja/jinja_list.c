@@ -249,7 +249,9 @@ static struct jx_value choose(struct jx *c, const struct jx_value *v, const stru
             return jx_fail(c, ERR_UNSUPPORTED, "the test is not supported");
         first++;
     }
-    struct jx_args rest = {.v = a->v + first, .n = a->n > first ? a->n - first : 0};
+    struct jx_args rest = {0};
+    if (a->n > first)
+        rest = (struct jx_args){.v = a->v + first, .n = a->n - first};
     struct jx_value to = empty_of(c, l ? l->n : 0);
     for (size_t i = 0; l && c->rc == 0 && i < l->n; i++) {
         struct jx_value x = attribute ? jx_list_attribute(c, &l->v[i], attribute) : l->v[i];
