@@ -177,10 +177,12 @@ char *episode_encoding_differs(const struct episode_inputs *in, const struct tmp
     const char *name = in->features.template;
     uint64_t hash = in->features.template_hash;
     int64_t theirs = in->features.max_length > 0 ? in->features.max_length : 0;
-    if (*name && strcmp(name, tmpl_name(t)) != 0)
-        return mem_printf("made with template %s, training is with %s", name, tmpl_name(t));
-    if (hash && hash != tmpl_hash(t))
-        return mem_printf("made with another template by the name of %s", name);
+    bool has_its_name = !*name || !strcmp(name, tmpl_name(t));
+    /* A file of another name, or seen from another folder, may be the same template. */
+    if (hash ? hash != tmpl_hash(t) : !has_its_name)
+        return has_its_name
+                   ? mem_printf("made with another template by the name of %s", name)
+                   : mem_printf("made with template %s, training is with %s", name, tmpl_name(t));
     int64_t longest = theirs && theirs != max_len ? longest_row(&in->features) : 0;
     /* Rows as long as their bound may have been cut at it. */
     if (longest > max_len || (longest && longest == theirs))

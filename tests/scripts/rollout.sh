@@ -108,6 +108,16 @@ contradicts '--max-length 512, training is with 15, and its longest record has [
 on_six -f f6 -p p6 --template plain --max-length 100
 on_six -f f6 -p p6
 grep -q '^raise-rollout: template: plain, as of f6$' err
+# a template in a file is known by its text, whatever the file is called
+printf '[user]\n{user}\\n\n[assistant]\n{assistant}\n' >one.tmpl
+cp one.tmpl two.tmpl
+raise-embed -q -m "$model" --template one.tmpl -t 1 -d 8 -o f6.file six.jsonl
+raise-ppo -q --init -f f6.file -o p6.file
+on_six -f f6.file -p p6.file --template two.tmpl
+printf '[user]\n{user}:\\n\n[assistant]\n{assistant}\n' >two.tmpl
+contradicts 'template one.tmpl, training is with two.tmpl' -f f6.file -p p6.file --template two.tmpl
+cp two.tmpl one.tmpl
+contradicts 'another template by the name of one.tmpl' -f f6.file -p p6.file --template one.tmpl
 raise-embed -q -m "$model" --template plain -t 1 -d 8 --max-length 15 --overlong cut -o f6.cut six.jsonl
 raise-ppo -q --init -f f6.cut -o p6.cut
 contradicts '--max-length 15, training is with 512, and its longest record has 15 tokens' -f f6.cut -p p6.cut --max-length 512
