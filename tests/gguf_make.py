@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes a folder of a llama with a byte-level tokenizer as GGUF: the same model, all weights F32.
+"""Writes a folder of a llama with a byte-level tokenizer as GGUF: the same model, all weights F32,
+or, with type=BF16, its matrices as they are in the folder.
 Standard library only, so that tests can make what they need.
 
-    gguf_make.py FOLDER OUT [VERSION [PARTS]] [pre=NAME] [token=ID:TEXT]
+    gguf_make.py FOLDER OUT [VERSION [PARTS]] [pre=NAME] [token=ID:TEXT] [type=BF16]
 
 PARTS > 1: OUT-00001-of-PARTS.gguf and so on. pre=: no tokenizer.ggml.pre, or another than gpt-2.
 token=: the vocabulary goes on to this token, which the embedding has no row for.
@@ -98,15 +99,18 @@ def metadata_of(folder, more):
     return [p for p in pairs if p[1] != ""]
 
 
-def write(path, version, pairs, tensors):
+def write(path, version, pairs, tensors, is_bf16):
     out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(pairs))
     out += b"".join(pair(*p) for p in pairs)
     data = b""
     for name, shape, raw in tensors:
         data += bytes(-len(data) % 32)
+        kind = 30 if is_bf16 and len(shape) == 2 else 0
+        if kind:
+            raw = b"".join(raw[i + 2:i + 4] for i in range(0, len(raw), 4))
         out += string(name) + struct.pack("<I", len(shape))
         out += b"".join(struct.pack("<Q", n) for n in reversed(shape))
-        out += struct.pack("<IQ", 0, len(data))
+        out += struct.pack("<IQ", kind, len(data))
         data += raw
     with open(path, "wb") as f:
         f.write(out + bytes(-len(out) % 32) + data)
@@ -117,14 +121,15 @@ def main():
     more = dict(x.split("=", 1) for x in sys.argv[1:] if "=" in x)
     version, parts = (int(x) for x in rest + ["3", "1"][len(rest):])
     pairs, tensors = metadata_of(folder, more), list(tensors_of(folder))
+    is_bf16 = more.get("type") == "BF16"
     if parts == 1:
-        write(to, version, pairs, tensors)
+        write(to, version, pairs, tensors, is_bf16)
         return
     for i in range(parts):
         split = [("split.no", i, U16), ("split.count", parts, U16),
                  ("split.tensors.count", len(tensors), I32)]
         write(f"{to}-{i + 1:05}-of-{parts:05}.gguf", version, split + (pairs if i == 0 else []),
-              tensors[i::parts])
+              tensors[i::parts], is_bf16)
 
 
 main()

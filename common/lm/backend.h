@@ -29,6 +29,7 @@
 
 enum lm_dtype { LM_F32, LM_BF16 };
 
+struct gguf_type; /* stream/gguf_quant.h */
 struct lm_dev;
 struct lm_matrix; /* a weight [n_out, n_in], packed as the backend likes it */
 
@@ -44,6 +45,14 @@ struct lm_gemms {
     int64_t n, M, N, K, lda, ldb, ldc, step_a, step_b, step_c;
     float alpha, beta;
     bool is_ta, is_tb, is_float;
+};
+
+/* Rows of a frozen matrix [n_rows, n_in] in the type that they have in their file; each row is
+ * a whole number of blocks. */
+struct lm_kept {
+    const struct gguf_type *type; /* one that decodes */
+    const void *data;             /* borrowed, of the device, no alignment needed */
+    int64_t n_rows;
 };
 
 struct lm_ops {
@@ -65,6 +74,16 @@ struct lm_ops {
     int64_t (*attention_bytes)(int64_t longest, int64_t K, bool is_training);
     /* The matrix as act [n_out, n_in], borrowed. NULL: it is packed otherwise. */
     const void *(*matrix_act)(const struct lm_matrix *m);
+    /* A frozen matrix of n parts, one below the other, kept as it is and widened to float, a
+     * panel at a time, where it is read: the same bytes as a matrix_new of the widened one.
+     * matrix_update: the products read w from now on; NULL: the parts again.
+     * kept_rows: x[T, n_in] float written, its rows ids[t]. kept_bytes: of the panels, which
+     * the device keeps for the largest. NULL, all three: there is no such thing. */
+    struct lm_matrix *(*matrix_keep)(struct lm_dev *d, const struct lm_kept *parts, int n,
+                                     int64_t n_in);
+    void (*kept_rows)(struct lm_dev *d, float *x, const struct lm_matrix *m, const int32_t *ids,
+                      int64_t T);
+    int64_t (*kept_bytes)(int64_t n_out, int64_t n_in);
     /* act <- float and float <- act, n values (written) */
     void (*to_act)(struct lm_dev *d, void *dst, const float *src, size_t n);
     void (*from_act)(struct lm_dev *d, float *dst, const void *src, size_t n);

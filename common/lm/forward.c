@@ -102,8 +102,12 @@ void lm_forward(struct lm *m, const struct lm_piece *p, bool is_training)
     shared.x_mid = shared.x_in;
     shared.qkv_raw = NULL;
     struct lm_saved *own = is_training ? a->saved : &shared;
-    f->embed_fwd(m->d, own->x_in, m->embed_act ? m->embed_act : lm_weight(m, m->embed),
-                 m->embed_act != NULL, a->s.ids, p->T, m->c.d_model);
+    const struct lm_matrix *embedding = lm_kept_embedding(m);
+    if (embedding)
+        f->kept_rows(m->d, own->x_in, embedding, a->s.ids, p->T);
+    else
+        f->embed_fwd(m->d, own->x_in, m->embed_act ? m->embed_act : lm_weight(m, m->embed),
+                     m->embed_act != NULL, a->s.ids, p->T, m->c.d_model);
     f->rmsnorm_fwd(m->d, a->s.y, own->rstd1, own->x_in, own->x_in, NULL,
                    lm_weight(m, m->layers[0].norm1), p->T, m->c.d_model, (float)m->c.norm_eps);
     for (int64_t l = 0; l < L; l++) {

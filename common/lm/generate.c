@@ -255,10 +255,13 @@ int lm_generate(struct lm *m, const struct lm_batch *prompts,
         return code;
     r.slot_rows = r.longest + o->max_new;
     code = reserve(&r);
+    if (code >= 0)
+        lm_kept_widen(m, lm_slot_bytes(m, cache_rows(&r)));
     m->d->is_rowwise = true;
     if (code >= 0)
         code = generate_all(&r);
     m->d->is_rowwise = false;
+    lm_kept_narrow(m);
     lm_cached_free(&r.c);
     free(r.slots);
     free(r.best_host);

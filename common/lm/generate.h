@@ -19,7 +19,10 @@
  *
  * Memory: a slot takes 2 L longest G K values, 4 bytes each in fp32, 2 in bf16. lm_plan counts
  * options.n_slots of them (fewer where they do not fit: it halves), and lm_generate takes what
- * lm_plan would, or half as often as memory is refused. The cache lives as long as the call.
+ * lm_plan would, or half as often as memory is refused. The cache lives as long as the call. So
+ * does, in fp32, a copy as float of frozen matrices that are kept as their file has them, if
+ * lm_plan and what is free then have room for it: a step of few rows would spend its time on
+ * widening them.
  *
  * In fp32 the tokens depend on the prompt and on n_shared alone: not on the number of threads,
  * nor on what is generated beside it, its place or the number of slots (lm_dev's is_rowwise).

@@ -148,7 +148,7 @@ void lm_layout_base(struct lm *m, bool is_all_kept)
     int64_t D = c->d_model, V = c->n_vocab;
     m->layers = mem_zalloc((size_t)c->n_layers, sizeof *m->layers);
     add(&m->base, mem_strdup("model.embed_tokens.weight"), V, D, false)->offset =
-        m->is_embed_act ? -1 : 0;
+        m->is_embed_act || m->is_kept ? -1 : 0;
     for (int64_t l = 0; l < c->n_layers; l++)
         add_layer(m, l, is_all_kept);
     add(&m->base, mem_strdup("model.norm.weight"), D, 0, false);

@@ -33,10 +33,11 @@ static int check_options(const struct lm_options *o, struct err *e)
     return 0;
 }
 
-/* Float copies of the frozen matrices are dropped when the packed ones are not float. */
+/* Frozen matrices are not in the block of floats where the packed ones are not float, or where
+ * they are kept as they came. */
 static bool keeps_all(const struct lm *m)
 {
-    return m->d->act == LM_F32 || m->o.tuning == LM_TUNE_FULL;
+    return (m->d->act == LM_F32 && !m->is_kept) || m->o.tuning == LM_TUNE_FULL;
 }
 
 /* ---- opening ---- */
@@ -69,7 +70,10 @@ struct lm *lm_skeleton(const char *path, const struct lm_options *o, struct lm_s
     m->o.n_slots = lm_device_slots(m->d, o->n_slots);
     m->is_embed_act = m->d->ops->matrix_act && o->tuning != LM_TUNE_FULL &&
                       lm_source_is_bf16(src, "model.embed_tokens.weight");
+    m->is_kept = m->d->ops->matrix_keep && o->tuning != LM_TUNE_FULL && !o->is_widened;
     lm_layout_base(m, keeps_all(m));
+    if (m->is_kept)
+        lm_kept_plan(m, src);
     return m;
 }
 
@@ -99,14 +103,21 @@ struct lm *lm_open(const char *path, const struct lm_options *o, struct err *e)
     return m;
 }
 
+static void free_matrix(struct lm *m, struct lm_linear *lin)
+{
+    if (lin->m)
+        m->d->ops->matrix_free(m->d, lin->m);
+    if (lin->kept)
+        m->d->ops->free(m->d, lin->kept);
+}
+
 static void free_matrices(struct lm *m)
 {
     for (int64_t l = 0; m->layers && l < m->c.n_layers; l++)
         for (int g = 0; g < N_GROUPS; g++)
-            if (m->layers[l].lin[g].m)
-                m->d->ops->matrix_free(m->d, m->layers[l].lin[g].m);
-    if (m->head.m)
-        m->d->ops->matrix_free(m->d, m->head.m);
+            free_matrix(m, &m->layers[l].lin[g]);
+    free_matrix(m, &m->embedding);
+    free_matrix(m, &m->head);
 }
 
 void lm_close(struct lm *m)

@@ -57,6 +57,8 @@ struct lm_options {
                             * the device, 32 on a CPU and 256 on a GPU, at most n; 0: it is not
                             * called, or takes what suits */
     bool is_saved;         /* lm_save_model will be called: the plan counts its copy */
+    bool is_widened;       /* frozen matrices are kept as float, whatever their file has: for
+                            * comparisons */
     bool is_apart;         /* what sequences begin with alike is worked on for each of them, and
                             * not once: for comparisons */
     double beta1, beta2, eps, weight_decay;
@@ -76,6 +78,8 @@ struct lm; /* owned; lm_close */
 struct lm_memory {
     int64_t weights, adapter, optimizer, gradients, activations, logits, workspace;
     int64_t attention; /* scratch of the CPU's attention, for the longest sequence */
+    int64_t widening;  /* what more of it the products with frozen weights take that are kept as
+                        * their file has them */
     int64_t saving;    /* the copy that lm_save_model writes, with is_saved; activations are
                         * gone by then */
     int64_t cache;     /* of keys and values, of n_slots sequences */

@@ -3,8 +3,9 @@
  * model: what a `struct lm` is made of. Internal to lm/; lm.h is the interface.
  *
  * Weights lie in one float block ("base"), those of the adapters in another; each is described
- * by a table of published tensors. Tensors that one product uses together are neighbours, so
- * the fused matrix is simply the block from the first one on:
+ * by a table of published tensors. Frozen matrices are not in the block where the device has
+ * them otherwise: packed, or as their file has them (kept.c). Tensors that one product uses
+ * together are neighbours, so the fused matrix is simply the block from the first one on:
  *
  *     q_proj [H*K, D] | k_proj [G*K, D] | v_proj [G*K, D]    = qkv      [(H + 2G) * K, D]
  *     gate_proj [F, D] | up_proj [F, D]                      = gate_up  [2F, D]
@@ -51,9 +52,11 @@ struct lm_linear {
     int64_t n_out, n_in;
     size_t first; /* tensor of the base table */
     int n_tensors;
-    int64_t w;    /* offset in the base block; -1: not kept */
-    int64_t bias; /* -1: none */
-    int n_parts;  /* adapters */
+    int64_t w;      /* offset in the base block; -1: not kept */
+    void *kept;     /* its tensors as the file has them, device; NULL: float, or packed */
+    bool is_narrow; /* they are not all float */
+    int64_t bias;   /* -1: none */
+    int n_parts;    /* adapters */
     struct lm_part parts[3];
     int64_t lora_a; /* [n_parts * r, n_in] in the adapter block */
     int64_t xa_col; /* column of n_parts * r values in the layer's xa */
@@ -141,7 +144,11 @@ struct lm {
     void *embed_act;       /* the frozen embedding as act, device; NULL: float, in the block */
     bool is_embed_act;     /* it will be */
     struct lm_linear head; /* the classifier */
-    float *cos_sin;        /* device [n_positions, K] */
+    bool is_kept;          /* frozen matrices stay as the file has them */
+    int64_t kept_bytes;    /* of all of them */
+    struct lm_linear embedding; /* of an untied model, kept so; else without a matrix */
+    float *wide;                /* all of them as float, while lm_generate runs; else NULL */
+    float *cos_sin;             /* device [n_positions, K] */
     int64_t n_positions;
 
     bool has_lora;
@@ -217,10 +224,32 @@ void lm_lora_detach(struct lm *m);
 /* weights.c */
 int lm_weights_load(struct lm *m, struct lm_source *s, struct err *e);
 uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x); /* content identity */
+uint64_t lm_tensor_seed(const struct lm_tensor *t);                 /* the hash before values */
 int lm_weights_reload(struct lm *m, struct err *e); /* back to the file's; full tuning */
 void lm_weights_refresh(struct lm *m); /* packed matrices, after the masters changed */
 int lm_optimizer_attach(struct lm *m, struct err *e);
 void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e);
+
+/* kept.c: frozen matrices as their file has them. lm_kept_plan: their bytes, and which are
+ * narrow, before they are loaded. */
+void lm_kept_plan(struct lm *m, const struct lm_source *s);
+int64_t lm_kept_scratch(const struct lm *m); /* bytes to widen them in, a panel at a time */
+int lm_kept_load(struct lm *m, struct lm_source *s, struct lm_linear *lin, struct err *e);
+/* A pass of few tokens widens as much as one of many, so while there are only such passes the
+ * matrices are float, all of them, where there is room: lm_kept_wide_bytes of
+ * lm_available_bytes beside a quarter that is left alone. The results are the same. */
+int64_t lm_kept_wide_bytes(const struct lm *m);
+static inline bool lm_kept_has_room(int64_t bytes, int64_t available)
+{
+    return bytes > 0 && available > 0 && bytes <= available / 4 * 3;
+}
+void lm_kept_widen(struct lm *m, int64_t taken); /* bytes allocated and not touched yet */
+void lm_kept_narrow(struct lm *m);
+/* The embedding where it is kept; NULL. */
+static inline const struct lm_matrix *lm_kept_embedding(const struct lm *m)
+{
+    return !m->is_kept ? NULL : m->c.is_tied ? m->head.m : m->embedding.m;
+}
 
 /* linear.c: y = x W^T + bias + adapters, and the gradients of what is trainable. */
 void lm_linear_forward(struct lm *m, const struct lm_linear *lin, void *y, const void *x,

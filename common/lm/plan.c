@@ -36,7 +36,7 @@ static void plan_weights(const struct lm *m, struct lm_memory *p)
 {
     bool is_full = m->o.tuning == LM_TUNE_FULL;
     int64_t block = m->base.n_floats * 4, adapter = m->lora.n_floats * 4;
-    p->weights = block + packed_bytes(m);
+    p->weights = block + packed_bytes(m) + m->kept_bytes;
     p->adapter = m->d->act == LM_BF16 ? adapter * 3 / 2 : adapter;
     p->gradients = is_full ? block : adapter;
     p->optimizer = 2 * p->gradients;
@@ -55,6 +55,16 @@ static int64_t attention_bytes(const struct lm *m, int64_t n)
     return m->d->ops->attention_bytes(longest, m->c.d_head, m->o.tuning != LM_TUNE_NONE);
 }
 
+/* A panel in the scratch that attention uses as well; to generate, all, if there is room. */
+static int64_t widening_bytes(const struct lm *m, const struct lm_memory *p, int64_t running)
+{
+    int64_t wide = lm_kept_wide_bytes(m), panel = lm_kept_scratch(m) - p->attention;
+    int64_t left =
+        p->available - p->weights - p->adapter - p->gradients - p->optimizer - running;
+    panel = panel > 0 ? panel : 0;
+    return m->o.n_slots && lm_kept_has_room(wide, left - panel) ? wide + panel : panel;
+}
+
 static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
 {
     bool is_training = m->o.tuning != LM_TUNE_NONE;
@@ -63,7 +73,10 @@ static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
     p->activations = lm_acts_bytes(m, n, is_training) - p->logits + n * m->c.d_head * 4;
     p->attention = attention_bytes(m, n);
     p->cache = p->n_slots * lm_slot_bytes(m, m->o.longest);
-    int64_t running = p->activations + p->logits + p->attention + p->cache, at_end = p->saving;
+    int64_t running = p->activations + p->logits + p->attention + p->cache;
+    p->widening = widening_bytes(m, p, running);
+    running += p->widening;
+    int64_t at_end = p->saving;
     if (lm_dev_is_gpu(m->d)) {
         p->host = p->saving;
         at_end = 0;
@@ -136,6 +149,7 @@ char *lm_memory_text(const struct lm_memory *p)
                 {"activations", p->activations},
                 {"logits", p->logits},
                 {"attention", p->attention},
+                {"widening", p->widening},
                 {"cache", p->cache},
                 {"saving", p->is_gpu ? 0 : p->saving},
                 {"workspace", p->workspace}};

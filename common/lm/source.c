@@ -386,20 +386,38 @@ static void release(const struct entry *x)
         file_map_release(x->gguf->data, x->gguf->len);
 }
 
+/* NULL: there is none; wanted (translated has room for it) is its name in the file. */
+static struct entry *entry_of(const struct lm_source *s, const char *name, char translated[128],
+                              const char **wanted)
+{
+    *wanted = name;
+    if (s->is_gguf)
+        *wanted = gguf_name(translated, name) ? translated : "?";
+    return s->is_gguf ? find(s, *wanted) : find_published(s, *wanted);
+}
+
+/* The entry of a tensor that is read now; NULL on error. */
+static struct entry *entry_to_read(struct lm_source *s, const char *name, int n_dims,
+                                   const int64_t *shape, struct err *e)
+{
+    char translated[128];
+    const char *wanted;
+    struct entry *x = entry_of(s, name, translated, &wanted);
+    if (!x) {
+        err_set(e, ERR_FORMAT, "%s: tensor %s is missing", s->path, wanted);
+        return NULL;
+    }
+    x->is_read = true;
+    return check_shape(x, n_dims, shape, e) < 0 || check_dtype(x, e) < 0 ? NULL : x;
+}
+
 int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int64_t *shape,
                    float *dst, struct err *e)
 {
-    char translated[128];
-    const char *wanted = name;
-    if (s->is_gguf)
-        wanted = gguf_name(translated, name) ? translated : "?";
-    struct entry *x = s->is_gguf ? find(s, wanted) : find_published(s, wanted);
+    struct entry *x = entry_to_read(s, name, n_dims, shape, e);
+    int code;
     if (!x)
-        return err_set(e, ERR_FORMAT, "%s: tensor %s is missing", s->path, wanted);
-    x->is_read = true;
-    int code = check_shape(x, n_dims, shape, e);
-    if (code < 0 || (code = check_dtype(x, e)) < 0)
-        return code;
+        return e->code;
     int64_t width = n_dims > 1 ? shape[1] : 1;
     if (!is_permuted(s, name)) {
         code = convert(x, shape[0], width, dst, e);
@@ -414,6 +432,61 @@ int lm_source_read(struct lm_source *s, const char *name, int n_dims, const int6
     release(x);
     free(rows);
     return code;
+}
+
+static const struct gguf_type *type_of(const struct entry *x)
+{
+    enum { GGML_F32 = 0, GGML_F16 = 1, GGML_BF16 = 30 };
+    const struct gguf_type *t = NULL;
+    if (x->gguf)
+        t = gguf_type_find(x->gguf->type);
+    else if (x->st->dtype == ST_F32 || x->st->dtype == ST_F64)
+        t = gguf_type_find(GGML_F32);
+    else if (x->st->dtype == ST_F16 || x->st->dtype == ST_BF16)
+        t = gguf_type_find(x->st->dtype == ST_F16 ? GGML_F16 : GGML_BF16);
+    return t && t->decode ? t : NULL;
+}
+
+const struct gguf_type *lm_source_type(const struct lm_source *s, const char *name)
+{
+    char translated[128];
+    const char *wanted;
+    const struct entry *x = entry_of(s, name, translated, &wanted);
+    return x ? type_of(x) : NULL;
+}
+
+/* Row `row` of what is published is this one of the file; see unpermute. */
+static int64_t stored_row(const struct lm_source *s, const char *name, int64_t row)
+{
+    int64_t K = s->config.d_head, i = row % K;
+    if (!is_permuted(s, name))
+        return row;
+    return row - i + (i < K / 2 ? 2 * i : 2 * (i - K / 2) + 1);
+}
+
+int lm_source_keep(struct lm_source *s, const char *name, int n_dims, const int64_t *shape,
+                   void *dst, struct err *e)
+{
+    enum { SLICE = 16 << 20 }; /* what stands in memory twice */
+    const struct entry *x = entry_to_read(s, name, n_dims, shape, e);
+    const struct gguf_type *type = x ? type_of(x) : NULL;
+    if (!x)
+        return e->code;
+    if (!type || (x->st && x->st->dtype == ST_F64)) /* read, or refused by name */
+        return lm_source_read(s, name, n_dims, shape, dst, e);
+    const char *src = x->st ? x->st->data : x->gguf->data;
+    size_t len = x->st ? x->st->len : x->gguf->len, row = len / (size_t)shape[0];
+    int64_t step = row < SLICE ? (int64_t)(SLICE / (row ? row : 1)) : 1, K = s->config.d_head;
+    step = (step + K - 1) / K * K; /* whole heads */
+    for (int64_t from = 0; from < shape[0]; from += step) {
+        int64_t n = from + step < shape[0] ? step : shape[0] - from;
+#pragma omp parallel for schedule(static)
+        for (int64_t i = from; i < from + n; i++)
+            memcpy((char *)dst + (size_t)i * row, src + (size_t)stored_row(s, name, i) * row,
+                   row);
+        file_map_release(src + (size_t)from * row, (size_t)n * row);
+    }
+    return 0;
 }
 
 bool lm_source_is_bf16(const struct lm_source *s, const char *name)

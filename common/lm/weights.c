@@ -19,11 +19,15 @@ void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e)
     return p;
 }
 
-uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x)
+uint64_t lm_tensor_seed(const struct lm_tensor *t)
 {
     uint64_t h = XXH64(t->p.name, strlen(t->p.name), (XXH64_hash_t)t->p.n_dims);
-    h = XXH64(t->p.shape, sizeof t->p.shape, h);
-    return XXH64(x, (size_t)t->n * sizeof *x, h);
+    return XXH64(t->p.shape, sizeof t->p.shape, h);
+}
+
+uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x)
+{
+    return XXH64(x, (size_t)t->n * sizeof *x, lm_tensor_seed(t));
 }
 
 /* The n tensors from `first` on, which lie side by side, through `host` to the device. *block
@@ -57,6 +61,8 @@ static int load_joined(struct lm *m, struct lm_source *src, size_t first, int n,
 static int load_linear(struct lm *m, struct lm_source *src, struct lm_linear *lin, bool is_read,
                        struct err *e)
 {
+    if (m->is_kept)
+        return lm_kept_load(m, src, lin, e);
     float *block = is_read ? m->weights + lin->w : NULL;
     int code = is_read ? 0 : load_joined(m, src, lin->first, lin->n_tensors, &block, e);
     if (code >= 0) {
@@ -94,7 +100,7 @@ static int load_others(struct lm *m, struct lm_source *src, struct err *e)
 {
     for (size_t i = 0; i < m->base.n; i++) {
         float *block;
-        if (i == 0 ? m->is_embed_act : m->base.t[i].is_matrix)
+        if (i == 0 && !m->is_kept ? m->is_embed_act : m->base.t[i].is_matrix)
             continue;
         int code = load_joined(m, src, i, 1, &block, e);
         if (code < 0)
@@ -121,6 +127,8 @@ int lm_weights_load(struct lm *m, struct lm_source *src, struct err *e)
     int code = load_others(m, src, e);
     if (code >= 0 && m->is_embed_act)
         code = load_embed_act(m, src, e);
+    if (code >= 0 && m->is_kept && !m->c.is_tied)
+        code = lm_kept_load(m, src, &m->embedding, e);
     for (int64_t l = 0; l < m->c.n_layers && code >= 0; l++)
         for (int g = 0; g < N_GROUPS && code >= 0; g++)
             code = load_linear(m, src, &m->layers[l].lin[g], false, e);

@@ -6,8 +6,8 @@
  * time; results differ between levels only by fused multiply-adds. */
 #include "policy/scorer.h"
 
+#include "base/clones.h"
 #include "base/mem.h"
-#include "policy/clones.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,11 +2,11 @@
  * state: which columns there are, their normalisation, blocks of them; see state.h. */
 #include "policy/state.h"
 
+#include "base/clones.h"
 #include "base/mem.h"
 #include "base/normal.h"
 #include "base/opt.h"
 #include "features/given.h"
-#include "policy/clones.h"
 
 #include <inttypes.h>
 #include <math.h>

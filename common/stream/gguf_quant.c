@@ -7,6 +7,8 @@
  * K formats are eight such groups (Q6_K: sixteen of 16) with scales of their own. */
 #include "stream/gguf_quant.h"
 
+#include "base/clones.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -24,23 +26,35 @@ static float as_float(uint32_t bits)
     return f;
 }
 
+static uint32_t as_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+/* Without branches, so that loops over it become vectors; and without a subnormal operand, for
+ * which processors take a hundred times as long. */
+static inline float half(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = (uint32_t)(h & 0x7fff) << 13;
+    uint32_t normal = magnitude + (112u << 23); /* the exponent rebiased from 15 to 127 */
+    /* Zero, subnormal: 2^-14 + fraction 2^-24 is exact, and so is the difference. */
+    uint32_t tiny = as_bits(as_float(magnitude + (113u << 23)) - 0x1p-14f);
+    /* Infinity, NaN: the exponent becomes all ones. */
+    uint32_t other = 0x7f800000 | magnitude | (magnitude > 0x0f800000 ? 0x00400000 : 0);
+    uint32_t finite = magnitude < 0x00800000 ? tiny : normal;
+    return as_float(sign | (magnitude >= 0x0f800000 ? other : finite));
+}
+
 float gguf_half(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-    uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
-    if (magnitude >= 0x0f800000) { /* infinity, NaN: the exponent becomes all ones */
-        uint32_t quiet = magnitude > 0x0f800000 ? 0x00400000 : 0;
-        return as_float(sign | 0x7f800000 | magnitude | quiet);
-    }
-    if (magnitude >= 0x00800000) /* normal: rebias the exponent from 15 to 127 */
-        return as_float(sign | (magnitude + (112u << 23)));
-    float f = (float)(h & 0x7fff) * 0x1p-24f; /* subnormal or zero: an exact product */
-    return sign ? -f : f;
+    return half(h);
 }
 
 static float load_half(const uint8_t *x)
 {
-    return gguf_half(load_u16(x));
+    return half(load_u16(x));
 }
 
 static void decode_f32(float *restrict y, const uint8_t *restrict x, int64_t n)
@@ -48,79 +62,76 @@ static void decode_f32(float *restrict y, const uint8_t *restrict x, int64_t n)
     memcpy(y, x, (size_t)n * sizeof *y);
 }
 
-static void decode_f16(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_f16(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = load_half(x + 2 * i);
 }
 
-static void decode_bf16(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_bf16(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = as_float((uint32_t)load_u16(x + 2 * i) << 16);
 }
 
 /* d [2] | nibbles [16] */
-static void decode_q4_0(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q4_0(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     for (; n > 0; n--, x += 18, y += QK) {
         float d = load_half(x);
-        for (int i = 0; i < QK / 2; i++) {
+        for (int i = 0; i < QK / 2; i++)
             y[i] = d * (float)((x[2 + i] & 15) - 8);
+        for (int i = 0; i < QK / 2; i++)
             y[i + QK / 2] = d * (float)((x[2 + i] >> 4) - 8);
-        }
     }
 }
 
 /* d [2] | minimum [2] | nibbles [16] */
-static void decode_q4_1(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q4_1(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     for (; n > 0; n--, x += 20, y += QK) {
         float d = load_half(x), m = load_half(x + 2);
-        for (int i = 0; i < QK / 2; i++) {
+        for (int i = 0; i < QK / 2; i++)
             y[i] = d * (float)(x[4 + i] & 15) + m;
+        for (int i = 0; i < QK / 2; i++)
             y[i + QK / 2] = d * (float)(x[4 + i] >> 4) + m;
-        }
     }
 }
 
-/* The fifth bits of 32 values, one a bit, to 0 or 16 each. */
-static void fifth_bits(uint8_t *restrict high, const uint8_t *restrict x)
+/* The fifth bits of 32 values, one a bit. */
+static uint32_t fifth_bits(const uint8_t *x)
 {
-    for (int i = 0; i < QK; i++)
-        high[i] = (uint8_t)((x[i / 8] >> (i % 8) & 1) << 4);
+    return (uint32_t)load_u16(x) | (uint32_t)load_u16(x + 2) << 16;
 }
 
 /* d [2] | fifth bits [4] | nibbles [16] */
-static void decode_q5_0(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q5_0(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
-    uint8_t high[QK];
     for (; n > 0; n--, x += 22, y += QK) {
         float d = load_half(x);
-        fifth_bits(high, x + 2);
-        for (int i = 0; i < QK / 2; i++) {
-            y[i] = d * (float)(((x[6 + i] & 15) | high[i]) - 16);
-            y[i + QK / 2] = d * (float)((x[6 + i] >> 4 | high[i + QK / 2]) - 16);
-        }
+        uint32_t high = fifth_bits(x + 2);
+        for (uint32_t i = 0; i < QK / 2; i++)
+            y[i] = d * (float)((int)((x[6 + i] & 15u) | (high >> i & 1) << 4) - 16);
+        for (uint32_t i = QK / 2; i < QK; i++)
+            y[i] = d * (float)((int)(x[6 + i - QK / 2] >> 4 | (high >> i & 1) << 4) - 16);
     }
 }
 
 /* d [2] | minimum [2] | fifth bits [4] | nibbles [16] */
-static void decode_q5_1(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q5_1(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
-    uint8_t high[QK];
     for (; n > 0; n--, x += 24, y += QK) {
         float d = load_half(x), m = load_half(x + 2);
-        fifth_bits(high, x + 4);
-        for (int i = 0; i < QK / 2; i++) {
-            y[i] = d * (float)((x[8 + i] & 15) | high[i]) + m;
-            y[i + QK / 2] = d * (float)(x[8 + i] >> 4 | high[i + QK / 2]) + m;
-        }
+        uint32_t high = fifth_bits(x + 4);
+        for (uint32_t i = 0; i < QK / 2; i++)
+            y[i] = d * (float)(int)((x[8 + i] & 15u) | (high >> i & 1) << 4) + m;
+        for (uint32_t i = QK / 2; i < QK; i++)
+            y[i] = d * (float)(int)(x[8 + i - QK / 2] >> 4 | (high >> i & 1) << 4) + m;
     }
 }
 
 /* d [2] | signed bytes [32] */
-static void decode_q8_0(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q8_0(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     for (; n > 0; n--, x += 34, y += QK) {
         float d = load_half(x);
@@ -143,7 +154,7 @@ static void unpack_scales(uint8_t *restrict scale, uint8_t *restrict min, const 
 }
 
 /* d [2] | dmin [2] | scales and minima [12] | nibbles [128] */
-static void decode_q4_k(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q4_k(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     uint8_t scale[8], min[8];
     for (; n > 0; n--, x += 144) {
@@ -160,7 +171,7 @@ static void decode_q4_k(float *restrict y, const uint8_t *restrict x, int64_t n)
 
 /* d [2] | dmin [2] | scales and minima [12] | fifth bits [32], group g in bit g | nibbles [128]
  */
-static void decode_q5_k(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q5_k(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     uint8_t scale[8], min[8];
     for (; n > 0; n--, x += 176) {
@@ -179,7 +190,7 @@ static void decode_q5_k(float *restrict y, const uint8_t *restrict x, int64_t n)
 
 /* nibbles [128] | top two bits [64] | signed scales [16] | d [2]; two halves of four groups of
  * 32: groups 0, 1 in the low nibbles of 64 bytes, 2, 3 in the high ones. */
-static void decode_q6_k(float *restrict y, const uint8_t *restrict x, int64_t n)
+CLONES static void decode_q6_k(float *restrict y, const uint8_t *restrict x, int64_t n)
 {
     for (; n > 0; n--, x += 210) {
         const uint8_t *scale = x + 192;

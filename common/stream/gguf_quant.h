@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * gguf_quant: ggml's tensor types, and their blocks back to floats. Used by gguf.c alone.
+ * gguf_quant: ggml's tensor types, and their blocks back to floats. For gguf.c, and for the
+ * engine, which keeps frozen weights as they are in the file.
  *
  * A tensor is a row of blocks; every block holds `n_values` values in `n_bytes` bytes and
  * decodes by itself, so that blocks may be decoded in any order by any thread.

@@ -38,7 +38,8 @@ make_gguf weights            # no suffix
 make_gguf model.safetensors  # another kind's
 make_gguf old.gguf 2         # its second version
 make_gguf split.gguf 3 4     # split.gguf-00001-of-00004.gguf
-for model in weights model.safetensors old.gguf split.gguf-00001-of-00004.gguf; do
+make_gguf half.gguf type=BF16 # kept as it is, rows of q and k back in their order
+for model in weights model.safetensors old.gguf half.gguf split.gguf-00001-of-00004.gguf; do
     embed "$model" got.st.zst && cmp want.st.zst got.st.zst
     episode "$model" got.traj && cmp want.traj got.traj
     raise-rollout --show 3 -m "$model" -d pool.jsonl --template plain | cmp want.show -

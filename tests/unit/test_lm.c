@@ -734,10 +734,12 @@ static void a_plan_needs_no_weights(void **state)
     assert_int_equal(lm_plan(path, &o, &full, NULL), 0);
     assert_true(none.adapter == 0 && none.optimizer == 0);
     assert_true(lora.adapter > 0 && lora.optimizer == 2 * lora.gradients);
-    assert_true(full.gradients > lora.gradients && full.weights == none.weights);
+    assert_true(full.gradients > lora.gradients && full.weights > none.weights);
     assert_true(lora.activations > none.activations);
     assert_true(full.total == full.weights + full.adapter + full.optimizer + full.gradients +
                                   full.activations + full.logits + full.attention);
+    assert_true(none.total ==
+                none.weights + none.activations + none.logits + none.attention + none.widening);
     free(path);
 }
 

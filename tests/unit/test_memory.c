@@ -218,6 +218,9 @@ static void a_plan_knows_of_attention_and_saving(void **state)
     o.is_saved = false;
     o.tuning = LM_TUNE_FULL; /* no second copy of the weights */
     assert_int_equal(lm_plan(path, &o, &full, &e), 0);
+    o.is_widened = true;
+    o.tuning = LM_TUNE_NONE;
+    assert_int_equal(lm_plan(path, &o, &plain, &e), 0);
     assert_int_equal(full.weights, plain.weights);
     free(path);
 }

@@ -45,6 +45,11 @@ struct cpu_priv {
 };
 float *CPU_SYM(cpu_scratch)(struct lm_dev *d, size_t n_floats); /* undefined content */
 int64_t CPU_SYM(cpu_attention_bytes)(int64_t longest_seq, int64_t K, bool is_training);
+#if !CPU_ACT_BF16
+LM_OP_TYPE(matrix_keep) CPU_OP(matrix_keep);
+LM_OP_TYPE(kept_rows) CPU_OP(kept_rows);
+LM_OP_TYPE(kept_bytes) CPU_OP(kept_bytes);
+#endif
 /* `name`: what ops->name shall be, borrowed for good. */
 struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e);
 void CPU_SYM(cpu_close)(struct lm_dev *d);

@@ -9,6 +9,11 @@
 
 static const struct lm_ops cpu_ops = {.close = CPU_SYM(cpu_close),
                                       .attention_bytes = CPU_SYM(cpu_attention_bytes),
+#if !CPU_ACT_BF16
+                                      .matrix_keep = CPU_OP(matrix_keep),
+                                      .kept_rows = CPU_OP(kept_rows),
+                                      .kept_bytes = CPU_OP(kept_bytes),
+#endif
                                       LM_OPS_EACH(TABLE_ROW)};
 
 struct lm_dev *CPU_SYM(cpu_open)(const char *name, struct err *e)

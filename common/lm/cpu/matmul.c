@@ -11,6 +11,7 @@
  *   AVX-512 have no such edges, and share by themselves.
  * Measured for this model's shapes, one thread: uncut 98-101 GFLOP/s, cut at 320 98-101. */
 #include "lm/cpu/cpu.h"
+#include "lm/cpu/matmul_kept.h"
 #include "lm/cpu/matmul_rows.h"
 
 #if !CPU_ACT_BF16
@@ -24,17 +25,12 @@
 
 #include <cblas.h>
 
-struct lm_matrix {
-    const float *w; /* borrowed, [n_out, n_in] */
-    int64_t n_out, n_in;
-};
-
 struct lm_matrix *CPU_OP(matrix_new)(struct lm_dev *d, const float *w, int64_t n_out,
                                      int64_t n_in, struct err *e)
 {
     (void)d, (void)e;
     struct lm_matrix *m = mem_zalloc(1, sizeof *m);
-    *m = (struct lm_matrix){w, n_out, n_in};
+    *m = (struct lm_matrix){.w = w, .n_out = n_out, .n_in = n_in};
     return m;
 }
 
@@ -47,6 +43,8 @@ void CPU_OP(matrix_update)(struct lm_dev *d, struct lm_matrix *m, const float *w
 void CPU_OP(matrix_free)(struct lm_dev *d, struct lm_matrix *m)
 {
     (void)d;
+    if (m)
+        free(m->parts);
     free(m);
 }
 
@@ -116,11 +114,17 @@ static void multiply(const struct product *p)
         rows_by_blas(p, 0, p->M);
 }
 
+int64_t CPU_SYM(cpu_cut)(int64_t K)
+{
+    enum { MOST = 320, ROUND = 16 };
+    int64_t n_cuts = K > MOST ? (K + MOST - 1) / MOST : 1;
+    return ((K + n_cuts - 1) / n_cuts + ROUND - 1) / ROUND * ROUND;
+}
+
 void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N, int64_t K,
                   float alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
                   float beta, void *c, int64_t ldc)
 {
-    enum { MOST = 320, ROUND = 16 };
     const float *pa = a, *pb = b;
     if (d->is_rowwise && is_tb && !is_ta) {
         const struct cpu_rows_product rows = {.M = M,
@@ -137,8 +141,7 @@ void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N
         CPU_SYM(cpu_rows_multiply)(&rows);
         return;
     }
-    int64_t n_cuts = K > MOST ? (K + MOST - 1) / MOST : 1;
-    int64_t step = ((K + n_cuts - 1) / n_cuts + ROUND - 1) / ROUND * ROUND, k = 0;
+    int64_t step = CPU_SYM(cpu_cut)(K), k = 0;
     if (M < 1 || N < 1)
         return;
     do {
@@ -164,7 +167,10 @@ void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N
 void CPU_OP(linear_fwd)(struct lm_dev *d, void *y, int64_t ldy, const void *x, int64_t ldx,
                         const struct lm_matrix *m, int64_t T, bool is_accumulated)
 {
-    CPU_OP(gemm)
+    if (!m->w)
+        CPU_SYM(cpu_kept_fwd)(d, y, ldy, x, ldx, m, T, is_accumulated);
+    else
+        CPU_OP(gemm)
     (d, false, true, T, m->n_out, m->n_in, 1, x, ldx, m->w, m->n_in, is_accumulated ? 1 : 0, y,
      ldy);
 }
@@ -172,7 +178,10 @@ void CPU_OP(linear_fwd)(struct lm_dev *d, void *y, int64_t ldy, const void *x, i
 void CPU_OP(linear_bwd)(struct lm_dev *d, void *dx, int64_t lddx, const void *dy, int64_t lddy,
                         const struct lm_matrix *m, int64_t T, bool is_accumulated)
 {
-    CPU_OP(gemm)
+    if (!m->w)
+        CPU_SYM(cpu_kept_bwd)(d, dx, lddx, dy, lddy, m, T, is_accumulated);
+    else
+        CPU_OP(gemm)
     (d, false, false, T, m->n_in, m->n_out, 1, dy, lddy, m->w, m->n_in, is_accumulated ? 1 : 0,
      dx, lddx);
 }
