@@ -180,9 +180,9 @@ char *episode_encoding_differs(const struct episode_inputs *in, const struct tmp
     bool has_its_name = !*name || !strcmp(name, tmpl_name(t));
     /* A file of another name, or seen from another folder, may be the same template. */
     if (hash ? hash != tmpl_hash(t) : !has_its_name)
-        return has_its_name
-                   ? mem_printf("made with another template by the name of %s", name)
-                   : mem_printf("made with template %s, training is with %s", name, tmpl_name(t));
+        return has_its_name ? mem_printf("made with another template by the name of %s", name)
+                            : mem_printf("made with template %s, training is with %s", name,
+                                         tmpl_name(t));
     int64_t longest = theirs && theirs != max_len ? longest_row(&in->features) : 0;
     /* Rows as long as their bound may have been cut at it. */
     if (longest > max_len || (longest && longest == theirs))
