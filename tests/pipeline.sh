@@ -2,18 +2,11 @@
 # For the scripts that test pipelines: a scratch folder with a pool, a validation and a test set,
 # and `go OUT VARIABLE=...`, a small run of pipelines/gsm8k.mk, or of $makefile.
 # shellcheck shell=bash
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-export OMP_WAIT_POLICY=passive
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 unset MAKEFLAGS MAKELEVEL MFLAGS RAISE_FOLDER
 pipelines=$RAISE_TESTS/../pipelines
-model=$RAISE_TESTS/fixtures/tiny-llama
 
-records() { # tag number
-    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
-}
 records pool 60 >pool.jsonl
 records val 8 >val.jsonl
 records test 8 >test.jsonl

@@ -4,13 +4,8 @@
 # on with a killed run and another one does not, and features of models with different adapters
 # are not compared.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
-records() { awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-    printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'; }
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 records pool 6000 >d.jsonl
 head -n 30 d.jsonl >few.jsonl
 records val 6 >v.jsonl

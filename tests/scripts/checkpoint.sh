@@ -5,13 +5,8 @@
 # pairs, over more than one round of the pool; adapters and all weights.
 set -euo pipefail
 cc=$(command -v "${CC:-cc}") || { echo "no compiler"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
-records() { awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-    printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'; }
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 records pool 22 >d.jsonl
 records val 4 >v.jsonl
 records test 3 >t.jsonl

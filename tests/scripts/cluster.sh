@@ -3,10 +3,9 @@
 # raise-cluster as a filter: what goes in comes out, file or pipe, once or in shards, one thread
 # or several; classing again replaces the classes; damage is found and leaves nothing behind.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 small=$RAISE_TESTS/fixtures/features/small.safetensors
 
 raise-cluster -q -k 3 -u -o a.safetensors "$small"

@@ -3,18 +3,11 @@
 # The programs on a GPU, which here is simulated: scores, an episode's losses and rewards near the
 # CPU's, the same bytes again; memory; devices and plugins that are missing or another's.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 export RAISE_CUDA_PLUGIN=$RAISE_BUILD/tests/host-cuda.so
-model=$RAISE_TESTS/fixtures/tiny-llama
-make_data() { # tag number
-    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
-}
-make_data pool 24 >pool.jsonl
-make_data val 4 >val.jsonl
+records pool 24 >pool.jsonl
+records val 4 >val.jsonl
 embed() { raise-embed -m "$model" --template plain -d 8 "$@" pool.jsonl; }
 go() { # options...
     raise-rollout -f f.st.zst -p p.st.zst -m "$model" -d pool.jsonl --val val.jsonl \

@@ -3,11 +3,9 @@
 # The examples of raise-data(5): its template file, and records of several layouts that are the
 # same to the model; a template that names tokens which the model lacks.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-model=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 python3 - "$RAISE_TESTS/../man/raise-data.5" <<'PY'
 import re, sys
 section = re.search(r"^\.Sh EXAMPLES\n(.*?)(?=^\.Sh )", open(sys.argv[1]).read(), re.M | re.S).group(1)

@@ -3,12 +3,9 @@
 # raise-embed: the same rows from a file, a pipe, zstd, in shards and with other threads; a run
 # killed by SIGKILL and one whose part was torn go on to the same bytes; what drops out is named.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 awk 'BEGIN { for (i = 0; i < 2300; i++)
     printf "{\"prompt\":\"add %d and %d\",\"completion\":\"%s\"}\n", i, 7 * i % 100, i + 7 * i % 100 }' >data.jsonl
 set -- -q -m "$model" -t 1 -d 8 --template none --no-provenance

@@ -4,11 +4,9 @@
 # choices one token each or several; picks and means follow from them; the same bytes for any number
 # of threads; questions that are wrong, too long or a shot are named.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 cp -r "$RAISE_TESTS/fixtures/tiny-llama" model
 cp -r model letters # the same, where " A" to " D" are one token each
 

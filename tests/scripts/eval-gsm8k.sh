@@ -4,11 +4,9 @@
 # what Python's expressions say; tokens are those of generation one prompt at a time; the same bytes
 # for any number of threads and slots; problems that are wrong, too long or a shot are named.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 cp -r "$RAISE_TESTS/fixtures/tiny-llama" model
 python3 - <<'PY'
 import json
@@ -101,6 +99,18 @@ python3 stops.py rows.jsonl stops.jsonl
 again --sample-shots --seed 3 test.jsonl -o a.csv
 again --sample-shots --seed 3 test.jsonl | cmp - a.csv
 raise-eval compare a.csv rows.csv 2>&1 | grep -q 'was asked otherwise'
+# ... those that raise-export draws
+for seed in 1 2 3; do
+    again --sample-shots --seed $seed --limit 1 --max-new 1 test.jsonl -o /dev/null --log-samples drawn.jsonl
+    raise-export -q -f jsonl -n 2 --sample -s $seed -o "drawn.$seed" train.jsonl
+    python3 - drawn.jsonl "drawn.$seed" <<'PY'
+import json, sys
+sample, *shots = [json.loads(line) for name in sys.argv[1:] for line in open(name)]
+before = "".join(f"Question: {r['question']}\nAnswer: {r['answer']}\n\n" for r in shots)
+assert len(shots) == 2 and sample["context"].startswith(before + "Question: test 0"), (sample, shots)
+PY
+done
+if cmp -s drawn.1 drawn.2 && cmp -s drawn.1 drawn.3; then echo "one draw for every seed" && exit 1; fi
 
 refused() { # status pattern command...
     local status=0 want=$1 pattern=$2

@@ -3,14 +3,9 @@
 # raise-eval loss: the loss that an episode measures on the same file; the same bytes for any number
 # of threads; what is left out is named; each output holds the same; outputs are tried first.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
-records() { awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-    printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'; }
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 records pool 40 >d.jsonl
 records val 6 >v.jsonl
 loss() { raise-eval loss -q -m "$model" --template plain "$@"; }

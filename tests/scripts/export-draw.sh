@@ -3,9 +3,8 @@
 # raise-export without a trajectory: the first records, a sample, without those of another file,
 # apart from another file; whatever the layout, the records as they were.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 fail() { echo "$*"; exit 1; }
 refuses() { # message command...
     local message=$1 status=0
@@ -28,8 +27,6 @@ if raise-export -q -n 30 --sample -s 6 d.jsonl | cmp -s - a.jsonl; then fail "th
 [ "$(raise-export -q -f csv --with source -n 1 d.jsonl | tail -n 1)" = '"what is 0?","0","0.50","0"' ]
 
 # It is the sample that raise-rollout and raise-embed take.
-model=$RAISE_TESTS/fixtures/tiny-llama
-export OMP_WAIT_POLICY=passive
 raise-embed -q -m "$model" -d 4 -t 1 --template none --limit 30 --sample -s 5 -o e.st.zst d.jsonl
 raise-view --table source e.st.zst | tail -n +2 >rows
 raise-export -q -f indices -n 30 --sample -s 5 d.jsonl | cmp - <(cut -d, -f2 rows)

@@ -3,9 +3,8 @@
 # raise-export -f text: records for people, in which no record can speak for the program or steer
 # the terminal; --records: by their numbers; --field: one field a line.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 fail() { echo "$*"; exit 1; }
 refuses() { # message arguments...
     local message=$1 status=0

@@ -3,11 +3,8 @@
 # raise-export behind raise-embed and raise-plan: the chosen records of a whole pipe, formats that
 # trainers read, damaged inputs, a full disk, a closed pipe.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 awk 'BEGIN { for (i = 0; i < 60; i++)
     printf "{\"question\": \"what is %d?\", \"answer\": \"%s%d\", \"id\": %d}\n", i, i == 7 ? "" : "it is ", i, 1000 + i }' >data.jsonl
 printf '{"question": "nothing", "answer": ""}\n' >>data.jsonl

@@ -3,9 +3,8 @@
 # Every parser (tests/fuzz) over its corpus, some seconds of mutations of it, and damage: files cut
 # short, bits flipped. The files of the corpus are read, but for a few that once broke something.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 [ -x "$RAISE_BUILD/fuzz" ] || { echo "fuzz is not built"; exit 77; }
 "$RAISE_BUILD/fuzz" "$RAISE_TESTS" 0 >seeds
 awk '/^(jsonl?|csv|packed|tokenizer|special|config|index|adapter|safetensors|gguf|stream|kinds|questions|results|template|jinja) / && $2 != $6 {

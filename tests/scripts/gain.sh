@@ -4,12 +4,10 @@
 # without it; the same bytes in shards, with other threads, and after a kill; a probe that does
 # harm is refused.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive TMPDIR=$dir
-model=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
+export TMPDIR=$dir
 records() { # from to
     awk -v from="$1" -v to="$2" 'BEGIN { for (i = from; i < to; i++)
         printf "{\"prompt\":\"add %d and %d\",\"completion\":\"%s\"}\n", i, 7 * i % 100, i + 7 * i % 100 }'

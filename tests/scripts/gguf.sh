@@ -3,19 +3,13 @@
 # A GGUF is one whatever its name, of version 2 or 3, in one file or in several: the programs that
 # open a model make the same rows and the same episode of it as of the folder that it came from.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-folder=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
+folder=$model
 make_gguf() { python3 "$RAISE_TESTS/gguf_make.py" "$folder" "$@"; }
-make_data() { # tag number
-    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
-}
-make_data pool 24 >pool.jsonl
-make_data val 4 >val.jsonl
+records pool 24 >pool.jsonl
+records val 4 >val.jsonl
 embed() { # model out
     raise-embed -q -t 1 -m "$1" --precision fp32 --template plain -d 8 --no-provenance -o "$2" pool.jsonl
 }

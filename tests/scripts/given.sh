@@ -3,10 +3,8 @@
 # raise-embed --fields: the records' own numbers as columns, the mean where one is missing, the same
 # in shards; names travel, and the state has a column for each.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-model=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 awk 'BEGIN { for (i = 0; i < 60; i++) {
     marks = i == 7 ? "" : i == 9 ? ",\"quality\":\"good\"" : sprintf(",\"quality\":%d", i % 5)
     printf "{\"prompt\":\"add %d\",\"completion\":\"%d\"%s,\"hard\":\"%.1f\"}\n", i, 3 * i, marks, i / 10 } }' >data.jsonl

@@ -3,9 +3,9 @@
 # -h of every program: on standard output, status 0, within 80 columns; and options that stand in
 # several programs read the same in all of them.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 for program in "$RAISE_BUILD"/raise-*; do
     if [ ! -x "$program" ] || [ ! -f "$program" ] || [[ $program == *.so ]]; then continue; fi
     name=${program##*/}
@@ -59,7 +59,6 @@ says 2 "the file stands without one: raise-embed -m MODEL" raise-embed --dataset
 says 2 "unknown option '-Z'" raise-view -Z
 
 # Started on a terminal without a word: what it reads, with the examples.
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
 for name in raise-*; do
     [ -x "$RAISE_BUILD/$name" ] || continue
     python3 -c 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))' \

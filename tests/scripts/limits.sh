@@ -5,11 +5,9 @@
 # replaced while they are mapped. A message that names the file, and no output.
 set -euo pipefail
 cc=$(command -v "${CC:-cc}") || { echo "no compiler"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
-model=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+export OMP_NUM_THREADS=2
 for i in 1 2 3 4 5 6 7 8; do
     echo "{\"prompt\": \"$i\", \"completion\": \"$((i * i))\"}"
 done >d.jsonl

@@ -5,9 +5,8 @@
 set -eu
 command -v mandoc >/dev/null || { echo "mandoc is not installed"; exit 77; }
 man=$RAISE_TESTS/../man
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 fail() { echo "$*"; exit 1; }
 
 # Every template by name.

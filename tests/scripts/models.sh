@@ -4,12 +4,10 @@
 # window, dynamic rotation) refuses these records, by name, and no other; tensors named without
 # "model." load; a classifier that stands in the file is the one that is used and saved.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-plain=$RAISE_TESTS/fixtures/tiny-llama
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
+plain=$model
 python3 - "$plain" <<'PY'
 import json, os, random, struct, sys
 src = sys.argv[1]

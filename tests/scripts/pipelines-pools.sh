@@ -3,9 +3,8 @@
 # pipelines/pools.mk: what is left of the target is in no pool, each corrupted problem carries the
 # answer of another, and what is not GSM8K's layout is refused.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 unset MAKEFLAGS MAKELEVEL MFLAGS
 pools() { make -s -f "$RAISE_TESTS/../pipelines/pools.mk" BUILD="$RAISE_BUILD" ALPACA=a.json GSM8K="$1" OUT="$2" \
     ALPACA_N=5 CLEAN_N=4 CORRUPT_N=3 >log 2>&1; }

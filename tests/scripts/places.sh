@@ -4,13 +4,8 @@
 # misuse, under any spelling; an output that cannot be written is told before the work. In either
 # case every file keeps its bytes, and nothing is made.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
-records() { awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-    printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'; }
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 records pool 40 >d.jsonl
 records val 6 >v.jsonl
 embed() { raise-embed -q -m "$model" --template none -t 1 -d 8 "$@"; }

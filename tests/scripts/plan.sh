@@ -3,10 +3,9 @@
 # raise-plan: the plan's file, for each method; the same bytes again, through a pipe and with other
 # threads; the right records for rds and only.
 set -eu
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 small=$RAISE_TESTS/fixtures/features/small.safetensors
 val=$RAISE_TESTS/fixtures/features/val.safetensors
 printf '%s\n' 8 2 118 0 44 6 >list

@@ -3,17 +3,10 @@
 # raise-ppo: both learners over episodes of a tiny model; metrics and weights; the same bytes for
 # any number of threads and any place of the own episodes; settings; refusals that name the files.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
-make_data() { # tag number
-    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
-}
-make_data pool 89 | sed 1p >pool.jsonl # a record stands there twice
-make_data val 12 >val.jsonl
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+records pool 89 | sed 1p >pool.jsonl # a record stands there twice
+records val 12 >val.jsonl
 embed() { raise-embed -q -m "$model" --template plain -t 1 -d "$1" pool.jsonl; }
 embed 8 | raise-cluster -q -k 2 -t 1 - >f.st.zst
 embed 4 | raise-cluster -q -k 2 -t 1 - >g.st.zst

@@ -3,11 +3,9 @@
 # What a program's surroundings may do to it: descriptors that are closed, lines of a log that several
 # write, signals, seeds with zeros before them, names that steer a terminal.
 set -euo pipefail
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 python3 "$RAISE_TESTS/stream_make.py" "$dir" 5 3
 mv part.0.safetensors a && mv part.1.safetensors b
 for i in 1 2 3 4 5 6 7 8; do

@@ -3,13 +3,10 @@
 # What a terminal shows while a program works: a bar that fits, counts all work, and stays out of a
 # parallel make's way; what a killed run says that it keeps.
 set -euo pipefail
-command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+needs python3
 unset HF_HUB_DISABLE_PROGRESS_BARS MAKEFLAGS RAISE_JOB COLUMNS
-model=$RAISE_TESTS/fixtures/tiny-llama
 records() { # from to
     for ((i = $1; i < $2; i++)); do
         printf '{"prompt": "%d and %d", "completion": "%0*d"}\n' "$i" "$((i * i))" 40 "$i"

@@ -4,18 +4,11 @@
 # saved have the loss that was measured; what does not belong together is refused; a failure
 # leaves nothing behind.
 set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-export OMP_WAIT_POLICY=passive
-model=$RAISE_TESTS/fixtures/tiny-llama
-make_data() { # tag number
-    awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'
-}
-make_data pool 90 >pool.jsonl
-make_data val 12 >val.jsonl
-make_data test 12 >test.jsonl
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
+records pool 90 >pool.jsonl
+records val 12 >val.jsonl
+records test 12 >test.jsonl
 raise-embed -q -m "$model" --template plain -t 1 -d 8 pool.jsonl | raise-cluster -q -k 2 -t 1 - >f.st.zst
 raise-ppo -q --init -f f.st.zst -o p.st.zst
 loud() { # options...
