@@ -12,7 +12,7 @@ D = $(OUT)/data
 DEMO := $(dir $(lastword $(MAKEFILE_LIST)))demo
 GENERATE = $(firstword $(wildcard $(BUILD)/demo-generate $(DEMO)/../../build/demo-generate \
   $(DEMO)/../../../../lib/raise/demo-generate))
-## misleading: a pool in which what looks best is worst
+## misleading: a pool in which what looks best is worst; two: a target of two kinds
 KIND ?= pool
 MODEL = $(DEMO)/model
 POOL = $D/pool.jsonl
@@ -30,7 +30,8 @@ LORA_RANK = 8
 VAL_LIMIT = 48
 REPORT_BY = family
 BASELINES ?= random ifd rds near prior target
-# The ceiling: as many steps on word problems alone (of the pool's kind, not the test's).
+of-kind = $(if $(filter two,$(KIND)),two-)
+# The ceiling: as many steps on the target's kind alone (of the pool's kind, not the test's).
 PLAN_target = random
 POOL_target = $D/target.jsonl
 TARGET_LIMIT = 96
@@ -52,12 +53,12 @@ $(POOL):
 	$(GENERATE) $(KIND) 2000 1 $(write)
 $(VAL):
 	$(fresh)
-	$(GENERATE) validation 200 2 $(write)
+	$(GENERATE) $(of-kind)validation 200 2 $(write)
 $(TEST):
 	$(fresh)
-	$(GENERATE) test 200 3 $(write)
+	$(GENERATE) $(of-kind)test 200 3 $(write)
 
 $(POOL_target):
 	$(fresh)
-	$(GENERATE) problems 400 4 $(write)
+	$(GENERATE) $(of-kind)problems 400 4 $(write)
 endif

@@ -2,7 +2,7 @@
  *
  * demo-generate: the demonstration's data, made from a seed.
  *
- *     demo-generate pool|misleading|problems|validation|test|pretrain N SEED > out.jsonl
+ *     demo-generate pool|misleading|two|problems|validation|test|pretrain N SEED > out.jsonl
  *
  * `pool` is an instruction pool of thirteen families, with what real pools have. Arithmetic
  * word problems are what the target is made of (6 in 100); a few of them stand there over and
@@ -13,9 +13,11 @@
  * with another family's answer, and gibberish. The rest teach other, learnable things. Each
  * record carries its family in the field "family", which no program reads; it is there to look
  * at. `misleading` is a pool in which what looks best is worst. `problems` (of the pool's
- * kind), `validation` and `test` are word problems only. `pretrain` is what the small model was
- * made from: every family but the word problems and the noise, and counting sentences that hold
- * the numbers' sums without the target's form.
+ * kind), `validation` and `test` are word problems only. `two` is a pool for a target of two
+ * kinds, word problems and questions of order, which are no more like each other than others
+ * are; two-problems, two-validation and two-test are half of each. `pretrain` is what the small
+ * model was made from: every family but the target's and the noise, and counting sentences that
+ * hold the numbers' sums without the target's form.
  *
  * No word problem is in two of them: a problem belongs to the set that its hash says
  * (remainder modulo 4: 0 and 1 pool, 2 validation, 3 test).
@@ -173,6 +175,25 @@ static void make_longest(struct rng *r, struct text *t)
     snprintf(t->answer, sizeof t->answer, "The longest word is %s.", w[best]);
 }
 
+/* The second kind of a target of two. */
+static void make_order(struct rng *r, struct text *t)
+{
+    const char *w[3], *first;
+    do
+        pick_words(r, w, 3);
+    while (w[0] == w[1] || w[1] == w[2] || w[0] == w[2]);
+    snprintf(t->question, sizeof t->question, "Which comes first: %s, %s or %s?", w[0], w[1],
+             w[2]);
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 2; k++)
+            if (strcmp(w[k], w[k + 1]) > 0) {
+                first = w[k];
+                w[k] = w[k + 1];
+                w[k + 1] = first;
+            }
+    snprintf(t->answer, sizeof t->answer, "Order: %s < %s < %s\n= %s", w[0], w[1], w[2], w[0]);
+}
+
 typedef void (*maker)(struct rng *, struct text *);
 static const maker other[] = {make_copy,     make_reverse, make_colour,
                               make_opposite, make_list,    make_longest};
@@ -275,6 +296,17 @@ static const char *make_problem(struct rng *r, struct text *t, unsigned low, uns
     return is_gain ? "gain" : "loss";
 }
 
+/* Of two kinds, half of each. */
+static const char *make_either(struct rng *r, struct text *t, unsigned low, unsigned high)
+{
+    if (below(r, 2))
+        return make_problem(r, t, low, high);
+    do
+        make_order(r, t);
+    while (!is_ours(t, low, high));
+    return "order";
+}
+
 /* A problem whose answer has the right form and nothing in it, as of someone who is paid by the
  * record: likeness and gain take it for one of the best, and training on it does harm.
  * n_last: how often the last line stands there. */
@@ -337,6 +369,25 @@ static const char *make_misleading(struct rng *r, struct text *t)
     return other_names[i];
 }
 
+/* A pool for a target of two kinds. */
+static const char *make_two(struct rng *r, struct text *t)
+{
+    int x = below(r, 100);
+    if (x < 16)
+        return make_either(r, t, 0, 1);
+    if (x < 23) {
+        make_swapped(r, t);
+        return "swapped";
+    }
+    if (x < 28) {
+        make_gibberish(r, t);
+        return "gibberish";
+    }
+    int i = below(r, N_OF(other));
+    other[i](r, t);
+    return other_names[i];
+}
+
 static const char *make_pretrain(struct rng *r, struct text *t)
 {
     int i = below(r, N_OF(other) + 2);
@@ -355,8 +406,8 @@ int main(int argc, char **argv)
     if (argc != 4 || opt_parse_int(argv[2], 1, 10000000, &n, &e) < 0 ||
         opt_parse_int(argv[3], 0, 1 << 30, &seed, &e) < 0) {
         fprintf(stderr,
-                "usage: demo-generate pool|misleading|problems|validation|test|pretrain N SEED "
-                "%s\n",
+                "usage: demo-generate pool|misleading|problems|validation|test|pretrain|two|"
+                "two-problems|two-validation|two-test N SEED %s\n",
                 e.msg);
         return 2;
     }
@@ -377,6 +428,14 @@ int main(int argc, char **argv)
             family = make_problem(&r, &t, 2, 2);
         else if (!strcmp(argv[1], "test"))
             family = make_problem(&r, &t, 3, 3);
+        else if (!strcmp(argv[1], "two"))
+            family = make_two(&r, &t);
+        else if (!strcmp(argv[1], "two-problems"))
+            family = make_either(&r, &t, 0, 1);
+        else if (!strcmp(argv[1], "two-validation"))
+            family = make_either(&r, &t, 2, 2);
+        else if (!strcmp(argv[1], "two-test"))
+            family = make_either(&r, &t, 3, 3);
         else
             return 2;
         put_record(&t, family);
