@@ -8,33 +8,28 @@ The same model in float32, the harness's own task file, its first_n sampler: TRA
 two files, JSON lines, plain or zstd. Texts must be equal, unless the reference, at some token that was
 chosen, prefers another one by less than what float32 rounds: then the two go apart for good, which is
 said with the margin. Prints rows check,worst,bound,verdict."""
-import csv
-import json
 import os
-import subprocess
 import sys
 
-os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+import beside  # first: it sets the environment
+import lm_eval
+import torch
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
 
-import lm_eval  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from lm_eval.api.task import ConfigurableTask  # noqa: E402
-from lm_eval.models.huggingface import HFLM  # noqa: E402
-from lm_eval.tasks._yaml_loader import load_yaml  # noqa: E402
-
-TASK = os.path.join(os.path.dirname(lm_eval.__file__), "tasks", "gsm8k", "gsm8k.yaml")
+TASK = os.path.join(beside.TASKS, "gsm8k", "gsm8k.yaml")
+PART = 5  # problems that are kept together
 NEAR = 2e-3  # of logits of size 20 that two programs sum in another order, through 30 layers
 FILTERS = {"strict-match": "strict_match", "flexible-extract": "flexible_extract"}
 
 
-def first_lines(path, n, to):
+def first_lines(path, n, to, skip=0):
     data = open(path, "rb").read()
     if path.endswith(".zst"):
         import zstandard
         data = zstandard.ZstdDecompressor().stream_reader(data).read()
     with open(to, "wb") as f:
-        f.write(b"".join(data.splitlines(keepends=True)[:n]))
+        f.write(b"".join(data.splitlines(keepends=True)[skip:skip + n]))
     return to
 
 
@@ -56,23 +51,27 @@ def harness(lm, train, test, shots, work):
     return [found[i] for i in sorted(found)]
 
 
+def harness_in_parts(reference, train, test, n, shots, work):
+    """The same of all n problems, PART by PART, each kept."""
+    found = []
+    for at in range(0, n, PART):
+        part = first_lines(test, PART, os.path.join(work, "part.jsonl"), at)
+        key = ["gsm8k", shots, open(train).read(), open(part).read()]
+        found += reference.kept(work, key, lambda: harness(reference.lm, train, part, shots, work))
+    return found
+
+
 def ours(build, model, train, test, shots, work):
-    rows, log = os.path.join(work, "rows.csv"), os.path.join(work, "samples.jsonl")
-    subprocess.run([f"{build}/raise-eval", "gsm8k", "-q", "-m", model, "--precision", "fp32", "-o", rows,
-                    "--log-samples", log, "--shots", str(shots), "--shots-from", train, test], check=True)
-    with open(rows, newline="", encoding="utf-8") as f:
-        read = list(csv.DictReader(f))
-    with open(log, encoding="utf-8") as f:
-        return [(json.loads(line), {m: float(r[m]) for m in FILTERS.values()})
-                for line, r in zip(f, read, strict=True)]
+    return [(sample, {m: float(r[m]) for m in FILTERS.values()})
+            for sample, r in beside.ours(build, "gsm8k", model, work, "--shots", str(shots), "--shots-from", train, test)]
 
 
-def margin(model, tokenizer, sample):
+def margin(reference, sample):
     """The most by which the reference prefers another token to one that was chosen."""
-    context = tokenizer(sample["context"])["input_ids"]
+    context = reference.tokenizer(sample["context"])["input_ids"]
     ids = torch.tensor([context + sample["ids"]])
     with torch.no_grad():
-        logits = model(ids).logits[0, len(context) - 1:-1]
+        logits = reference.model(ids).logits[0, len(context) - 1:-1]
     chosen = torch.tensor(sample["ids"])
     return float((logits.max(-1).values - logits[torch.arange(len(chosen)), chosen]).max())
 
@@ -82,15 +81,13 @@ def main(build, work, gguf, train, test, n="10", shots="3"):
     os.makedirs(work, exist_ok=True)
     train = first_lines(train, shots, os.path.join(work, "train.jsonl"))
     test = first_lines(test, int(n), os.path.join(work, "test.jsonl"))
-    folder, name = os.path.split(os.path.abspath(gguf))
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    reference = beside.Reference(gguf)
     have = ours(build, gguf, train, test, shots, work)
-    want = harness(HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, device="cpu"), train, test, shots, work)
+    want = harness_in_parts(reference, train, test, len(have), shots, work)
     asked = other = apart = scored = 0
     worst = 0.0
     for i, ((sample, scores), (context, text, metrics)) in enumerate(zip(have, want, strict=True)):
-        far = margin(model, tokenizer, sample)
+        far = reference.kept(work, ["margin", context, sample["ids"]], lambda: margin(reference, sample))
         worst = max(worst, far)
         asked += sample["context"] != context
         scored += scores != metrics and sample["generated"] == text
@@ -104,7 +101,7 @@ def main(build, work, gguf, train, test, n="10", shots="3"):
                               (f"{what}: logits by which another token is preferred", worst, NEAR),
                               (f"{what}: other texts without such a token", other, 0),
                               (f"{what}: same texts scored otherwise", scored, 0)):
-        print(f"{row},{value:.3g},{bound:g},{'ok' if value <= bound else 'FAIL'}", flush=True)
+        beside.row(row, value, bound)
     total = lambda rows, m: sum(r[m] for r in rows)
     for m in FILTERS.values():
         print(f"gsm8k: {m}: ours {total([h[1] for h in have], m):g}, harness {total([w[2] for w in want], m):g} "

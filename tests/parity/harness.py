@@ -6,29 +6,23 @@
 
 The same model in float32, the same files: MMLU without and with five shots (one question a subject,
 of the subjects whose prompts are not long, then a second one, up to QUESTIONS [60]), and as many
-records of ARC, CommonsenseQA, OpenBookQA and MathQA as the layouts of the first subjects' questions
-make. The tasks are the harness's own files; only where their records come from is changed. MMLU: a
+records of ARC, CommonsenseQA, OpenBookQA and MathQA as the first subjects' questions make, in the layouts
+of their copies on Hugging Face and, of the latter two, as they were published. The tasks are the harness's own files; only where their records come from is changed. MMLU: a
 folder with dev/ and test/, or a tar of it, plain or zstd. Prints rows check,worst,bound,verdict."""
 import csv
 import glob
 import io
 import json
 import os
-import subprocess
 import sys
 import tarfile
 
-os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+import beside  # first: it sets the environment
+import datasets
+import lm_eval
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
 
-import datasets  # noqa: E402
-import lm_eval  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from lm_eval.api.task import ConfigurableTask  # noqa: E402
-from lm_eval.models.huggingface import HFLM  # noqa: E402
-from lm_eval.tasks._yaml_loader import load_yaml  # noqa: E402
-
-TASKS = os.path.join(os.path.dirname(lm_eval.__file__), "tasks")
 LONG = 1000  # characters of five shots: longer ones would take most of the time
 BOUND = 1e-4  # of a log-likelihood, or of 1 nat: logits of float32 agree within 1e-5 of the largest
 
@@ -97,14 +91,28 @@ def others(questions):
                                   "answerKey": row[5]})
         out["commonsense_qa"].append({"id": str(i), "question": row[0], "question_concept": "x",
                                       "choices": labelled(row, 5), "answerKey": row[5]})
-        texts = [t.replace(",", ";") for t in row[1:5] + ["none of these"]]
+        texts = [t.replace(", ", "; ") for t in row[1:5] + ["rs . 1,200"]]
         out["mathqa"].append({"Problem": row[0], "Rationale": "", "correct": row[5].lower(), "category": "x",
                               "options": " , ".join(f"{c} ) {t}" for c, t in zip("abcde", texts))})
     return out
 
 
+def published(task, records):
+    """The same records as their authors have them, and the options that say what they are: OpenBookQA in the
+    layout of ARC, MathQA as one array; None: no other layout."""
+    if task == "openbookqa":
+        rows = [{"id": r["id"], "question": {"stem": r["question_stem"], "choices": [
+            {"text": t, "label": c} for t, c in zip(r["choices"]["text"], r["choices"]["label"])]},
+            "answerKey": r["answerKey"]} for r in records]
+        return "".join(json.dumps(r) + "\n" for r in rows), ["--prompt", "openbookqa"]
+    if task == "mathqa":
+        rows = [{**r, "annotated_formula": "add(n0,n1)", "linear_formula": "add(n0,n1)|"} for r in records]
+        return json.dumps(rows, indent=1), []
+    return None
+
+
 def task_of(yaml, splits, shots):
-    config = load_yaml(os.path.join(TASKS, yaml))
+    config = load_yaml(os.path.join(beside.TASKS, yaml))
     for key in ("dataset_name", "training_split", "validation_split", "tag", "group"):
         config.pop(key, None)
     config.update(test_split="test", num_fewshot=shots, custom_dataset=lambda **_: datasets.DatasetDict(
@@ -115,23 +123,26 @@ def task_of(yaml, splits, shots):
     return ConfigurableTask(config=config)
 
 
-def harness(lm, tasks, shots=0):
-    """Of (file, records by split): the samples in order, (log-likelihoods, {metric: 0 or 1})."""
-    made = [task_of(yaml, splits, shots) for yaml, splits in tasks]
-    result = lm_eval.simple_evaluate(lm, tasks=made, num_fewshot=shots, log_samples=True, bootstrap_iters=0)
-    return [([r[0] for r in s["filtered_resps"]], {m: s[m] for m in ("acc", "acc_norm") if m in s})
-            for t in made for s in sorted(result["samples"][t.config.task], key=lambda s: s["doc_id"])]
+def harness(reference, work, tasks, shots=0):
+    """Of (file, records by split): the samples in order, (log-likelihoods, {metric: 0 or 1}); each question
+    is kept by itself."""
+    def run(yaml, splits):
+        task = task_of(yaml, splits, shots)
+        result = lm_eval.simple_evaluate(reference.lm, tasks=[task], num_fewshot=shots, log_samples=True,
+                                         bootstrap_iters=0, verbosity="ERROR")
+        [[s]] = result["samples"].values()
+        return [r[0] for r in s["filtered_resps"]], {m: s[m] for m in ("acc", "acc_norm") if m in s}
+    out = []
+    for yaml, splits in tasks:
+        for record in splits["test"]:
+            one = {**splits, "test": [record]}
+            out.append(reference.kept(work, [yaml, shots, one], lambda: run(yaml, one)))
+    return out
 
 
 def ours(build, model, work, files, *options):
-    rows, log = os.path.join(work, "rows.csv"), os.path.join(work, "samples.jsonl")
-    subprocess.run([f"{build}/raise-eval", "choice", "-q", "-m", model, "--precision", "fp32", "-o", rows,
-                    "--log-samples", log, *options, *files], check=True)
-    with open(rows, newline="", encoding="utf-8") as f:
-        read = list(csv.DictReader(f))
-    with open(log, encoding="utf-8") as f:
-        return [(json.loads(line)["logp"], {m: float(r[m]) for m in ("acc", "acc_norm")})
-                for line, r in zip(f, read, strict=True)]
+    return [(sample["logp"], {m: float(r[m]) for m in ("acc", "acc_norm")})
+            for sample, r in beside.ours(build, "choice", model, work, *options, *files)]
 
 
 def compare(what, have, want):
@@ -142,7 +153,7 @@ def compare(what, have, want):
     n = sum(len(w[0]) for w in want)
     for row, value, bound in ((f"{what}: {n} log-likelihoods", worst, BOUND),
                               (f"{what}: {len(want)} questions answered otherwise", other, 0)):
-        print(f"{row},{value:.3g},{bound:g},{'ok' if value <= bound else 'FAIL'}", flush=True)
+        beside.row(row, value, bound)
     right = sum(w[1]["acc"] for w in want)
     print(f"{what}: {right:.0f} of {len(want)} right", file=sys.stderr)
 
@@ -150,10 +161,7 @@ def compare(what, have, want):
 def main(build, work, model, mmlu, n="60"):
     work = os.path.join(work, "harness")
     subjects = choose(open_mmlu(mmlu, work), int(n))
-    folder, name = os.path.split(os.path.abspath(model))
-    reference = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
-    lm = HFLM(pretrained=reference, tokenizer=transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name),
-              batch_size=1, device="cpu")
+    reference = beside.Reference(model)
     files, splits = [], {}
     for subject, (dev, questions) in subjects.items():
         put_csv(f"{work}/dev/{subject}_dev.csv", dev)
@@ -163,14 +171,21 @@ def main(build, work, model, mmlu, n="60"):
                            "test": [mmlu_row(subject, r) for r in questions]}
     for shots in (0, 5):
         options = ["--shots", str(shots), "--shots-from", f"{work}/dev"] if shots else []
-        want = harness(lm, [(f"mmlu/default/mmlu_{s}.yaml", splits[s]) for s in subjects], shots)
+        want = harness(reference, work, [(f"mmlu/default/mmlu_{s}.yaml", splits[s]) for s in subjects], shots)
         compare(f"MMLU; {shots} shots", ours(build, model, work, files, *options), want)
     few = [q[0] for _, q in list(subjects.values())[:8]]
     yamls = {"arc_easy": "arc/arc_easy.yaml", "commonsense_qa": "commonsense_qa/default.yaml",
              "openbookqa": "openbookqa/openbookqa.yaml", "mathqa": "mathqa/mathqa.yaml"}
     for task, records in others(few).items():
         path = put_json(f"{work}/rows/{task}.jsonl", records)
-        compare(task, ours(build, model, work, [path]), harness(lm, [(yamls[task], {"test": records})]))
+        want = harness(reference, work, [(yamls[task], {"test": records})])
+        compare(task, ours(build, model, work, [path]), want)
+        text, options = published(task, records) or (None, None)
+        if text:
+            path = f"{work}/rows/{task}-published.json"
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            compare(f"{task} as published", ours(build, model, work, [path], *options), want)
 
 
 if __name__ == "__main__":
