@@ -34,7 +34,8 @@ INIT_OPTS_without-prior = $(if $(filter ppo,$(LEARNER)),--spread,--prior) 0
 EPISODES_without-learning = 0
 DEPLOY_OPTS_without-shuffle = --draw
 
-$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one))
+# settings.sh asks with all learners that there ever were.
+$(if $(SETTINGS_CHANGED),,$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one)))
 .PHONY: ablation
 ablation: run
 include $(dir $(lastword $(MAKEFILE_LIST)))$(BASE).mk

@@ -33,7 +33,8 @@ $(foreach p,$(PERCENTS),$(foreach c,$(CLASS_COUNTS),$(eval CLASSES_c$c-p$(call a
   $(foreach m,random $(CLASS_COUNTS:%=c%),$(eval PERCENT_$m-p$(call as-name,$p) = $p)) $(eval PLAN_random-p$(call as-name,$p) = random))
 $(foreach l,$(LEARNERS),$(eval LEARNER_$l = $(LEARNER)))
 
-$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one))
+# settings.sh asks with all learners that there ever were.
+$(if $(SETTINGS_CHANGED),,$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one)))
 .PHONY: sweep
 sweep: run
 include $(dir $(lastword $(MAKEFILE_LIST)))$(BASE).mk

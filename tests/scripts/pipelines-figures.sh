@@ -31,6 +31,11 @@ makefile=sweep go s VAL=val.jsonl TEST=test.jsonl DIMS='4 12' CLASS_COUNTS='1 2'
 [ "$(awk -F, '$1 ~ /-p4$/ { print $3 }' s/table.csv | sort -u)" = 5 ]    # at least 5
 [ "$(awk -F, '$1 ~ /-p13_4$/ { print $3 }' s/table.csv | sort -u)" = 8 ] # 13.4 % of 4 * 60 / 4
 raise-view s/features.d4.st.zst | grep -q 'embedding .*60, 4' || fail "not 4 wide"
+# Another seed is a longer run, which keeps what is there.
+before=$(stat -c %Y s/d4/s1/final.st.zst)
+makefile=sweep go s VAL=val.jsonl TEST=test.jsonl DIMS=4 CLASS_COUNTS=1 PERCENTS=4 EPOCHS=4 EPISODES=1 SEEDS='1 2' || fail "another seed"
+[ "$(cut -d, -f1,2 s/figure3.csv | tr '\n' ' ')" = 'width,seeds 4,2 ' ] && [ "$(stat -c %Y s/d4/s1/final.st.zst)" = "$before" ] || fail "anew"
+makefile=sweep refuses 'LEARNERS: LEARNER= names the one' x LEARNERS=ppo
 if [ -n "$(command -v gnuplot)" ]; then
     for f in a/figure4.png s/figure3.png s/figure5.png; do [ -s $f ] || fail "no $f"; done
 fi
