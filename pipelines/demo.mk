@@ -14,6 +14,7 @@ GENERATE = $(firstword $(wildcard $(BUILD)/demo-generate $(DEMO)/../../build/dem
   $(DEMO)/../../../../lib/raise/demo-generate))
 ## misleading: a pool in which what looks best is worst; two: a target of two kinds
 KIND ?= pool
+OWN_SETTINGS = KIND
 MODEL = $(DEMO)/model
 POOL = $D/pool.jsonl
 VAL = $D/validation.jsonl
@@ -48,17 +49,17 @@ include $(dir $(lastword $(MAKEFILE_LIST)))raise.mk
 
 ifdef RULES
 
-$(POOL):
+$(POOL): $(call kept,KIND)
 	$(fresh)
 	$(GENERATE) $(KIND) 2000 1 $(write)
-$(VAL):
+$(VAL): $(call kept,KIND)
 	$(fresh)
 	$(GENERATE) $(of-kind)validation 200 2 $(write)
-$(TEST):
+$(TEST): $(call kept,KIND)
 	$(fresh)
 	$(GENERATE) $(of-kind)test 200 3 $(write)
 
-$(POOL_target):
+$(POOL_target): $(call kept,KIND)
 	$(fresh)
 	$(GENERATE) $(of-kind)problems 400 4 $(write)
 endif

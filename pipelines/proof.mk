@@ -21,7 +21,7 @@
 #
 # `... results RESULTS=FILE` puts table.csv there as data, with the command, the settings, the inputs' hashes
 # and the machine; `... check-results RESULTS=FILE` makes one seed of two methods of it anew, in OUT/check,
-# and compares (results.sh).
+# and compares (results.sh): of every pair in FILE, or of those that are named by PAIRS, POOLS or TARGETS.
 
 ## makefile of a run: gsm8k, general, demo
 BASE ?= gsm8k
@@ -93,8 +93,10 @@ $(OUT)/proof.txt: $(OUT)/comparisons.csv
 	awk -F, -v learners='$(LEARNERS)' -f $(HERE)comparisons.awk $<; } $(write)
 
 results: $(OUT)/table.csv
-	@bash $(HERE)results.sh write $(OUT) $(RESULTS) $(BIN) $(call quoted,make -f pipelines/proof.mk $(MAKEOVERRIDES)) $(foreach x,$(PAIRS),$x:$(or $(BASE_$(call \
+	@bash $(HERE)results.sh write $(OUT) $(call quoted,$(RESULTS)) $(BIN) $(call quoted,make -f pipelines/proof.mk $(MAKEOVERRIDES)) $(foreach x,$(PAIRS),$x:$(or $(BASE_$(call \
 	  target,$x)),$(BASE)))
+check-pairs = $(if $(filter command% environment%,$(origin PAIRS) $(origin POOLS) $(origin TARGETS)),$(PAIRS),$(if $(wildcard $(RESULTS)),$(shell \
+  sed -n 's/^. base \([^ ]*\) .*/\1/p' $(RESULTS))))
 check-results:
-	+@bash $(HERE)results.sh check $(OUT)/check $(RESULTS) $(BIN) $(call quoted,$(CHECK)) $(call quoted,$(MAKE) --no-print-directory -s) \
-	  $(foreach x,$(PAIRS),$x $(call quoted,$(call own_of,$x)))
+	+@bash $(HERE)results.sh check $(OUT)/check $(call quoted,$(RESULTS)) $(BIN) $(call quoted,$(CHECK)) $(call quoted,$(MAKE) --no-print-directory -s) \
+	  $(foreach x,$(check-pairs),$x $(call quoted,$(call own_of,$x)))

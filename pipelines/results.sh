@@ -61,8 +61,10 @@ if [ "$mode" = write ]; then
     exit 0
 fi
 
+[ -r "$file" ] || { echo "RESULTS=$file: there is no such file" >&2; exit 1; }
 methods=$5 make=$6
 shift 6
+mkdir -p "${out%/*}"
 told() { sed -n "s|^# $1 ||p" "$file"; } # key [pair]: its values
 seed=$(awk -F, '!/^#/ && $4 ~ /^[0-9]+$/ { print $4; exit }' "$file")
 learners_known="|$("${bin}raise-ppo" -h | tr -s '\n ' ' ' | sed -n 's/.*--learner NAME [^:]*: \([a-z|-]*\) .*/\1/p')|"

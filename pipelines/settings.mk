@@ -9,6 +9,8 @@
 #   $(call input,NAME)      the file of a variable that names an input; the input itself, where a
 #                           rule of the pipeline makes it
 #   $(made-of)              the prerequisites that are no such files
+#
+# A makefile that includes raise.mk names what its own files depend on in OWN_SETTINGS.
 
 kept = $(addprefix $(OUT)/settings/,$(1))
 made-of = $(filter-out $(OUT)/settings/%,$^)
@@ -21,7 +23,7 @@ rows-of-table = $(sort $(foreach s,$(SEEDS),$(addsuffix /$s,$(LEARNERS) $(BASELI
 settings = $(foreach v,POOL VAL TEST MODEL $(FOLDERS) $(addprefix POOL_,$(LEARNERS) $(BASELINES)),$(if $(call is-ours,$v),,$(call each,input,$v))) \
   $(call each,value,TEMPLATE TEST_LIMIT VAL_LIMIT TARGET_LIMIT DRAW_OPTS DIM CLASSES MAX_LENGTH \
     PRECISION EMBED_OPTS POOL_OPTS STEPS BATCH LR LORA_RANK ROLLOUT_OPTS INIT_OPTS PPO_OPTS DEPLOY_OPTS \
-    EVAL EVAL_OPTS EXTRA EXTRA_CHOICE EPOCHS \
+    EVAL EVAL_OPTS EXTRA EXTRA_CHOICE EPOCHS $(OWN_SETTINGS) \
     PER_UPDATE $(if $(strip $(STEPS)),,PERCENT) \
     $(if $(filter-out 0,$(TARGET_LIMIT)),TARGET_OPTS) \
     $(foreach l,$(LEARNERS),LEARNER_$l INIT_OPTS_$l PPO_OPTS_$l ROLLOUT_OPTS_$l OWN_$l) \
