@@ -141,7 +141,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan fuzz coverage torture mutate parity bench bench-cuda demo deps deps-build deps-lint deps-tsan example dist lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan fuzz coverage torture mutate parity bench bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan example dist deb lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -185,6 +185,7 @@ DEPS = gcc g++ make zstd libzstd-dev zlib1g-dev liblzma-dev libfaiss-dev libopen
   libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev
 TEST_DEPS = libcmocka-dev mandoc groff-base python3
 LINT_DEPS = clang-format cppcheck shellcheck mandoc
+DEB_DEPS = dpkg-dev debhelper lintian
 TSAN_DEPS = clang libomp-dev
 define install_debs
 	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $1"; exit 0; }; \
@@ -197,6 +198,8 @@ deps: ## install the Debian packages that are missing, for the build and the tes
 	$(call install_debs,$(DEPS) $(TEST_DEPS))
 deps-build: ## only those that the build takes
 	$(call install_debs,$(DEPS))
+deps-deb: ## the same for make deb
+	$(call install_debs,$(DEPS) $(DEB_DEPS))
 deps-lint: ## the same for make lint
 	$(call install_debs,$(LINT_DEPS))
 deps-tsan: ## the same for make tsan
@@ -217,7 +220,7 @@ $(foreach p,$(NAMES),$(eval $(call COMPLETION_RULES,$p)))
 COMPLETIONS = $(foreach p,$(NAMES),$(call SHELLS,$p))
 INSTALLED = $(foreach p,$(NAMES),755:$B/$p:bin/$p) 755:$B/demo-generate:lib/raise/demo-generate \
   $(foreach f,$(wildcard $B/raise-cuda.so),755:$f:lib/raise/raise-cuda.so) \
-  $(foreach f,$(wildcard pipelines/*.* pipelines/demo/demo.tmpl pipelines/demo/model/*),644:$f:share/raise/$f) \
+  $(foreach f,$(wildcard pipelines/*.* pipelines/demo/demo.tmpl pipelines/demo/model/*),$(if $(filter %.sh,$f),755,644):$f:share/raise/$f) \
   $(foreach f,$(wildcard man/*.[157]),644:$f:share/man/man$(subst .,,$(suffix $f))/$(notdir $f)) \
   $(foreach p,$(NAMES),644:$B/completions/bash/$p:$(BASH_DIR)/$p 644:$B/completions/zsh/_$p:$(ZSH_DIR)/_$p \
   644:$B/completions/fish/$p.fish:$(FISH_DIR)/$p.fish)
@@ -232,6 +235,8 @@ dist: ## the sources of HEAD as build/raise-VERSION.tar.gz, the same bytes anywh
 	$Qv=$$(sed -n 's/^#define RAISE_VERSION "\(.*\)"/\1/p' common/base/version.h); \
 	  git archive --format=tar --prefix=raise-$$v/ HEAD >$B/dist.tar && gzip -9n <$B/dist.tar >$B/raise-$$v.tar.gz; \
 	  rm -f $B/dist.tar; sha256sum $B/raise-$$v.tar.gz
+deb: ## build/raise_VERSION_ARCH.deb, a Debian package of the tree as it is (make deps-deb)
+	$Qtools/package/deb.sh $B
 lint: ## formatting, static analysis, shell scripts, man pages, floors of common/
 	$Qtests/lint
 format: ## clang-format every source file

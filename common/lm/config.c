@@ -197,7 +197,7 @@ static int check_unsupported(struct reader *r)
         return err_set(r->e, ERR_UNSUPPORTED, "%s: mlp_bias is true", r->place);
     json_t *rope = json_object_get(r->root, "rope_parameters");
     bool is_inside = rope && !is_absent(rope, "partial_rotary_factor"); /* transformers >= 5 */
-    double part;
+    double part = 1;
     if (get_real(r, is_inside ? rope : r->root, "partial_rotary_factor", 1, &part) < 0)
         return r->e->code;
     if (part != 1)
