@@ -41,6 +41,8 @@ elif [[ $MODEL == *.gguf || -e $MODEL ]]; then
 else
     model=$MODEL model_note=
 fi
+revision=
+if [[ -z $model_note && ! -e $MODEL && $model == *@* ]]; then revision=${model#*@} model=${model%%@*}; fi
 case $TEMPLATE in
 alpaca | chatml | llama2 | llama3 | mistral | gemma | vicuna) template="template: $TEMPLATE" ;;
 *) template="# template: the model's own; RAISE trained with $TEMPLATE" ;;
@@ -54,7 +56,8 @@ head() { # trainer command
 {
     head LLaMA-Factory "llamafactory-cli train train-llamafactory.yaml"
     cat <<YAML
-model_name_or_path: $model$model_note
+model_name_or_path: $model$model_note${revision:+
+model_revision: $revision}
 stage: sft
 do_train: true
 dataset: subset
@@ -76,7 +79,8 @@ YAML
 {
     head TRL "trl sft --config train-trl.yaml"
     cat <<YAML
-model_name_or_path: $model$model_note
+model_name_or_path: $model$model_note${revision:+
+model_revision: $revision}
 datasets:
   - path: json
     data_files: $subset
@@ -99,7 +103,8 @@ YAML
 {
     head axolotl "axolotl train train-axolotl.yaml"
     cat <<YAML
-base_model: $model$model_note
+base_model: $model$model_note${revision:+
+revision_of_model: $revision}
 datasets:
   - path: $subset
     ds_type: json

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "lm/adapter_file.h"
 #include "lm/model.h"
+#include "stream/model_path.h"
 #include "stream/st.h"
 
 #include <stdlib.h>
@@ -22,10 +23,13 @@ static int write_config(const struct lm *m, const char *dir, const char *base_na
             json_array_append_new(targets, json_string(lm_projection_names[i]));
     double alpha = m->o.lora_alpha;
     json_t *a = alpha == floor(alpha) ? json_integer((json_int_t)alpha) : json_real(alpha);
+    const char *revision = NULL;
+    size_t n_name = base_name ? model_path_name(base_name, &revision) : 0;
+    char *name = base_name ? mem_printf("%.*s", (int)n_name, base_name) : NULL;
     json_t *o = json_pack(
-        "{s:s?, s:s, s:b, s:b, s:b, s:o, s:f, s:n, s:s, s:I, s:o, s:s, s:b, s:b}",
-        "base_model_name_or_path", base_name, "bias", "none", "fan_in_fan_out", 0,
-        "inference_mode", 1, "init_lora_weights", 1, "lora_alpha", a, "lora_dropout", 0.0,
+        "{s:s?, s:s*, s:s, s:b, s:b, s:b, s:o, s:f, s:n, s:s, s:I, s:o, s:s, s:b, s:b}",
+        "base_model_name_or_path", name, "revision", revision, "bias", "none", "fan_in_fan_out",
+        0, "inference_mode", 1, "init_lora_weights", 1, "lora_alpha", a, "lora_dropout", 0.0,
         "modules_to_save", "peft_type", "LORA", "r", (json_int_t)m->o.lora_rank,
         "target_modules", targets, "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", 0);
     char *text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
@@ -37,6 +41,7 @@ static int write_config(const struct lm *m, const char *dir, const char *base_na
     buf_free(&b);
     free(path);
     free(text);
+    free(name);
     json_decref(o);
     return code;
 }

@@ -42,16 +42,33 @@ int model_path_kind(const char *path, struct err *e)
 
 /* ---- the cache ---- */
 
+#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+
 /* org/name, or name: of letters, digits and "-_.", which no relative path begins with. */
-static bool is_hub_name(const char *s)
+static bool is_hub_name(const char *s, size_t len)
 {
-    static const char *const chars =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
-    const char *slash = strchr(s, '/');
-    size_t org = slash ? (size_t)(slash - s) : 0, n = slash ? strlen(slash + 1) : strlen(s);
+    const char *slash = memchr(s, '/', len);
+    size_t org = slash ? (size_t)(slash - s) : 0;
     const char *name = slash ? slash + 1 : s;
-    return n > 0 && s[0] != '.' && name[0] != '.' && strspn(name, chars) == n &&
-           (!slash || (org > 0 && strspn(s, chars) == org));
+    size_t n = len - (size_t)(name - s);
+    return n > 0 && s[0] != '.' && name[0] != '.' && strspn(name, NAME_CHARS) >= n &&
+           (!slash || (org > 0 && strspn(s, NAME_CHARS) == org));
+}
+
+/* A path below refs/ or snapshots/ that does not leave them. */
+static bool is_revision(const char *s)
+{
+    return strspn(s, NAME_CHARS "/") == strlen(s) && *s && *s != '.' && *s != '/' &&
+           !strstr(s, "..");
+}
+
+size_t model_path_name(const char *given, const char **revision)
+{
+    const char *at = strchr(given, '@');
+    size_t n = at ? (size_t)(at - given) : strlen(given);
+    bool is_named = at && is_hub_name(given, n) && is_revision(at + 1) && !file_exists(given);
+    *revision = is_named ? at + 1 : NULL;
+    return is_named ? n : strlen(given);
 }
 
 static const char *set(const char *name)
@@ -74,63 +91,77 @@ static char *cache_folder(void)
     return mem_printf("%s/.cache/huggingface/hub", home ? home : "");
 }
 
-/* models--org--name in the cache. */
-static char *repo_folder(const char *cache, const char *given)
+/* models--org--name in the cache; n: bytes of the name. */
+static char *repo_folder(const char *cache, const char *given, size_t n)
 {
-    const char *slash = strchr(given, '/');
+    const char *slash = memchr(given, '/', n);
     if (!slash)
-        return mem_printf("%s/models--%s", cache, given);
-    return mem_printf("%s/models--%.*s--%s", cache, (int)(slash - given), given, slash + 1);
+        return mem_printf("%s/models--%.*s", cache, (int)n, given);
+    return mem_printf("%s/models--%.*s--%.*s", cache, (int)(slash - given), given,
+                      (int)(given + n - slash - 1), slash + 1);
 }
 
-/* The commit that refs/main names; NULL: there is none. */
-static char *main_commit(const char *repo)
+/* The commit that a branch or tag names, or that is one itself; NULL: there is none. */
+static char *commit_of(const char *repo, const char *revision)
 {
-    char *path = mem_printf("%s/refs/main", repo), *text = NULL;
+    char *path = mem_printf("%s/refs/%s", repo, revision), *text = NULL;
     size_t len;
     if (file_read_all(path, &text, &len, NULL) == 0)
         text[strcspn(text, " \t\r\n/")] = '\0';
     free(path);
+    if (text)
+        return text;
+    path = mem_printf("%s/snapshots/%s", repo, revision);
+    text = file_exists(path) ? mem_strdup(revision) : NULL;
+    free(path);
     return text;
 }
 
-static int find_snapshot(const char *given, const char *repo, char **path, struct err *e)
+static int find_snapshot(const char *given, size_t n, const char *revision, const char *repo,
+                         char **path, struct err *e)
 {
-    char *commit = main_commit(repo);
+    const char *ref = revision ? revision : "main";
+    char *commit = commit_of(repo, ref);
+    char *fetch = mem_printf("hf download %.*s%s%s", (int)n, given,
+                             revision ? " --revision " : "", revision ? revision : "");
+    int rc = 0;
     if (!commit || !*commit) {
-        free(commit);
-        return err_set(
-            e, ERR_IO,
-            "%s: no such folder or file, and not in the Hugging Face cache: %s/refs/main "
-            "is not there (HF_HUB_CACHE or HF_HOME says where the cache is; to fetch it: "
-            "hf download %s)",
-            given, repo, given);
+        rc =
+            err_set(e, ERR_IO,
+                    "%s: no such folder or file, and not in the Hugging Face cache: %s/refs/%s "
+                    "is not there (HF_HUB_CACHE or HF_HOME says where the cache is; to fetch "
+                    "it: %s)",
+                    given, repo, ref, fetch);
+    } else {
+        *path = mem_printf("%s/snapshots/%s", repo, commit);
+        char *config = mem_printf("%s/config.json", *path);
+        if (!file_exists(config)) {
+            rc =
+                err_set(e, ERR_FORMAT,
+                        "%s: its snapshot in the Hugging Face cache has no config.json: %s (to "
+                        "fetch the rest: %s)",
+                        given, *path, fetch);
+            free(*path);
+            *path = NULL;
+        }
+        free(config);
     }
-    *path = mem_printf("%s/snapshots/%s", repo, commit);
-    char *config = mem_printf("%s/config.json", *path);
-    bool is_there = file_exists(config);
-    free(config);
     free(commit);
-    if (is_there)
-        return 0;
-    err_set(e, ERR_FORMAT,
-            "%s: its snapshot in the Hugging Face cache has no config.json: %s (to fetch the "
-            "rest: hf download %s)",
-            given, *path, given);
-    free(*path);
-    *path = NULL;
-    return ERR_FORMAT;
+    free(fetch);
+    return rc;
 }
 
 int model_path_find(const char *given, char **path, struct err *e)
 {
+    const char *revision;
+    size_t n = model_path_name(given, &revision);
     *path = NULL;
-    if (file_exists(given) || !is_hub_name(given)) {
+    if (file_exists(given) || !is_hub_name(given, n)) {
         *path = mem_strdup(given);
         return 0;
     }
-    char *cache = cache_folder(), *repo = repo_folder(cache, given);
-    int rc = find_snapshot(given, repo, path, e);
+    char *cache = cache_folder(), *repo = repo_folder(cache, given, n);
+    int rc = find_snapshot(given, n, revision, repo, path, e);
     free(repo);
     free(cache);
     return rc;

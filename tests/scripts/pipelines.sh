@@ -37,6 +37,10 @@ trainers
 l=copy
 keeps llamafactory 'finetuning_type: full' 'template: chatml' 'model_name_or_path: org/name' 'cutoff_len: 2048'
 if grep -q 'lora' copy/train-*.yaml; then fail "LoRA where there was none"; fi
+trainers MODEL=org/name@v1
+keeps llamafactory 'model_name_or_path: org/name' 'model_revision: v1'
+keeps trl 'model_name_or_path: org/name' 'model_revision: v1'
+keeps axolotl 'base_model: org/name' 'revision_of_model: v1'
 trainers MODEL=x/some.gguf
 keeps trl 'model_name_or_path: /path/to/model  # the folder that some.gguf was made from: a GGUF file cannot be trained there'
 if trainers POOL=val.jsonl >log 2>&1; then fail "another pool"; fi
