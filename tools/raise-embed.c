@@ -402,7 +402,7 @@ static void check_places(struct options *o)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);
-    places_add(&p, PLACE_INPUT, "--target", o->target.path);
+    places_add_paths(&p, "--target", o->target.path);
     for (int64_t i = 0; i < o->n_paths; i++)
         places_add(&p, PLACE_INPUT, "the dataset", o->paths[i]);
     places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");

@@ -58,7 +58,7 @@ static const struct opt table[] = {
      0, 0, NULL},
     {0, "match", OPT_CHOICE, AT(match), "HOW", "several validation records", 0, 0, matches},
     {0, NULL, OPT_HEADING, 0, NULL, "For scores, deita, alpagasus", 0, 0, NULL},
-    {'d', "data", OPT_STRING, AT(dataset), "FILE", "the dataset of the features", 0, 0, NULL},
+    {'d', "data", OPT_PATHS, AT(dataset), "FILE", "the dataset of the features", 0, 0, NULL},
     {0, "field", OPT_STRING, AT(field), "NAME", "field that holds the score; two for deita", 0,
      0, NULL},
     {0, NULL, OPT_HEADING, 0, NULL, "For only", 0, 0, NULL},
@@ -362,7 +362,7 @@ static void check_places(const struct options *o)
     for (int i = 0; i < o->n_episodes; i++)
         places_add(&p, PLACE_INPUT, "a trajectory", o->episodes[i]);
     places_add(&p, PLACE_INPUT, "--val-features", o->val_features);
-    places_add(&p, PLACE_INPUT, "--data", o->dataset);
+    places_add_paths(&p, "--data", o->dataset);
     places_add(&p, PLACE_INPUT, "--list", o->list);
     places_add(&p, PLACE_FILE, "--left-out", o->left_out);
     places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");

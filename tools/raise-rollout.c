@@ -52,11 +52,11 @@ static const struct opt table[] = {
     {'p', "policy", OPT_STRING, O(policy), "FILE", "the policy that chooses", 0, 0, NULL},
     {0, "plan", OPT_STRING, O(plan), "FILE", "train on a fixed plan instead", 0, 0, NULL},
     SESSION_MODEL_ROWS(struct options, session),
-    {'d', "data", OPT_STRING, O(data), "FILE", "the dataset of the features", 0, 0, NULL},
-    {0, "val", OPT_STRING, O(validation), "FILE", "validation set: the target", 0, 0, NULL},
+    {'d', "data", OPT_PATHS, O(data), "FILE", "the dataset of the features", 0, 0, NULL},
+    {0, "val", OPT_PATHS, O(validation), "FILE", "validation set: the target", 0, 0, NULL},
     {0, "val-limit", OPT_INT, O(val_limit), "N", "use a seeded sample of N; 0: all", 0, 1e15,
      NULL},
-    {0, "test", OPT_STRING, O(test), "FILE", "test set, measured before and after", 0, 0, NULL},
+    {0, "test", OPT_PATHS, O(test), "FILE", "test set, measured before and after", 0, 0, NULL},
     {0, "test-limit", OPT_INT, O(test_limit), "N", "use the first N; 0: all", 0, 1e15, NULL},
     SESSION_ENCODING_ROWS(struct options, session, overlong_names),
     SESSION_ON_ERROR_ROW(struct options, records),
@@ -659,12 +659,12 @@ static void check_places(struct options *o)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);
-    places_add(&p, PLACE_INPUT, "-d", o->data);
+    places_add_paths(&p, "-d", o->data);
     places_add(&p, PLACE_INPUT, "-f", o->features);
     places_add(&p, PLACE_INPUT, "-p", o->policy);
     places_add(&p, PLACE_INPUT, "--plan", o->plan);
-    places_add(&p, PLACE_INPUT, "--val", o->validation);
-    places_add(&p, PLACE_INPUT, "--test", o->test);
+    places_add_paths(&p, "--val", o->validation);
+    places_add_paths(&p, "--test", o->test);
     places_add(&p, PLACE_FOLDER, "--save-adapter", o->adapter_dir);
     places_add(&p, PLACE_FOLDER, "--save-model", o->model_dir);
     places_add(&p, PLACE_FILE, "--metrics", o->metrics);

@@ -2,19 +2,23 @@
  * target: --target and --influence of raise-embed, in words; see target.h. */
 #include "target.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 void target_check(const struct target_options *o)
 {
     if (o->has_influence && !o->path)
         opt_misuse("--influence needs a --target");
-    if (o->path && file_is_std(o->path))
-        opt_misuse("--target: a file, as it is read beside the dataset");
+    for (const char *line = o->path; line;) {
+        const char *end = strchr(line, '\n');
+        if (*line == '-' && (!line[1] || line[1] == '\n'))
+            opt_misuse("--target: a file, as it is read beside the dataset");
+        line = end ? end + 1 : NULL;
+    }
 }
 
 /* ---- before the model ---- */

@@ -38,10 +38,10 @@ struct target_options {
     }
 
 #define TARGET_ROWS(O, at)                                                                     \
-    {0,          "target",                                                                     \
-     OPT_STRING, offsetof(O, at.path),                                                         \
-     "FILE",     "records of the target: adds the gain",                                       \
-     0,          0,                                                                            \
+    {0,         "target",                                                                      \
+     OPT_PATHS, offsetof(O, at.path),                                                          \
+     "FILE",    "records of the target: adds the gain",                                        \
+     0,         0,                                                                             \
      NULL},                                                                                    \
         {0,       "target-limit",                                                              \
          OPT_INT, offsetof(O, at.limit),                                                       \

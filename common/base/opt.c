@@ -119,6 +119,17 @@ static int parse_choice(const char *s, const struct opt *o, int *out, struct err
     return err_set(e, ERR_RANGE, "'%s' is not one of %s", s, all);
 }
 
+/* Two lines; it lasts as long as the program, as its arguments do. before NULL: arg alone. */
+static const char *joined(const char *before, const char *arg)
+{
+    static char **all;
+    static size_t n, cap;
+    if (!before)
+        return arg;
+    MEM_GROW(all, cap, n + 1);
+    return all[n++] = mem_printf("%s\n%s", before, arg);
+}
+
 int opt_set(const struct opt *o, void *options, const char *arg, struct err *e)
 {
     switch (o->type) {
@@ -138,6 +149,10 @@ int opt_set(const struct opt *o, void *options, const char *arg, struct err *e)
     case OPT_STRING:
     case OPT_PLACE:
         *AT(options, o->offset, const char *) = arg;
+        return 0;
+    case OPT_PATHS:
+        *AT(options, o->offset, const char *) =
+            joined(*AT(options, o->offset, const char *), arg);
         return 0;
     case OPT_CHOICE:
         return parse_choice(arg, o, AT(options, o->offset, int), e);

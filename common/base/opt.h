@@ -39,7 +39,8 @@ enum opt_type {
     OPT_UINT64, /* uint64_t: a seed */
     OPT_REAL,   /* double in [min, max] */
     OPT_STRING, /* const char *, borrowed from argv */
-    OPT_PLACE,  /* the same: a file or folder that is written, so no part of a history */
+    OPT_PATHS,  /* the same: paths that are read, one a line: the option may stand again */
+    OPT_PLACE,  /* as OPT_STRING: a file or folder that is written, so no part of a history */
     OPT_CHOICE, /* int: index into choices[] */
     OPT_HEADING /* no option: `help` is a heading in -h */
 };

@@ -44,7 +44,7 @@ static struct offer offer_of(const struct opt_spec *spec, const struct opt *o)
     if (o->type == OPT_CHOICE)
         for (int i = 0; o->choices[i]; i++)
             buf_printf(&f.words, " %s", o->choices[i]);
-    if (o->type != OPT_STRING && o->type != OPT_PLACE)
+    if (o->type != OPT_STRING && o->type != OPT_PATHS && o->type != OPT_PLACE)
         return f;
     f.has_files = is_one_of(o->arg, files);
     f.has_folders = !strcmp(o->arg, "DIR");
@@ -195,7 +195,7 @@ static void zsh_option(const struct opt_spec *spec, const char *function, const 
     static const char marked[] = "\\[]:";
     struct offer f = offer_of(spec, o);
     const char *after = takes_arg(o) ? "=" : "";
-    if (o->type == OPT_COUNT)
+    if (o->type == OPT_COUNT || o->type == OPT_PATHS)
         printf("  '*'");
     else if (o->letter && o->name)
         printf("  '(-%c --%s)'", o->letter, o->name);

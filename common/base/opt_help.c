@@ -42,6 +42,7 @@ static void add_default(struct buf *b, const struct opt *o, const void *options)
         buf_printf(b, " [%g]", *(const double *)(const void *)(base + o->offset));
         break;
     case OPT_STRING:
+    case OPT_PATHS:
     case OPT_PLACE: {
         const char *s = *(const char *const *)(const void *)(base + o->offset);
         if (s)

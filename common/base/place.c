@@ -17,11 +17,24 @@ void places_add(struct places *p, enum place_kind kind, const char *name, const 
     if (!path)
         return;
     MEM_GROW(p->place, p->cap, p->n + 1);
-    p->place[p->n++] = (struct place){kind, name, path};
+    p->place[p->n++] = (struct place){kind, name, path, NULL};
+}
+
+void places_add_paths(struct places *p, const char *name, const char *paths)
+{
+    for (const char *line = paths; line;) {
+        size_t n = file_exists(paths) ? strlen(line) : strcspn(line, "\n");
+        MEM_GROW(p->place, p->cap, p->n + 1);
+        char *own = mem_printf("%.*s", (int)n, line);
+        p->place[p->n++] = (struct place){PLACE_INPUT, name, own, own};
+        line = line[n] ? line + n + 1 : NULL;
+    }
 }
 
 void places_free(struct places *p)
 {
+    for (size_t i = 0; i < p->n; i++)
+        free(p->place[i].own);
     free(p->place);
     *p = (struct places){0};
 }

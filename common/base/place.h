@@ -31,7 +31,8 @@ enum place_kind {
 struct place {
     enum place_kind kind;
     const char *name; /* for messages: the option, or what it is; borrowed */
-    const char *path; /* "-": standard input or output; borrowed */
+    const char *path; /* "-": standard input or output; borrowed, or own */
+    char *own;
 };
 struct places {
     struct place *place;
@@ -40,6 +41,8 @@ struct places {
 
 /* path NULL: there is no such place, nothing is added. */
 void places_add(struct places *p, enum place_kind kind, const char *name, const char *path);
+/* The same for paths, a line each (OPT_PATHS); one that has lines and is there is a path. */
+void places_add_paths(struct places *p, const char *name, const char *paths);
 void places_free(struct places *p);
 
 /* ERR_MISMATCH: two places are one, which is misuse. */

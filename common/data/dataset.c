@@ -408,7 +408,21 @@ int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
 int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
                  struct err *e)
 {
-    return dataset_read_paths(d, &path, 1, opt, e);
+    const char **paths = NULL;
+    size_t n = 0, cap = 0;
+    char *lines = mem_strdup(path ? path : "-"), *rest = lines;
+    bool is_one = !path || file_exists(path);
+    do {
+        MEM_GROW(paths, cap, n + 1);
+        paths[n++] = rest;
+        rest = is_one ? NULL : strchr(rest, '\n');
+        if (rest)
+            *rest++ = '\0';
+    } while (rest);
+    int rc = dataset_read_paths(d, paths, (int64_t)n, opt, e);
+    free(paths);
+    free(lines);
+    return rc;
 }
 
 /* ---- fields ---- */

@@ -171,12 +171,12 @@ struct data_options {
 };
 
 /* Reads through a dataset: a file, a folder of files, or a pattern such as "data/ *.jsonl.zst"
- * (without the blank) that no file is named by; `paths`: of several of those, one after the
- * other. On success *d is owned by the caller (dataset_free), also when it has problems;
- * ERR_EMPTY when no record is left; DATA_FAIL turns the first problem into an error. Damage
- * that hides where records begin (an array that is not closed, a stray quote in CSV) is an
- * error either way. `limit` counts usable records. Problems reported are those among the
- * records that were looked at, each in exactly one shard. */
+ * (without the blank) that no file is named by; or several of those, one after the other: an
+ * array of them, or a path a line. On success *d is owned by the caller (dataset_free), also
+ * when it has problems; ERR_EMPTY when no record is left; DATA_FAIL turns the first problem
+ * into an error. Damage that hides where records begin (an array that is not closed, a stray
+ * quote in CSV) is an error either way. `limit` counts usable records. Problems reported are
+ * those among the records that were looked at, each in exactly one shard. */
 int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
                  struct err *e) RAISE_MUST_CHECK;
 int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
