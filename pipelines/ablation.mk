@@ -10,6 +10,8 @@
 #
 #   part,seeds,test_loss,sd,difference,difference_sd,p    difference: what leaving it out loses, seed by
 #   seed, and p that it loses nothing: one-sided, by the exact paired permutation test
+#
+# `... results RESULTS=pipelines/results/demo` puts it there as data, demo-figure4.csv.
 
 ## makefile whose data and settings are taken: gsm8k, general, demo
 BASE ?= gsm8k
@@ -36,6 +38,7 @@ DEPLOY_OPTS_without-shuffle = --draw
 
 # settings.sh asks with all learners that there ever were.
 $(if $(SETTINGS_CHANGED),,$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one)))
+FIGURES = 4
 .PHONY: ablation
 ablation: run
 include $(dir $(lastword $(MAKEFILE_LIST)))$(BASE).mk

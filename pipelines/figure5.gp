@@ -9,5 +9,7 @@ percents = system("tail -n +2 ".csv." | cut -d, -f1 | awk '!seen[$0]++' | tr '\\
 rows(p) = sprintf("< awk -F, -v p=%s 'NR > 1 && $1 == p && $2 != \"\" { print $2 \",\" $4 \",\" ($5 == \"\" ? 0 : $5) }' %s", p, csv)
 chance(p) = sprintf("< awk -F, -v p=%s 'NR > 1 && $1 == p { if ($2 == \"\") r = $4; else print $2 \",\" r }' %s", p, csv)
 n = words(percents)
+stats "< awk -F, 'NR > 1 && $2 != \"\" { print $2 }' ".csv using 1 nooutput
+eval beside(STATS_min, STATS_max)
 plot for [i = 1:n] rows(word(percents, i)) using 1:2:3 with yerrorlines pt 7 lw 2 lc i title word(percents, i)." %", \
-     for [i = 1:n] chance(word(percents, i)) using 1:2 with lines dt 2 lc i title word(percents, i)." %, random"
+     for [i = 1:n] chance(word(percents, i)) using 1:2 with lines dt 2 lw 2 lc rgb word(colours, i) title word(percents, i)." %, random"

@@ -17,6 +17,8 @@ set border 3
 set tics nomirror
 colours = "#2878c8 #c8641e #1e8c50 #b450c8 #c83c3c #8c7800 #00868c #d2468c #6e64e6 #78716c #548235 #a0522d"
 do for [i = 1:words(colours)] { set linetype i lc rgb word(colours, i) pt (i - 1) % 6 * 2 + 5 }
+# Room beside the first and the last of x, on a scale of factors: their bars would lie on the frame.
+beside(least, most) = sprintf("set xrange [%g:%g]", least / (most > least ? most / least : 2) ** 0.04, most * (most > least ? most / least : 2) ** 0.04)
 # A round distance of tics, so that about n of them fit into a range.
 ten(x) = 10 ** floor(log10(x))
 tic(range, n) = range <= 0 ? 1 : (x = range / n, range / n <= ten(x) ? ten(x) : x <= 2 * ten(x) ? 2 * ten(x) : x <= 5 * ten(x) ? 5 * ten(x) : 10 * ten(x))

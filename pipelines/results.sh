@@ -3,6 +3,7 @@
 # Results as data, and whether they can be had again.
 #
 #   results.sh write OUT FILE BIN COMMAND POOL/TARGET:BASE ...
+#   results.sh figure OUT FILE BIN COMMAND TABLE
 #   results.sh check OUT FILE BIN METHODS MAKE POOL/TARGET VARIABLES ...
 #
 # write: OUT/table.csv of a proof, with lines before it, each "# key value":
@@ -11,6 +12,9 @@
 #   base POOL/TARGET NAME          the makefile of that run
 #   setting POOL/TARGET NAME VALUE the variables of that run that are not empty
 #   input POOL/TARGET NAME HASH    the hash of a file that one of them names; of a folder one for each
+#
+# figure: the same of OUT/TABLE, a table of one run: without pairs, and without what the run's methods have of
+# their own, which the command tells.
 #
 # check: makes the first seed of some METHODS of FILE anew, in OUT, by the settings of FILE, with the files
 # that VARIABLES name for each pair; and compares the test losses. On other arithmetic than that of FILE they
@@ -42,15 +46,27 @@ settings_of() { # pair: "setting" and "input" lines
         fi
     done
 }
+head_of() { # command folder
+    echo "# command $1"
+    echo "# date $(date -u +%Y-%m-%d)"
+    echo "# machine $(machine)"
+    echo "# version $("${bin}raise-view" -V | head -n 1)"
+    echo "# arithmetic $(arithmetic "$2")"
+}
+if [ "$mode" = figure ]; then
+    {
+        head_of "$5" "$out"
+        settings_of . | sed 's|^# \([a-z]*\) \. |# \1 |' | grep -vE '^# setting (LEARNER|PLAN|OWN|[A-Z]*_OPTS)_'
+        cat "$out/$6"
+    } >"$file.tmp"
+    mv "$file.tmp" "$file"
+    exit 0
+fi
 if [ "$mode" = write ]; then
     command=$5
     shift 5
     {
-        echo "# command $command"
-        echo "# date $(date -u +%Y-%m-%d)"
-        echo "# machine $(machine)"
-        echo "# version $("${bin}raise-view" -V | head -n 1)"
-        echo "# arithmetic $(arithmetic "$out/${1%:*}")"
+        head_of "$command" "$out/${1%:*}"
         for x; do
             echo "# base ${x%:*} ${x##*:}"
             settings_of "${x%:*}"

@@ -10,6 +10,8 @@
 #
 #   OUT/figure3.csv  width,seeds,test_loss,sd
 #   OUT/figure5.csv  percent,classes,seeds,test_loss,sd    classes empty: random choice
+#
+# `... results RESULTS=pipelines/results/demo` puts them there as data, demo-figure3.csv and demo-figure5.csv.
 
 ## makefile whose data and settings are taken: gsm8k, general, demo
 BASE ?= gsm8k
@@ -35,6 +37,7 @@ $(foreach l,$(LEARNERS),$(eval LEARNER_$l = $(LEARNER)))
 
 # settings.sh asks with all learners that there ever were.
 $(if $(SETTINGS_CHANGED),,$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one)))
+FIGURES = 3 5
 .PHONY: sweep
 sweep: run
 include $(dir $(lastword $(MAKEFILE_LIST)))$(BASE).mk

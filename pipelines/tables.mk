@@ -48,6 +48,15 @@ $(OUT)/episodes.csv: $$(GAINS) $(call kept,TABLE)
 $(OUT)/loss.png $(OUT)/episodes.png: $(OUT)/%.png: $(OUT)/%.csv
 	@gnuplot -e "here='$(HERE)'; csv='$<'; png='$@.tmp'" $(HERE)$*.gp; mv $@.tmp $@
 
+# The figures that the makefile names, as data: `results RESULTS=pipelines/results/mine` writes mine-figure3.csv.
+word-of = '$(subst ','\'',$(1))'
+ifdef FIGURES
+.PHONY: results
+results: $(FIGURES:%=$(OUT)/figure%.csv)
+	@$(if $(RESULTS),,echo "RESULTS= names the files of results" >&2; exit 1;) for f in $(^F); do \
+	  bash $(HERE)results.sh figure $(OUT) $(RESULTS)-$$f $(BIN) $(call word-of,make -f pipelines/$(notdir $(firstword $(MAKEFILE_LIST))) $(MAKEOVERRIDES)) $$f; done
+endif
+
 $(foreach s,$(SEEDS),$(foreach l,$(LEARNERS),$(eval $(call learner,$l,$s)) \
   $(foreach k,$(EPISODE_LIST_$l),$(eval $(call episode,$l,$s,$k))) \
   $(foreach u,$(wordlist 1,$(words $(LAST_OF_$l)),$(EPISODE_LIST_$l)),$(eval $(call update,$l,$s,$u)))))

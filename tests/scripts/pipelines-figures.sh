@@ -35,6 +35,13 @@ raise-view s/features.d4.st.zst | grep -q 'embedding .*60, 4' || fail "not 4 wid
 before=$(stat -c %Y s/d4/s1/final.st.zst)
 makefile=sweep go s VAL=val.jsonl TEST=test.jsonl DIMS=4 CLASS_COUNTS=1 PERCENTS=4 EPOCHS=4 EPISODES=1 SEEDS='1 2' || fail "another seed"
 [ "$(cut -d, -f1,2 s/figure3.csv | tr '\n' ' ')$(stat -c %Y s/d4/s1/final.st.zst)" = "width,seeds 4,2 $before" ] || fail "anew"
+makefile=sweep go s VAL=val.jsonl TEST=test.jsonl DIMS=4 CLASS_COUNTS=1 PERCENTS=4 EPOCHS=4 EPISODES=1 SEEDS='1 2' results RESULTS=r || fail "results"
+for f in 3 5; do
+    grep -v '^#' r-figure$f.csv | cmp - s/figure$f.csv
+    for line in '# command make -f pipelines/sweep.mk .*DIMS=4' '# machine Linux' '# arithmetic cpu-.*fp32' '# setting BATCH 4$' '# input POOL [0-9a-f]*$'; do
+        grep -q "^$line" r-figure$f.csv || fail "no $line"
+    done
+done
 makefile=sweep refuses 'LEARNERS: LEARNER= names the one' x LEARNERS=ppo
 if [ -n "$(command -v gnuplot)" ]; then
     for f in a/figure4.png s/figure3.png s/figure5.png; do [ -s $f ] || fail "no $f"; done
