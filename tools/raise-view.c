@@ -240,6 +240,10 @@ static void put_record(struct buf *b, const json_t *record, bool is_line)
         put_text(b, " ", text_of(input, "xxh64"));
         buf_puts(b, is_line ? "" : "\n");
     }
+    json_int_t later = json_integer_value(json_object_get(record, "later"));
+    if (later > 0)
+        buf_printf(b, "%s%" JSON_INTEGER_FORMAT " inputs that a later record names%s",
+                   is_line ? ", and " : "    ", later, is_line ? "" : "\n");
     if (is_line)
         buf_putc(b, '\n');
 }

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "base/version.h"
+#include "stream/prov_older.h"
 #include "stream/st_priv.h"
 
 #include <inttypes.h>
@@ -91,10 +92,25 @@ bool prov_unhex(const char *s, uint64_t *hash)
     return true;
 }
 
+static json_t *input_set(const struct prov *p)
+{
+    json_t *set = json_object();
+    char hex[17];
+    for (size_t i = 0; i < p->n_inputs; i++) {
+        char *key = prov_older_key(p->input[i].name, prov_hex(hex, p->input[i].hash));
+        json_object_set_new(set, key, json_true());
+        free(key);
+    }
+    return set;
+}
+
 /* The records so far without the closing bracket: "[" or "[{...}". */
-static void put_previous(struct buf *b, const char *previous)
+static void put_previous(struct buf *b, const struct prov *p, const char *previous)
 {
     json_t *old = previous ? json_loads(previous, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    json_t *inputs = input_set(p);
+    if (json_is_array(old))
+        prov_older_shorten(old, p->program, inputs);
     char *text = json_is_array(old) ? json_dumps(old, JSON_COMPACT) : NULL;
     if (text) {
         buf_append(b, text, strlen(text) - 1);
@@ -107,6 +123,7 @@ static void put_previous(struct buf *b, const char *previous)
         }
     }
     free(text);
+    json_decref(inputs);
     json_decref(old);
 }
 
@@ -148,7 +165,7 @@ void prov_write(const struct prov *p, struct st_msg *m, const char *previous)
         return;
     }
     struct buf b = {0};
-    put_previous(&b, previous);
+    put_previous(&b, p, previous);
     if (b.len > 1)
         buf_putc(&b, ',');
     put_record(&b, p);

@@ -8,7 +8,8 @@
  *      "seed":42,"path":"cpu-avx512-fp32","inputs":[{"name":"f.st.zst","xxh64":"..16 hex.."}]}
  * "name" is the file's base name, so that moving a folder does not change bytes. A seed above
  * 2^53 is a string, since many readers of JSON would round the number; "seed" and "path" may be
- * absent.
+ * absent. A record with "later":N left out N inputs that the newest of the same program names
+ * (prov_older.h), so that a history grows with what was done, not with its square.
  */
 #ifndef RAISE_STREAM_PROV_H
 #define RAISE_STREAM_PROV_H

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 static char *path; /* scratch file, one a group */
 
@@ -411,6 +412,47 @@ static void history_grows(void **state)
     st_msg_free(m);
 }
 
+/* An update reads all trajectories so far; its policy's history does not name each in each. */
+static void history_is_not_quadratic(void **state)
+{
+    (void)state;
+    enum { N = 60 };
+    struct st_msg *m = st_msg_new();
+    size_t len[N + 1] = {0};
+    for (int k = 1; k <= N; k++) {
+        struct buf args = {0};
+        buf_printf(&args, "raise-ppo -p out/p.%d", k - 1);
+        for (int i = 1; i <= k; i++)
+            buf_printf(&args, " out/traj.%d.st.zst", i);
+        struct prov *p = prov_new("raise-ppo", buf_str(&args), 1);
+        char *policy = mem_printf("out/p.%d", k - 1);
+        prov_add_input(p, policy, (uint64_t)k << 32);
+        for (int i = 1; i <= k; i++) {
+            char *name = mem_printf("out/traj.%d.st.zst", i);
+            prov_add_input(p, name, (uint64_t)i);
+            free(name);
+        }
+        prov_write(p, m, st_msg_meta(m, "raise.history"));
+        len[k] = strlen(st_msg_meta(m, "raise.history"));
+        prov_free(p);
+        free(policy);
+        buf_free(&args);
+    }
+    assert_true(len[N] < 2.2 * (double)len[N / 2]);
+    json_t *h = json_loads(st_msg_meta(m, "raise.history"), 0, NULL);
+    json_t *last = json_array_get(h, N - 1), *old = json_array_get(h, 9);
+    assert_int_equal(json_array_size(json_object_get(last, "inputs")), N + 1);
+    assert_null(json_object_get(last, "later"));
+    assert_int_equal(json_array_size(json_object_get(old, "inputs")), 1);
+    assert_int_equal(json_integer_value(json_object_get(old, "later")), 10);
+    assert_string_equal(json_string_value(json_object_get(old, "args")),
+                        "raise-ppo -p out/p.9 ...");
+    /* few are left as they are: the third shares three with the last */
+    assert_int_equal(json_array_size(json_object_get(json_array_get(h, 2), "inputs")), 4);
+    json_decref(h);
+    st_msg_free(m);
+}
+
 static void hashes_as_text(void **state)
 {
     (void)state;
@@ -487,6 +529,7 @@ int main(void)
         cmocka_unit_test(covered_records_add_up),
         cmocka_unit_test(floats_of_any_width),
         cmocka_unit_test(history_grows),
+        cmocka_unit_test(history_is_not_quadratic),
         cmocka_unit_test(hashes_as_text),
         cmocka_unit_test(many_tensors_are_found_at_once),
     };
