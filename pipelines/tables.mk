@@ -3,8 +3,8 @@
 # last episode; a table is those files, all of them its prerequisites, those of makefiles that
 # include raise.mk among them.
 
-PICTURES := $(if $(shell command -v gnuplot),$(OUT)/loss.png $(if $(filter-out 0,$(EPISODES)),\
-  $(if $(strip $(LEARNERS)),$(OUT)/episodes.png)))
+PICTURES := $(if $(shell command -v gnuplot),$(OUT)/loss.png $(if $(strip $(foreach m,$(LEARNERS) $(best-ofs),\
+  $(EPISODE_LIST_$m))),$(OUT)/episodes.png))
 run: $(OUT)/loss.csv $(OUT)/episodes.csv $(PICTURES)
 meta = $(BIN)raise-view --meta raise.$(1) $<
 # The last episode's status is looked at here, so that its file stays when it is not a good one.

@@ -46,6 +46,8 @@ random,2 reward-model,2 two,5 validation,2 wide,2 " ]
 # What raise-eval finds on a copy of the test set is what raise-rollout did.
 [ "$(awk -F, 'FNR == 1 { next } FILENAME ~ /table/ { loss[$1] = $4; next } $5 == "loss" { n++; d = $6 - loss[$1]; if (d * d > 1e-10) exit }
     END { print n }' a/table.csv a/eval.csv)" = 12 ] || fail "another loss: $(cat a/table.csv a/eval.csv)"
+go c LEARNERS=lead BASELINES= CLASSES=2 || fail "LEAD alone"
+[ "$(cd c && echo features*)" = features.st.zst ] && [ ! -e c/episodes.png ] && grep -q '^LEAD ' c/table.txt
 cat pool.jsonl >>extra.jsonl
 if go b EXTRA=extra.jsonl; then fail "a further test that is in the pool"; fi
 told 'extra.jsonl:9: record 8: is also pool.jsonl:1: record 0'
