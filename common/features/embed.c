@@ -147,6 +147,7 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
 /* One sequence to score: x y, or s y, of a record of the window. */
 struct sequence {
     int64_t record;
+    const struct example *x;
     int64_t n;
     bool is_alone; /* s y */
 };
@@ -165,14 +166,22 @@ struct window {
     uint8_t *is_loss;
 };
 
-static int longest_first(const void *a, const void *b)
+/* x y by the tokens of x, so that those with a common beginning are in one batch, where it is
+ * worked on once: of 2,000 Alpaca records with Alpaca's template 15 % of all tokens, and 12 %
+ * by length. Then s y, which have only s in common, the longest first. */
+static int by_beginning(const void *a, const void *b)
 {
     const struct sequence *p = a, *q = b;
+    const struct example *x = p->x, *y = q->x;
+    int32_t n = x->n_prompt < y->n_prompt ? x->n_prompt : y->n_prompt;
+    if (p->is_alone != q->is_alone)
+        return p->is_alone - q->is_alone;
+    for (int32_t i = 0; i < n && !p->is_alone; i++)
+        if (x->ids[i] != y->ids[i])
+            return x->ids[i] < y->ids[i] ? -1 : 1;
     if (p->n != q->n)
         return p->n < q->n ? 1 : -1;
-    if (p->record != q->record)
-        return p->record < q->record ? -1 : 1;
-    return p->is_alone - q->is_alone;
+    return p->record < q->record ? -1 : 1;
 }
 
 static void window_start(struct window *w, int64_t dim)
@@ -188,12 +197,12 @@ static void window_start(struct window *w, int64_t dim)
         const struct example *x = &w->examples.examples[i];
         if (!embed_is_scorable(x))
             continue;
-        w->seq[w->n_seqs++] = (struct sequence){i, x->n, false};
-        w->seq[w->n_seqs++] = (struct sequence){i, x->n_response + 1, true};
+        w->seq[w->n_seqs++] = (struct sequence){i, x, x->n, false};
+        w->seq[w->n_seqs++] = (struct sequence){i, x, x->n_response + 1, true};
         if (x->n_response + 1 > longest)
             longest = x->n_response + 1;
     }
-    qsort(w->seq, (size_t)w->n_seqs, sizeof *w->seq, longest_first);
+    qsort(w->seq, (size_t)w->n_seqs, sizeof *w->seq, by_beginning);
     w->ids = mem_alloc((size_t)longest, sizeof *w->ids);
     w->is_loss = mem_alloc((size_t)longest, 1);
 }
@@ -290,6 +299,10 @@ static int score_tuned(struct lm *m, const struct embed_options *o, struct windo
     return rc;
 }
 
+/* Micro-batches are cut by the engine, which knows what sequences share: with batches of
+ * several of them fewer are left half full. */
+enum { PIECES = 4 };
+
 static int score_all(struct lm *m, const struct embed_options *o, struct window *w,
                      struct err *e)
 {
@@ -300,7 +313,7 @@ static int score_all(struct lm *m, const struct embed_options *o, struct window 
         lm_pack_clear(&p);
         do
             pack_sequence(&p, w, &w->seq[to++], start);
-        while (to < w->n_seqs && p.n_tokens + w->seq[to].n <= o->batch_tokens);
+        while (to < w->n_seqs && p.n_tokens + w->seq[to].n <= PIECES * o->batch_tokens);
         rc = score_batch(m, o, w, from, to, &p, e);
     }
     lm_pack_free(&p);

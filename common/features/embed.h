@@ -13,8 +13,9 @@
  *     gain_sum       logp_yx under the other state of the model's adapter (lm_adapter_fork)
  *                    less logp_yx, if asked for; see gain.h
  *     record         columns of the record itself, those asked for; see record.h
- * The records of a window are scored longest first, in batches filled up to a number of tokens;
- * each window is a work of its own, so its rows do not depend on where a run began.
+ * A window's sequences x y are scored in the order of their tokens, so that what they begin
+ * with alike is worked on once, and then those of y alone, the longest first; each window is a
+ * work of its own, so its rows do not depend on where a run began.
  */
 #ifndef RAISE_FEATURES_EMBED_H
 #define RAISE_FEATURES_EMBED_H
@@ -31,7 +32,7 @@ struct embed_options {
     int64_t max_len;
     enum example_overlong overlong;
     const struct lm_config *config; /* what the model takes: embed_measure asks; may be NULL */
-    int64_t batch_tokens;           /* a batch is closed before it would pass this */
+    int64_t batch_tokens;           /* about what is worked on at once */
     int64_t dim;                    /* width of the rows: d_model, or less: pooled */
     bool has_gain;             /* score responses under the adapter's other state as well */
     const struct given *given; /* measured, for that column; NULL: without */
