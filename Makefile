@@ -141,7 +141,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan fuzz coverage torture mutate parity bench bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan example dist deb lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan fuzz coverage torture mutate parity bench bench-models bench-run bench-scale bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan example dist deb lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -174,6 +174,15 @@ parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with
 bench: ## speed beside PyTorch, tokenizers, FAISS and zstd: a quarter of an hour (ROWS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
 	$Qtests/bench/run $B $(ROWS)
+bench-models: ## models of published shapes, random weights: memory beside the plan; 16 GB of disk (RAISE_SCRATCH=)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory $B/bench/bench_model
+	$Qtests/bench/run $B model-
+bench-run: ## a whole selection in units of full training, beside PyTorch: hours (RAISE_VAL=, RAISE_TEST=, RAISE_LIMIT=)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(BENCHES)
+	$Qtests/bench/run $B run-
+bench-scale: ## what follows raise-embed at 100,000 and a million rows (RAISE_SIZES='100k 1m 10m')
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(BENCHES)
+	$Qtests/bench/run $B scale-
 bench-cuda: ## every check and timing that needs a GPU, beside PyTorch, under ten minutes
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units cuda $B/bench/bench_cuda $B/demo-generate
 	$Qtests/bench/bench-cuda $B

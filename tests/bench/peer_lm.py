@@ -142,4 +142,5 @@ def main():
             print("%.6f %d %.6f" % (seconds, n_tokens(records), loss), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
