@@ -141,7 +141,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan fuzz coverage torture mutate parity bench bench-models bench-run bench-scale bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan example dist deb lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan fuzz coverage torture check-slurm mutate parity bench bench-models bench-run bench-scale bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan deps-slurm example dist deb lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -164,9 +164,12 @@ fuzz: ## clang's libFuzzer on every parser: SECONDS= for each, TARGETS=, finding
 coverage: ## which lines the tests reach, by gcov: build/coverage/lines.txt (TESTS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage all units
 	$Qtests/run $B/coverage $(TESTS); tests/coverage $B/coverage
-torture: ## faults, one a row: SIGKILLs at random moments, a full disk, limits; RUNS=10 KILLS=30
-	$Q$(MAKE) -j$(JOBS) --no-print-directory all
+torture: ## faults, one a row: kills at random moments, full disks, limits, damaged files; RUNS=10 KILLS=30
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(FUZZ)
 	$Qtests/torture $B $(RUNS) $(KILLS)
+check-slurm: ## a pipeline on a cluster that is brought up here for it, a node of which is lost (make deps-slurm)
+	$Q$(MAKE) -j$(JOBS) --no-print-directory all $(DEMO_TOOLS)
+	$Qtests/slurm $B || [ $$? = 77 ]
 mutate: ## break the code in many small places: do the tests notice? (ROWS=text of a row)
 	$Qtests/mutate -j $(JOBS) $(ROWS)
 parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with transformers, peft, gguf, tokenizers: DATA=, GGUF=, TOKENIZERS=
@@ -196,6 +199,7 @@ TEST_DEPS = libcmocka-dev mandoc groff-base python3
 LINT_DEPS = clang-format cppcheck shellcheck mandoc
 DEB_DEPS = dpkg-dev debhelper lintian
 TSAN_DEPS = clang libomp-dev
+SLURM_DEPS = slurm-wlm munge
 define install_debs
 	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $1"; exit 0; }; \
 	missing=$$(for p in $1; do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
@@ -213,6 +217,8 @@ deps-lint: ## the same for make lint
 	$(call install_debs,$(LINT_DEPS))
 deps-tsan: ## the same for make tsan
 	$(call install_debs,$(TSAN_DEPS))
+deps-slurm: ## the same for make check-slurm
+	$(call install_debs,$(SLURM_DEPS))
 
 # What goes where below PREFIX, as mode:file:target; tools/package/install.sh keeps account of it.
 # Where shells look for completions (Debian's own packages have zsh's in share/zsh/vendor-completions).
