@@ -161,7 +161,7 @@ fuzz: ## clang's libFuzzer on every parser: SECONDS= for each, TARGETS=, finding
 	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/fuzzing CC=clang CXX=clang++ LDFLAGS='$(ASAN)' \
 	  CFLAGS='-O1 -g -fno-omit-frame-pointer $(ASAN) -fsanitize=fuzzer-no-link' $B/fuzzing/libfuzzer
 	$Qtests/fuzz/run $B/fuzzing $(or $(SECONDS),60) $(TARGETS)
-coverage: ## which lines the tests reach, by gcov: build/coverage/lines.txt (TESTS=pattern)
+coverage: ## lines and functions that the tests reach, by gcov: build/coverage/*.txt (TESTS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory B=$B/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage all units
 	$Qtests/run $B/coverage $(TESTS); tests/coverage $B/coverage
 torture: ## faults, one a row: kills at random moments, full disks, limits, damaged files; RUNS=10 KILLS=30
