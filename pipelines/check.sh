@@ -24,7 +24,7 @@ file() {
     [ -r "$value" ] || wrong "there is no such file"
 }
 model() { # org/name may be found elsewhere: the programs know
-    [[ -e $value || $value =~ ^[^./][^/]*/[^/]+$ && $value != *.gguf ]] || wrong "there is no such folder or file"
+    [[ -e $value || $value =~ ^[^./][^/]*/[^/@]+(@.+)?$ && $value != *.gguf ]] || wrong "there is no such folder or file"
 }
 template() { # a name has neither / nor .
     [[ $value != *[./]* || -r $value ]] || wrong "there is no such file"

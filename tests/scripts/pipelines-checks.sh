@@ -39,6 +39,7 @@ refuses 'OUT= is empty' ''
 refuses "DATA=none.jsonl: there is no such file" a DATA=none.jsonl
 refuses "TEST=$dir: is a folder" a TEST="$dir"
 refuses "MODEL=no.gguf: there is no such" a MODEL=no.gguf
+[ -z "$(bash "$pipelines/check.sh" model:MODEL org/name@pr/1)" ] || fail "a name of the Hub with a revision"
 refuses "TEMPLATE=no/tmpl: there is no such" a TEMPLATE=no/tmpl
 refuses "BIN=nowhere/: there is no raise-embed" a BIN=nowhere/
 [ ! -e a ] || fail "something was made"

@@ -498,7 +498,9 @@ static void an_arena_hands_out_pieces(void **state)
 
 int main(void)
 {
-    signal(SIGINT, SIG_DFL); /* a shell's job in the background has these two ignored */
+    signal(SIGINT,
+           SIG_DFL); /* a job in the background has these two ignored, under nohup SIGHUP */
+    signal(SIGHUP, SIG_DFL);
     signal(SIGQUIT, SIG_DFL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_strict),
