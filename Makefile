@@ -195,7 +195,7 @@ demo: deps-build ## install what is missing, build, run the whole loop on shippe
 
 DEPS = gcc g++ make zstd libzstd-dev zlib1g-dev liblzma-dev libfaiss-dev libopenblas-openmp-dev liblapack-dev libdnnl-dev \
   libcsv-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev
-TEST_DEPS = libcmocka-dev mandoc groff-base python3
+TEST_DEPS = libcmocka-dev mandoc groff-base python3 xz-utils
 LINT_DEPS = clang-format cppcheck shellcheck mandoc
 DEB_DEPS = dpkg-dev debhelper lintian
 TSAN_DEPS = clang libomp-dev

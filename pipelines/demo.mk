@@ -51,15 +51,15 @@ ifdef RULES
 
 $(POOL): $(call kept,KIND)
 	$(fresh)
-	$(GENERATE) $(KIND) 2000 1 $(write)
+	$(if $(filter 1,$V),,@)$(GENERATE) $(KIND) 2000 1 $(write)
 $(VAL): $(call kept,KIND)
 	$(fresh)
-	$(GENERATE) $(of-kind)validation 200 2 $(write)
+	$(if $(filter 1,$V),,@)$(GENERATE) $(of-kind)validation 200 2 $(write)
 $(TEST): $(call kept,KIND)
 	$(fresh)
-	$(GENERATE) $(of-kind)test 200 3 $(write)
+	$(if $(filter 1,$V),,@)$(GENERATE) $(of-kind)test 200 3 $(write)
 
 $(POOL_target): $(call kept,KIND)
 	$(fresh)
-	$(GENERATE) $(of-kind)problems 400 4 $(write)
+	$(if $(filter 1,$V),,@)$(GENERATE) $(of-kind)problems 400 4 $(write)
 endif
