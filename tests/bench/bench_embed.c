@@ -17,13 +17,13 @@
  */
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "bench/bench.h"
 #include "features/embed.h"
 #include "lm/batch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { BATCH = 16, MAX_LEN = 1024, MOST_TURNS = 99 };
 
@@ -33,13 +33,6 @@ static void must(int code, const struct err *e)
         return;
     fprintf(stderr, "bench_embed: %s\n", e->msg);
     exit(1);
-}
-
-static double cpu_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 struct bench {
@@ -161,24 +154,18 @@ static const struct work {
     {"prefix-lora", NULL, lora_shared, lora},
 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void turns(struct bench *b, const struct work *w, const char *precision)
 {
     double rate[2][MOST_TURNS];
     for (int t = -1; t < b->n_turns; t++) /* the first warms up */
         for (int k = 0; k < 2; k++) {
-            double start = cpu_clock();
+            double start = bench_cpu_clock();
             int64_t n = (k ? w->peer : w->ours)(b);
             if (t >= 0)
-                rate[k][t] = (double)n / (cpu_clock() - start);
+                rate[k][t] = (double)n / (bench_cpu_clock() - start);
         }
     for (int k = 0; k < 2; k++)
-        qsort(rate[k], (size_t)b->n_turns, sizeof **rate, by_value);
+        qsort(rate[k], (size_t)b->n_turns, sizeof **rate, bench_by_value);
     double ours = rate[0][b->n_turns / 2], peer = rate[1][b->n_turns / 2];
     printf("%s%s%s,%.4g,%.4g,%.4g,tokens/s\n", w->name, w->suffix ? precision : "",
            w->suffix ? w->suffix : "", ours, peer, ours / peer);

@@ -13,12 +13,12 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "bench/bench.h"
 #include "lm/batch.h"
 #include "lm/generate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static void must(int code, const struct err *e)
 {
@@ -26,13 +26,6 @@ static void must(int code, const struct err *e)
         return;
     fprintf(stderr, "bench_generate: %s\n", e->msg);
     exit(1);
-}
-
-static double cpu_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* n prompts of len ids, the first n_same of all the same; the last is a target. */
@@ -59,9 +52,9 @@ static double seconds_of(struct lm *m, const struct lm_pack *p, int64_t n_new, i
     struct lm_batch b = lm_pack_batch(p);
     struct lm_generate_options o = {.max_new = n_new, .n_shared = n_shared};
     struct lm_generated *g = mem_alloc((size_t)b.n_seqs, sizeof *g);
-    double start = cpu_clock();
+    double start = bench_cpu_clock();
     must(lm_generate(m, &b, &o, g, &e), &e);
-    double spent = cpu_clock() - start;
+    double spent = bench_cpu_clock() - start;
     lm_generated_free(g, b.n_seqs);
     free(g);
     return spent;
@@ -73,9 +66,9 @@ static double seconds_of_scoring(struct lm *m, const struct lm_pack *p)
     struct lm_batch b = lm_pack_batch(p);
     double *nll = mem_alloc((size_t)b.n_seqs, sizeof *nll);
     int64_t *count = mem_alloc((size_t)b.n_seqs, sizeof *count);
-    double start = cpu_clock();
+    double start = bench_cpu_clock();
     must(lm_nll(m, &b, nll, count, &e), &e);
-    double spent = cpu_clock() - start;
+    double spent = bench_cpu_clock() - start;
     free(nll);
     free(count);
     return spent;

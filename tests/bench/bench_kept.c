@@ -13,13 +13,13 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "bench/bench.h"
 #include "lm/batch.h"
 #include "lm/generate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { LEN = 128, PROMPT = 32, NEW = 32, MOST_TURNS = 99 };
 
@@ -29,13 +29,6 @@ static void must(int code, const struct err *e)
         return;
     fprintf(stderr, "bench_kept: %s\n", e->msg);
     exit(1);
-}
-
-static double cpu_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static struct lm_pack random_batch(int64_t n, int64_t len, int64_t V)
@@ -93,22 +86,16 @@ static double generate(struct run *r)
     return sum;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void turns(const char *name, struct run r[2], double (*work)(struct run *), int n,
                   double tokens)
 {
     double seconds[2][MOST_TURNS], value[2];
     for (int t = -1; t < n; t++) { /* the first warms up */
         for (int k = 0; k < 2; k++) {
-            double start = cpu_clock();
+            double start = bench_cpu_clock();
             value[k] = work(&r[k]);
             if (t >= 0)
-                seconds[k][t] = cpu_clock() - start;
+                seconds[k][t] = bench_cpu_clock() - start;
         }
         if (memcmp(&value[0], &value[1], sizeof value[0]) != 0) {
             fprintf(stderr, "bench_kept: %s: %.17g, and as float %.17g\n", name, value[0],
@@ -117,7 +104,7 @@ static void turns(const char *name, struct run r[2], double (*work)(struct run *
         }
     }
     for (int k = 0; k < 2; k++)
-        qsort(seconds[k], (size_t)n, sizeof **seconds, by_value);
+        qsort(seconds[k], (size_t)n, sizeof **seconds, bench_by_value);
     double ours = tokens / seconds[0][n / 2], peer = tokens / seconds[1][n / 2];
     printf("%s,%.4g,%.4g,%.4g,tokens/s\n", name, ours, peer, ours / peer);
     fflush(stdout);

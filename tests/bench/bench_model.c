@@ -13,13 +13,13 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/text.h"
+#include "bench/bench.h"
 #include "lm/batch.h"
 #include "lm/lm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static void must(int code, const struct err *e)
 {
@@ -27,13 +27,6 @@ static void must(int code, const struct err *e)
         return;
     fprintf(stderr, "bench_model: %s\n", e->msg);
     exit(1);
-}
-
-static double cpu_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static struct lm_pack random_records(int64_t n, int64_t len, int64_t V)
@@ -92,10 +85,10 @@ int main(int argc, char **argv)
         load = text_clock() - start;
         struct lm_pack p = random_records(n, len, lm_get_config(m)->n_vocab);
         start = text_clock();
-        cpu = cpu_clock();
+        cpu = bench_cpu_clock();
         loss = pass(m, &p, is_training);
         wall = text_clock() - start;
-        cpu = cpu_clock() - cpu;
+        cpu = bench_cpu_clock() - cpu;
         lm_pack_free(&p);
         lm_close(m);
     }
