@@ -85,7 +85,7 @@ const char *data_key_name(enum data_key key);
 struct data_turn {
     enum data_role role;
     const char *text; /* UTF-8, NUL-terminated; may be empty where there are tool calls, or
-                         reasoning */
+                         reasoning, and of a system turn */
     size_t len;
     /* The message's other members that are not null, as a JSON object, as they are written;
      * NULL: it has none. */
@@ -96,6 +96,13 @@ struct data_turn {
     bool is_developer; /* a system turn by the name of developer */
     uint64_t said;     /* hash of tool calls and reasoning; 0: none */
 };
+
+/* A system turn of a list that says "": a model's own template renders it, for it stands where
+ * many put a text of their own; else it is as good as absent. */
+static inline bool data_turn_is_blank_system(const struct data_turn *t)
+{
+    return t->role == DATA_SYSTEM && t->len == 0;
+}
 
 /* Fields that a layout reads, by what they are for. */
 enum data_field {

@@ -324,8 +324,10 @@ int data_record_build(struct data_record *r, json_t *o, struct arena *a,
     if (rc == 0) {
         for (size_t i = 0; i < b.n; i++)
             r->keys |= b.turns[i].keys;
-        if (n_system && b.turns[1].role == DATA_SYSTEM) /* the list's own stands for it */
-            memmove(b.turns, b.turns + 1, --b.n * sizeof *b.turns);
+        if (n_system && b.turns[1].role == DATA_SYSTEM) { /* the list's own stands for it */
+            size_t gone = data_turn_is_blank_system(&b.turns[1]);
+            memmove(b.turns + gone, b.turns + gone + 1, (--b.n - gone) * sizeof *b.turns);
+        }
         r->n_turns = (int)b.n;
         r->turns = arena_take(a, b.n * sizeof *b.turns);
         memcpy(r->turns, b.turns, b.n * sizeof *b.turns);

@@ -123,7 +123,7 @@ static int add_message(struct builder *b, const json_t *m, const struct data_mem
         rc = get_content(b, content, path, &t.text, &t.len);
     if (rc == 0 && (t.role != DATA_SYSTEM || content))
         rc = check_text(b, &t, path);
-    if (rc < 0 || (t.role == DATA_SYSTEM && t.len == 0))
+    if (rc < 0 || (t.role == DATA_SYSTEM && t.is_silent))
         return rc;
     build_turn(b, t.role, t.text, t.len);
     b->turns[b->n - 1] = t;

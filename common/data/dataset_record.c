@@ -24,12 +24,14 @@ static int syntax_error(const json_error_t *why, int64_t *line, struct err *e)
 }
 
 /* Each turn as its role (a byte), its length (8 bytes, little-endian), its text, and what it
- * says besides. */
+ * says besides; but no system turn without text. */
 static uint64_t content_hash(const struct data_record *r)
 {
     XXH64_state_t state;
     XXH64_reset(&state, 0);
     for (int i = 0; i < r->n_turns; i++) {
+        if (data_turn_is_blank_system(&r->turns[i]))
+            continue;
         unsigned char head[9] = {(unsigned char)r->turns[i].role};
         for (int k = 0; k < 8; k++)
             head[k + 1] = (unsigned char)((uint64_t)r->turns[i].len >> (8 * k));

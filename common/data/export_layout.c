@@ -112,7 +112,7 @@ static int add_alpaca(struct buf *b, const struct data_record *r, struct err *e)
     add_text(b, "instruction", instruction, r->instruction ? strlen(instruction) : user->len);
     add_text(b, "input", input, strlen(input));
     add_text(b, "output", reply->text, reply->len);
-    if (first)
+    if (first && r->turns[0].len)
         add_text(b, "system", r->turns[0].text, r->turns[0].len);
     if (n - 2 > first)
         add_key(b, "history");

@@ -254,6 +254,16 @@ static bool is_blank(const char *s, size_t len)
     return true;
 }
 
+/* A common prefix that ends inside a marker, "<|end|>\n<|" of "<|user|>" and "<|assistant|>",
+ * ends before it. */
+static size_t without_half(const char *s, size_t n)
+{
+    for (size_t k = n; k > 0 && !strchr(">]\n", s[k - 1]); k--)
+        if (s[k - 1] == '<' || s[k - 1] == '[')
+            n = k - 1;
+    return n;
+}
+
 /* How many bytes behind message i are its end. */
 static size_t measure_end(const struct work *w, int i, size_t to)
 {
@@ -265,6 +275,8 @@ static size_t measure_end(const struct work *w, int i, size_t to)
     if (i + 1 < w->n) {
         bool is_made = render_part(w, i + 1, false, &q) && find_message(&q, i, &from, &its_end);
         n = is_made ? common_prefix(q.s + its_end, q.len - its_end, f->s + to, end - to) : 0;
+        if (n < end - to && its_end + n < q.len)
+            n = without_half(f->s + to, n);
     }
     jinja_text_free(&q);
     for (size_t k = 1; k <= n; k++) /* white space at its end is of what comes next */

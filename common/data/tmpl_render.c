@@ -163,8 +163,15 @@ static int add_assistant(struct render *r, const struct data_turn *turn, bool is
     return 0;
 }
 
-static int add_turns(struct render *r, const struct data_record *d)
+static int add_turns(struct render *r, const struct data_record *with_blanks)
 {
+    struct data_turn *turns = mem_alloc((size_t)with_blanks->n_turns, sizeof *turns);
+    struct data_record without = *with_blanks, *d = &without;
+    d->turns = turns;
+    d->n_turns = 0;
+    for (int i = 0; i < with_blanks->n_turns; i++)
+        if (!data_turn_is_blank_system(&with_blanks->turns[i]))
+            turns[d->n_turns++] = with_blanks->turns[i];
     int last = d->n_turns - 1, rc = 0;
     bool is_first_user = true, has_system = false;
     while (last > 0 && d->turns[last].role != DATA_ASSISTANT)
@@ -202,6 +209,7 @@ static int add_turns(struct render *r, const struct data_record *d)
             break;
         }
     }
+    free(turns);
     return rc;
 }
 

@@ -156,15 +156,13 @@ static int run_length(const struct tmpl_text *text, int i, bool is_whole)
     return n;
 }
 
-/* Where the i-th byte of a run's text is: in one that counts? */
-static bool is_response_at(const struct tmpl_segment *s, int n, size_t from, size_t to)
+/* A byte of [from, to) counts, where the i-th of n segments ends at end[i]. */
+static bool is_response_at(const struct tmpl_segment *s, const size_t *end, int n, size_t from,
+                           size_t to)
 {
-    for (int i = 0; i < n && to > 0; i++) {
-        if (from < s[i].len && s[i].is_response)
+    for (int i = 0; i < n && (i == 0 || end[i - 1] < to); i++)
+        if (from < end[i] && s[i].is_response)
             return true;
-        from = from > s[i].len ? from - s[i].len : 0;
-        to = to > s[i].len ? to - s[i].len : 0;
-    }
     return false;
 }
 
@@ -204,25 +202,28 @@ static bool take_token(const struct tok *t, int32_t id, const char *text, size_t
 }
 
 /* Marks the tokens from the from-th on by the bytes that they stand for, as transformers does:
- * one that holds a byte that counts, counts. False: they are not the text's (a normalizer
- * changed it), and nothing is marked. */
+ * one that holds a byte that counts, counts. False: they are not the text's, for a normalizer
+ * changed it across segments, and nothing is marked. */
 static bool mark_by_bytes(const struct encoder *c, const struct tmpl_segment *s, int n,
                           struct encoding *x, size_t from)
 {
     struct buf text = {0}, token = {0};
-    size_t at = 0, before, seen = 0;
+    size_t at = 0, before, *end = mem_alloc((size_t)n, sizeof *end);
     int k = 0;
     bool is_it = true;
-    for (int i = 0; i < n; i++)
-        buf_append(&text, s[i].text, s[i].len);
+    for (int i = 0; i < n; i++) {
+        tok_plain(c->t, s[i].text, s[i].len, &text);
+        end[i] = text.len;
+    }
     MEM_GROW(x->is_loss, x->cap, x->ids.n + 1);
     for (size_t i = from; i < x->ids.n && is_it; i++) {
         before = at;
         is_it = take_token(c->t, x->ids.ids[i], text.data, text.len, &token, &at);
-        while (k < n && seen + s[k].len <= before)
-            seen += s[k++].len;
-        x->is_loss[i] = is_it && is_response_at(s + k, n - k, before - seen, at - seen);
+        while (k < n && end[k] <= before)
+            k++;
+        x->is_loss[i] = is_it && is_response_at(s + k, end + k, n - k, before, at);
     }
+    free(end);
     while (at < text.len && is_blank(text.data[at])) /* the last token took it */
         at++;
     is_it &= at == text.len;

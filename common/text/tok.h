@@ -68,6 +68,10 @@ int tok_decode(const struct tok *t, const int32_t *ids, size_t n, bool is_specia
                struct buf *out, struct err *e) RAISE_MUST_CHECK;
 /* What one token stands for, byte for byte: a part of a character where it is no more. */
 void tok_text(const struct tok *t, int32_t id, struct buf *out);
+/* The text as its tokens give it back: in the tokenizer's normal form, and with spaces for what
+ * stands for them. Appended; of a text that is a part of another, but for what composes with
+ * its neighbours. */
+void tok_plain(const struct tok *t, const char *s, size_t len, struct buf *out);
 /* One token as shown to a person (byte-level escapes undone where they are UTF-8). */
 void tok_show(const struct tok *t, int32_t id, struct buf *out);
 

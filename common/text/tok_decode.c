@@ -181,6 +181,17 @@ void tok_text(const struct tok *t, int32_t id, struct buf *out)
     put_token(t, id, true, out);
 }
 
+void tok_plain(const struct tok *t, const char *s, size_t len, struct buf *out)
+{
+    struct tok_scratch *x = tok_scratch_take(t);
+    tok_normalize(t, x, false, &s, &len);
+    if (t->decoder == DECODE_BYTES)
+        buf_append(out, s, len);
+    else
+        put_replaced(t, s, len, out);
+    tok_scratch_give(t, x);
+}
+
 void tok_show(const struct tok *t, int32_t id, struct buf *out)
 {
     size_t len;

@@ -160,6 +160,18 @@ static void without_prompt_or_end(void **state)
            TALK, "user: Q\nassistant:« A$»\nuser: R\nassistant:« B$»\n");
 }
 
+/* Phi 3's ends the conversation with EOS: what EOS and the next role have in common is
+ * neither's. */
+static void an_end_is_no_half_of_a_marker(void **state)
+{
+    (void)state;
+    expect("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+           "{% if add_generation_prompt %}<|assistant|>{% else %}<|endoftext|>{% endif %}",
+           TALK,
+           "<|user|>Q<|end|>\n<|assistant|>«A<|end|>»\n<|user|>R<|end|>\n<|assistant|>«B<|end|>"
+           "\n<|endoftext|>»");
+}
+
 /* Thoughts are dropped from turns that are not the last, and the prompt may begin them. */
 static void with_thoughts(void **state)
 {
@@ -349,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_turn_counts_with_its_end),
         cmocka_unit_test(without_prompt_or_end),
+        cmocka_unit_test(an_end_is_no_half_of_a_marker),
         cmocka_unit_test(with_thoughts),
         cmocka_unit_test(a_record_does_not_imitate),
         cmocka_unit_test(calls_of_tools),

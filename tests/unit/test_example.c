@@ -366,9 +366,23 @@ static void a_models_own_template_is_one_text(void **state)
     tok_free(t);
 }
 
+/* What the tokenizer composes is followed, too: the text is still one. */
+static void a_normal_form_leaves_it_one_text(void **state)
+{
+    (void)state;
+    struct tok *t = load_tok(
+        "nfc.json", "\n ],\n \"normalizer\": null",
+        ", " ADDED("259", "?A", "false", "false") "],\n "
+                                                  "\"normalizer\": {\"type\": \"NFC\"}");
+    expect(t, "{% for m in messages %}{{ m.content }}{% endfor %}",
+           "{\"question\":\"e\u0301?\",\"answer\":\"Ae\u0301\"}", "\xef\xbf\xbd\xef\xbf\xbd«?A\xef\xbf\xbd\xef\xbf\xbd<|eos|>»");
+    tok_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_normal_form_leaves_it_one_text),
         cmocka_unit_test(a_models_own_template_is_one_text),
         cmocka_unit_test(the_response_counts_and_ends_with_eos),
         cmocka_unit_test(there_is_one_bos_where_the_tokenizer_adds_one),
