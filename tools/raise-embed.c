@@ -11,6 +11,7 @@
 #include "base/opt.h"
 #include "base/text.h"
 #include "features/embed_run.h"
+#include "reading.h"
 #include "session.h"
 #include "target.h"
 
@@ -147,7 +148,7 @@ static int read_data(struct run *r, struct err *e)
 {
     const struct options *o = r->o;
     struct data_options want = reading_of(o);
-    int rc = dataset_read_paths(&r->data, o->paths, o->n_paths, &want, e);
+    int rc = reading_all(&r->data, o->paths, o->n_paths, &want, e);
     if (rc)
         return rc;
     r->job.data = &r->data;
@@ -231,6 +232,12 @@ static void on_progress(void *arg, int64_t n_tokens)
     session_watch(&r->s);
 }
 
+static void on_measured(void *arg, int64_t n_records)
+{
+    struct run *r = arg;
+    log_bar_set(&r->bar, (double)n_records);
+}
+
 static void describe_job(struct run *r)
 {
     const struct options *o = r->o;
@@ -248,6 +255,7 @@ static void describe_job(struct run *r)
                                         .given = o->fields ? &r->given : NULL,
                                         .record = r->columns,
                                         .progress = on_progress,
+                                        .measured = on_measured,
                                         .progress_arg = r};
     target_begin(&r->target, &r->job, o->common.seed);
 }
@@ -322,7 +330,9 @@ static int embed(struct run *r, int argc, char **argv, struct err *e)
     if (rc)
         return rc;
     describe_job(r);
+    log_bar_start_passing(&r->bar, "counting tokens", "records", (double)r->job.n);
     rc = embed_run_measure(&r->job, e);
+    log_bar_end(&r->bar);
     if (!rc)
         rc = target_measure(&r->target, e);
     if (!rc)
@@ -363,7 +373,7 @@ static void report_lost(struct run *r)
         if (k < SHOWN || log_level >= 2)
             log_note("%s:%" PRId64 ": record %" PRId64 ": %s", r->data.name,
                      r->data.problems[i].line, r->data.problems[i].source,
-                     r->data.problems[i].why);
+                     data_problem_text(&r->data.problems[i]));
     for (size_t i = 0; i < r->job.drops.n; i++, k++)
         if (k < SHOWN || log_level >= 2)
             log_note("%s:%" PRId64 ": record %" PRId64 ": %s", r->data.name,

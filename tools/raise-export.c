@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "data/export.h"
 #include "learn/chosen.h"
+#include "reading.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -226,6 +227,11 @@ static enum export_format format_of(const struct options *o, enum data_format li
     return kinds[o->kind].layout == EXPORT_AS_IS ? as[like] : EXPORT_JSONL;
 }
 
+static void on_written(void *arg, int64_t n_written)
+{
+    log_bar_set(arg, (double)n_written);
+}
+
 /* The records, and their stanza. rows NULL: all. */
 static int write_files(const struct options *o, const struct chosen *c, const struct dataset *d,
                        const int64_t *rows, struct err *e)
@@ -241,7 +247,13 @@ static int write_files(const struct options *o, const struct chosen *c, const st
                              .n_rows = c->n,
                              .extras = extras,
                              .n_extras = n_extras};
+    struct log_bar bar;
+    log_bar_start_passing(&bar, "writing", "records", (double)c->n);
+    job.progress = on_written;
+    job.progress_arg = &bar;
     int rc = write_records(o, &job, e);
+    log_bar_end(&bar);
+    job.progress = NULL;
     if (rc < 0 || !o->stanza)
         return rc;
     char *text = export_stanza(&job, o->common.out, e);
@@ -315,7 +327,7 @@ static int draw(const struct options *o, struct err *e)
                                .is_sampled = o->is_sampled,
                                .seed = o->common.seed};
     int64_t n_out = 0, n_written = 0;
-    int rc = dataset_read_paths(&d, o->paths, o->n_paths, &how, e);
+    int rc = reading_all(&d, o->paths, o->n_paths, &how, e);
     if (rc == 0 && o->without)
         rc = dataset_leave_out_file(&d, o->without, &n_out, e);
     if (rc == 0 && o->without && o->limit > 0 && o->limit < d.n_records) {
@@ -349,7 +361,7 @@ static int run(const struct options *o, struct err *e)
     if (rc == 0 && o->features)
         rc = chosen_take_features(&c, o->features, e);
     if (rc == 0)
-        rc = dataset_read_paths(&d, o->paths, o->n_paths, &how, e);
+        rc = reading_all(&d, o->paths, o->n_paths, &how, e);
     if (rc == 0)
         rc = write_chosen(o, &c, &d, e);
     chosen_free(&c);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "learn/best.h"
 #include "plan/plan_make.h"
+#include "reading.h"
 #include "stream/prov.h"
 
 #include <inttypes.h>
@@ -153,7 +154,7 @@ static int read_inputs(struct inputs *in, const struct options *o, struct err *e
     if (!rc && needs & PLAN_NEEDS_VAL)
         rc = features_read(&in->val, o->val_features, e);
     if (!rc && needs & PLAN_NEEDS_FIELD)
-        rc = dataset_read(&in->data, o->dataset, &skip, e);
+        rc = reading_one(&in->data, o->dataset, &skip, e);
     if (!rc && needs & PLAN_NEEDS_LIST)
         rc = read_list(in, o->list, e);
     return rc;

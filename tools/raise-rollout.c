@@ -15,6 +15,7 @@
 #include "base/version.h"
 #include "learn/episode_inputs.h"
 #include "learn/episode_metrics.h"
+#include "reading.h"
 #include "session.h"
 #include "stream/model_path.h"
 
@@ -222,8 +223,13 @@ static int read_inputs(struct run *r, struct err *e)
 {
     const struct options *o = r->o;
     int rc = set_steps(r, e);
-    if (!rc)
-        rc = episode_read_pool(&r->in, o->data, o->records.max_record, e);
+    struct data_options how = {.max_record = o->records.max_record};
+    struct reading bar;
+    if (rc)
+        return rc;
+    reading_start(&bar, &how, &o->data, 1);
+    rc = episode_read_pool(&r->in, o->data, &how, e);
+    reading_end(&bar);
     return rc ? rc : read_sets(r, e);
 }
 

@@ -225,10 +225,13 @@ void session_check_records(const struct session *s, const struct dataset *d)
 
 void session_name_skipped(const struct dataset *d)
 {
-    for (int64_t i = 0; i < d->n_problems; i++)
+    int64_t i = 0;
+    for (; i < d->n_problems && d->problems[i].why; i++)
         log_warn("%s:%" PRId64 ": record %" PRId64 ": skipped: %s",
                  dataset_file_name(d, d->problems[i].source), d->problems[i].line,
                  d->problems[i].source, d->problems[i].why);
+    if (i < d->n_problems)
+        log_warn("%s: %" PRId64 " more records skipped", d->name, d->n_problems - i);
 }
 
 static int show(const struct session *s, const struct dataset *d, struct data_reader *reader,

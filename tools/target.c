@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "reading.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -41,7 +42,7 @@ int target_read(struct target *t, const struct dataset *pool, const struct data_
         return 0;
     want.limit = t->o->limit;
     want.is_sampled = true;
-    int rc = dataset_read(&t->data, t->o->path, &want, e);
+    int rc = reading_one(&t->data, t->o->path, &want, e);
     if (!rc && !t->data.n_records)
         rc = err_set(e, ERR_EMPTY, "%s: no records", t->data.name);
     if (!rc)

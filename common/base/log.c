@@ -130,8 +130,10 @@ static void put_count(struct buf *b, const struct log_bar *bar)
     char done[TEXT_AMOUNT], total[TEXT_AMOUNT], rate[TEXT_AMOUNT];
     double spent = bar->counted_to - bar->counted_from;
     double speed = spent > 0 ? bar->done / spent : 0;
-    buf_printf(b, "%s of %s %s", text_count(done, bar->done), text_count(total, bar->total),
-               bar->unit);
+    buf_puts(b, text_count(done, bar->done));
+    if (bar->total > 0)
+        buf_printf(b, " of %s", text_count(total, bar->total));
+    buf_printf(b, " %s", bar->unit);
     if (speed >= 1)
         buf_printf(b, ", %s/s", text_count(rate, speed));
     else if (speed > 0)
@@ -183,7 +185,7 @@ static void draw(const struct log_bar *b, double now)
     buf_free(&count);
 }
 
-void log_bar_start(struct log_bar *b, const char *what, const char *unit, double total)
+static void start(struct log_bar *b, const char *what, const char *unit, double total)
 {
     memset(b, 0, sizeof *b);
     b->what = what;
@@ -191,13 +193,26 @@ void log_bar_start(struct log_bar *b, const char *what, const char *unit, double
     b->total = total;
     b->start = b->last = b->counted_from = b->counted_to = text_clock();
     b->is_shown = log_level < 1 ? HIDDEN : bars_wanted() ? BAR : is_job() ? HIDDEN : LINES;
+}
+
+void log_bar_start(struct log_bar *b, const char *what, const char *unit, double total)
+{
+    start(b, what, unit, total);
     if (b->is_shown == BAR)
         draw(b, b->start);
+}
+
+void log_bar_start_passing(struct log_bar *b, const char *what, const char *unit, double total)
+{
+    start(b, what, unit, total);
+    b->is_passing = true;
 }
 
 static void redraw(struct log_bar *b, double now)
 {
     if (!b->is_shown || now - b->last < (b->is_shown == BAR ? 1.0 / 6 : 30.0))
+        return;
+    if (b->is_passing && now - b->start < 0.7)
         return;
     b->last = now;
     draw(b, now);
@@ -224,10 +239,11 @@ void log_bar_work(struct log_bar *b, double worked, double work)
 void log_bar_end(struct log_bar *b)
 {
     struct buf line = {0};
-    if (b->is_shown == BAR && !is_job())
+    bool is_wiped = is_job() || b->is_passing;
+    if (b->is_shown == BAR && !is_wiped)
         draw(b, text_clock());
-    if (b->is_shown == BAR) {
-        buf_puts(&line, is_job() ? "\r\033[K" : "\n");
+    if (b->is_shown == BAR && (!b->is_passing || bar_on_screen)) {
+        buf_puts(&line, is_wiped ? "\r\033[K" : "\n");
         put(&line);
         bar_on_screen = false;
     }

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 extern const char *log_program; /* set by opt_parse */
@@ -39,8 +40,13 @@ struct log_bar {
     double start, last;
     double counted_from, counted_to; /* the time in which `done` units were done */
     int is_shown;                    /* enum in log.c */
+    bool is_passing;
 };
+/* total 0: unknown. */
 void log_bar_start(struct log_bar *b, const char *what, const char *unit, double total);
+/* Of what is mostly over at once: the bar comes when it is not, after some tenths of a second,
+ * and leaves nothing behind. */
+void log_bar_start_passing(struct log_bar *b, const char *what, const char *unit, double total);
 /* The caller reports absolute progress. */
 void log_bar_set(struct log_bar *b, double done);
 void log_bar_work(struct log_bar *b, double worked, double work);

@@ -12,9 +12,11 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <jansson.h>
 #include <xxhash.h>
+
 enum {
     MAX_SHARDS = 1 << 20, /* the product with a number of records fits 64 bits */
     SAMPLE_STREAM = 0x5a, /* of the random numbers, so that no other use shares them */
@@ -88,7 +90,8 @@ struct reading {
     struct zin *in;
     char *window;
     size_t window_len, window_cap;
-    int64_t n_seen; /* records so far, bad ones too */
+    int64_t n_seen;  /* records so far, bad ones too */
+    int64_t n_taken; /* bytes of the files before this one, as they are packed */
     size_t records_cap, problems_cap;
     struct arena *arenas;
     int n_arenas;
@@ -143,6 +146,23 @@ static void count_keys(struct dataset *d, unsigned keys, int64_t source)
             d->first_with_key[k] = source;
 }
 
+const char *data_problem_text(const struct data_problem *p)
+{
+    return p->why ? p->why : "bad, as the first 1000 are";
+}
+
+/* Of a file that is bad throughout, what is wrong is not kept of each record. */
+static void add_problem(struct reading *g, int64_t source, struct parsed *p)
+{
+    struct dataset *d = g->d;
+    if (d->n_problems >= DATA_MAX_WHYS) {
+        free(p->why);
+        p->why = NULL;
+    }
+    MEM_GROW(d->problems, g->problems_cap, d->n_problems + 1);
+    d->problems[d->n_problems++] = (struct data_problem){source, p->line, p->why};
+}
+
 /* The window's slices into records and problems, in order, as far as they are wanted. */
 static int take_slices(struct reading *g, struct err *e)
 {
@@ -154,8 +174,7 @@ static int take_slices(struct reading *g, struct err *e)
         const struct data_slice *x = &s->slices[i];
         int64_t source = g->n_seen + i;
         if (p[i].why && !has_enough(g)) {
-            MEM_GROW(d->problems, g->problems_cap, d->n_problems + 1);
-            d->problems[d->n_problems++] = (struct data_problem){source, p[i].line, p[i].why};
+            add_problem(g, source, &p[i]);
         } else if (p[i].why) {
             free(p[i].why);
         } else if (!has_enough(g)) {
@@ -239,6 +258,8 @@ static int read_windows(struct reading *g, struct err *e)
             rc = take_slices(g, e);
         if (rc < 0)
             return rc;
+        if (g->opt->progress)
+            g->opt->progress(g->opt->progress_arg, g->n_taken + zin_taken(g->in));
         bool is_done = s->is_last;
         move_on(g, most);
         if (is_done)
@@ -284,6 +305,7 @@ static int read_file(struct reading *g, const char *path, struct err *e)
         g->file->path = mem_strdup(file_is_std(path) ? "/proc/self/fd/0" : path);
     int rc = read_windows(g, e);
     g->file->hash = zin_hash(g->in);
+    g->n_taken += zin_taken(g->in);
     zin_close(g->in);
     end_file(g);
     return rc;
@@ -403,6 +425,21 @@ int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
     if (rc < 0)
         dataset_free(d);
     return rc;
+}
+
+int64_t dataset_bytes(const char *const *paths, int64_t n)
+{
+    char **files = NULL;
+    int64_t n_files = 0, sum = 0;
+    struct err e = ERR_INIT;
+    struct stat st;
+    bool is_known = data_paths_list(paths, n, &files, &n_files, &e) == 0;
+    for (int64_t i = 0; is_known && i < n_files; i++) {
+        is_known = !file_is_std(files[i]) && stat(files[i], &st) == 0 && S_ISREG(st.st_mode);
+        sum += is_known ? st.st_size : 0;
+    }
+    data_paths_free(files, n_files);
+    return is_known ? sum : 0;
 }
 
 int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,

@@ -147,8 +147,10 @@ struct data_record {
 
 struct data_problem { /* a skipped record */
     int64_t source, line;
-    char *why;
+    char *why; /* NULL: it is not among the first DATA_MAX_WHYS of its dataset */
 };
+enum { DATA_MAX_WHYS = 1000 };
+const char *data_problem_text(const struct data_problem *p);
 
 struct dataset {
     struct data_row *records; /* in file order, so that `source` ascends */
@@ -173,6 +175,9 @@ struct data_options {
     bool is_sampled; /* false: the first `limit`; true: a seeded sample, file order kept */
     uint64_t seed;
     int64_t max_record;       /* bytes that a record may have; 0: DATA_MAX_RECORD */
+    /* Called now and then with the bytes read of the files, as they are packed; NULL: not. */
+    void (*progress)(void *arg, int64_t n_bytes);
+    void *progress_arg;
     int64_t shard_i, shard_n; /* keep rows [N*i/n, N*(i+1)/n); n = 0: all. After `limit`. An
                                  empty shard is ERR_EMPTY. */
 };
@@ -189,6 +194,10 @@ int dataset_read(struct dataset *d, const char *path, const struct data_options 
 int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
                        const struct data_options *opt, struct err *e) RAISE_MUST_CHECK;
 void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
+
+/* Bytes of those files, as they are packed, for data_options.progress; 0 when one is a pipe, or
+ * not there. */
+int64_t dataset_bytes(const char *const *paths, int64_t n);
 
 /* "file:line: record 1234" of d->records[i], owned by the caller; and put before an error,
  * whose code is returned. */

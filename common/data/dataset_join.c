@@ -40,8 +40,27 @@ static int64_t by_content_find(const struct by_content *c, uint64_t hash)
     return -1;
 }
 
+/* The same with the table of the one that is smaller. */
+static int64_t overlap_of_few(const struct dataset *a, const struct dataset *b, int64_t *other)
+{
+    struct by_content in_a = by_content_make(a);
+    int64_t found = -1;
+    for (int64_t j = 0; j < b->n_records && found != 0; j++) {
+        int64_t i = by_content_find(&in_a, b->records[j].hash);
+        if (i < 0 || (found >= 0 && i >= found))
+            continue;
+        found = i;
+        if (other)
+            *other = j;
+    }
+    free(in_a.slots);
+    return found;
+}
+
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b, int64_t *other)
 {
+    if (a->n_records < b->n_records)
+        return overlap_of_few(a, b, other);
     struct by_content in_b = by_content_make(b);
     int64_t found = -1;
     for (int64_t i = 0; i < a->n_records && found < 0; i++) {

@@ -52,6 +52,8 @@ struct export_job {
     int64_t n_rows;
     const struct export_extra *extras;
     int n_extras;
+    void (*progress)(void *arg, int64_t n_written); /* now and then; NULL: not */
+    void *progress_arg;
 };
 
 /* Errors name the record: ERR_UNSUPPORTED, it cannot be written in this layout. */

@@ -32,6 +32,8 @@ int export_source_get(struct export_source *s, int64_t i, struct err *e)
     const struct export_job *job = s->job;
     int64_t row = export_row(job, i);
     int rc = 0;
+    if (job->progress && i % 256 == 0)
+        job->progress(job->progress_arg, i);
     s->record = data_reader_get(s->reader, row, e);
     if (!s->record)
         return dataset_name_record(e, job->d, row);

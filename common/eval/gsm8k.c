@@ -158,7 +158,7 @@ static int read_file(struct job *j, struct dataset *d, const char *path, struct 
         return rc;
     for (int64_t k = 0; k < d->n_problems; k++)
         eval_result_miss(&j->v->result, d->name, d->problems[k].source, d->problems[k].line,
-                         "%s", d->problems[k].why);
+                         "%s", data_problem_text(&d->problems[k]));
     struct data_reader *reader = data_reader_new(d);
     for (int64_t i = 0; rc == 0 && i < d->n_records; i++) {
         const struct data_record *r = data_reader_get(reader, i, e);

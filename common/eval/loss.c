@@ -39,7 +39,8 @@ static int read_file(struct eval *v, struct file *f, const char *path, struct er
         return rc;
     for (int64_t i = 0; i < f->data.n_problems; i++)
         eval_result_miss(&v->result, f->data.name, f->data.problems[i].source,
-                         f->data.problems[i].line, "%s", f->data.problems[i].why);
+                         f->data.problems[i].line, "%s",
+                         data_problem_text(&f->data.problems[i]));
     for (int64_t i = 0; i < f->set.n_examples; i++)
         if (!f->set.examples[i].n)
             eval_result_miss(

@@ -46,6 +46,8 @@ int embed_run_measure(struct embed_run *r, struct err *e)
         if (rc)
             return rc;
         r->window_tokens[w] = r->cost.n_tokens - before;
+        if (r->how.measured)
+            r->how.measured(r->how.progress_arg, w * EMBED_WINDOW + window_len(r, w));
     }
     if (!r->cost.n_rows)
         return err_set(e, ERR_EMPTY, "%s: none of %" PRId64 " records can be scored: %s",

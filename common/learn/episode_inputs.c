@@ -59,11 +59,14 @@ int episode_read_choice(struct episode_inputs *in, const char *features, const c
     return rc ? err_prefix(e, "%s", file_name_in(policy)) : 0;
 }
 
-int episode_read_pool(struct episode_inputs *in, const char *path, int64_t max_record,
-                      struct err *e)
+int episode_read_pool(struct episode_inputs *in, const char *path,
+                      const struct data_options *how, struct err *e)
 {
     const struct features *f = &in->features;
-    struct data_options want = {.on_error = DATA_SKIP, .max_record = max_record};
+    struct data_options want = {.on_error = DATA_SKIP,
+                                .max_record = how->max_record,
+                                .progress = how->progress,
+                                .progress_arg = how->progress_arg};
     int rc = dataset_read(&in->pool, path, &want, e);
     if (rc || !f->msg)
         return rc;

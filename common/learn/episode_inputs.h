@@ -36,10 +36,10 @@ void episode_inputs_free(struct episode_inputs *in);
 int episode_read_choice(struct episode_inputs *in, const char *features, const char *policy,
                         const char *plan, struct err *e) RAISE_MUST_CHECK;
 
-/* The dataset; with features, the one that they were made from. Bad records are skipped: the
- * rows say which ones count. */
-int episode_read_pool(struct episode_inputs *in, const char *path, int64_t max_record,
-                      struct err *e) RAISE_MUST_CHECK;
+/* The dataset; with features, the one that they were made from. Of the options, max_record and
+ * progress count: bad records are skipped, for the rows say which ones there are. */
+int episode_read_pool(struct episode_inputs *in, const char *path,
+                      const struct data_options *how, struct err *e) RAISE_MUST_CHECK;
 
 struct episode_sets_options {
     enum data_on_error on_error;

@@ -87,6 +87,11 @@ fail:
     return NULL;
 }
 
+int64_t zin_taken(const struct zin *z)
+{
+    return z->n_in;
+}
+
 void zin_close(struct zin *z)
 {
     if (!z)

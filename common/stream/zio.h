@@ -28,6 +28,8 @@ uint64_t zin_hash(const struct zin *z); /* of all bytes handed out so far */
 /* Where its bytes are those of a regular file, from the start, so that whoever opens it again
  * finds them: how many they are; else -1. */
 int64_t zin_size(const struct zin *z);
+/* Bytes read of the file, as it is packed. */
+int64_t zin_taken(const struct zin *z);
 void zin_close(struct zin *z); /* NULL-safe */
 
 /* The whole input at once; *data owned by the caller (free()), one NUL past the end. *hash may

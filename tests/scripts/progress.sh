@@ -70,6 +70,12 @@ tail -n 1 bars | grep -q '100% 10 of 10 steps'
 steps=$(grep -o '[0-9]*% 10 of 10' bars | head -n 1)
 [ "${steps%%%*}" -lt 90 ] || { echo "after the last step: $steps" && exit 1; }
 
+# What takes its time before the work begins shows, too, and leaves no line; what does not, shows not.
+slow() { on_terminal 80 bash -c "{ head -n 9 pool.jsonl; sleep $1; tail -n 9 pool.jsonl; } | raise-export -F jsonl -o x -" 2>said; }
+slow 1.2 >bars
+grep -q 'raise-export: reading .* bytes' bars
+tail -n 1 said | tr '\r' '\n' | tail -n 1 | grep -q 'raise-export: 18 records'
+
 # Off where it was asked for; "0" does not ask.
 bars() { on_terminal 80 env "$@" raise-embed -m "$model" -n 400 -d 4 -t 1 -o g pool.jsonl 2>/dev/null | wc -l; }
 [ "$(bars HF_HUB_DISABLE_PROGRESS_BARS=0)" -gt 1 ]

@@ -537,6 +537,40 @@ static void overlap_is_found_by_content(void **state)
     assert_int_equal(other, -1);
     dataset_free(&a);
     dataset_free(&b);
+    /* the first of the one, wherever it is in the other, and whichever is larger */
+    const char *u = "{\"text\":\"x\"}\n{\"question\":\"r\",\"answer\":\"a\"}\n"
+                    "{\"question\":\"q\",\"answer\":\"a\"}\n";
+    assert_int_equal(read_text(&a, "a.jsonl", s, strlen(s), &opt, &e), 0);
+    assert_int_equal(read_text(&b, "b.jsonl", u, strlen(u), &opt, &e), 0);
+    assert_int_equal(dataset_overlap(&a, &b, &other), 0);
+    assert_int_equal(other, 2);
+    assert_int_equal(dataset_overlap(&b, &a, &other), 1);
+    assert_int_equal(other, 1);
+    dataset_free(&a);
+    dataset_free(&b);
+}
+
+/* Of a file that is bad throughout, numbers are kept, and the first of the reasons. */
+static void reasons_are_bounded(void **state)
+{
+    (void)state;
+    struct dataset d;
+    struct err e = ERR_INIT;
+    struct data_options opt = {.on_error = DATA_SKIP};
+    struct buf b = {0};
+    for (int i = 0; i < DATA_MAX_WHYS + 7; i++)
+        buf_puts(&b, "{\"text\": true}\n");
+    buf_puts(&b, "{\"text\": \"x\"}\n");
+    assert_int_equal(read_text(&d, "bad.jsonl", buf_str(&b), b.len, &opt, &e), 0);
+    assert_int_equal(d.n_problems, DATA_MAX_WHYS + 7);
+    const struct data_problem *last = &d.problems[d.n_problems - 1];
+    assert_non_null(d.problems[DATA_MAX_WHYS - 1].why);
+    assert_null(last->why);
+    assert_int_equal(last->source, DATA_MAX_WHYS + 6);
+    assert_int_equal(last->line, DATA_MAX_WHYS + 7);
+    assert_string_equal(data_problem_text(last), "bad, as the first 1000 are");
+    buf_free(&b);
+    dataset_free(&d);
 }
 
 static void a_join_finds_records_by_number_and_holds_them_to_their_content(void **state)
@@ -612,6 +646,7 @@ int main(void)
         cmocka_unit_test(each_problem_belongs_to_one_shard),
         cmocka_unit_test(spaces_in_csv_are_kept),
         cmocka_unit_test(overlap_is_found_by_content),
+        cmocka_unit_test(reasons_are_bounded),
         cmocka_unit_test(a_join_finds_records_by_number_and_holds_them_to_their_content),
         cmocka_unit_test(numbers_are_found_in_top_level_fields),
     };
