@@ -174,7 +174,7 @@ struct data_options {
     int64_t limit;   /* > 0: keep this many records; which ones: see is_sampled */
     bool is_sampled; /* false: the first `limit`; true: a seeded sample, file order kept */
     uint64_t seed;
-    int64_t max_record;       /* bytes that a record may have; 0: DATA_MAX_RECORD */
+    int64_t max_record; /* bytes that a record may have; 0: DATA_MAX_RECORD */
     /* Called now and then with the bytes read of the files, as they are packed; NULL: not. */
     void (*progress)(void *arg, int64_t n_bytes);
     void *progress_arg;

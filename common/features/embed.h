@@ -38,8 +38,8 @@ struct embed_options {
     const struct given *given; /* measured, for that column; NULL: without */
     const struct influence *influence; /* prepared, for that column; NULL: without */
     struct record_choice record;       /* columns of the record itself; borrowed */
-    void (*progress)(void *arg, int64_t n_tokens); /* after each batch, and with 0
-                                                    * after a window; may be NULL */
+    void (*progress)(void *arg, int64_t n_tokens);  /* after each batch, and with 0
+                                                     * after a window; may be NULL */
     void (*measured)(void *arg, int64_t n_records); /* while tokens are counted: so far; may be
                                                      * NULL */
     void *progress_arg;

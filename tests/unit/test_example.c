@@ -375,7 +375,8 @@ static void a_normal_form_leaves_it_one_text(void **state)
         ", " ADDED("259", "?A", "false", "false") "],\n "
                                                   "\"normalizer\": {\"type\": \"NFC\"}");
     expect(t, "{% for m in messages %}{{ m.content }}{% endfor %}",
-           "{\"question\":\"e\u0301?\",\"answer\":\"Ae\u0301\"}", "\xef\xbf\xbd\xef\xbf\xbd«?A\xef\xbf\xbd\xef\xbf\xbd<|eos|>»");
+           "{\"question\":\"e\u0301?\",\"answer\":\"Ae\u0301\"}",
+           "\xef\xbf\xbd\xef\xbf\xbd«?A\xef\xbf\xbd\xef\xbf\xbd<|eos|>»");
     tok_free(t);
 }
 
