@@ -174,10 +174,14 @@ static void warn_of_keys(const struct session *s, const struct dataset *d)
         enum data_key key = (enum data_key)(1u << k);
         const struct data_record r = {.keys = key,
                                       .tools = key == DATA_KEY_TOOLS ? "[]" : NULL};
-        const char *what = key == DATA_KEY_WEIGHT  ? "other than 0 and 1, which counts as 1"
-                           : key == DATA_KEY_TRAIN ? "of turns that are no assistant's, which "
-                                                     "are not learnt from"
-                                                   : "for which the template has no place";
+        const char *what =
+            key == DATA_KEY_WEIGHT   ? "other than 0 and 1, which counts as 1"
+            : key == DATA_KEY_TRAIN  ? "of turns that are no assistant's, which "
+                                       "are not learnt from"
+            : key == DATA_KEY_LABEL  ? "false, which are learnt from as the others "
+                                       "are"
+            : key == DATA_KEY_DETAIL ? "which is not heeded: the whole turn counts"
+                                     : "for which the template has no place";
         if (d->n_with_key[k] && tmpl_unheeded(s->tmpl, &r))
             log_warn("%s: %" PRId64 " of %" PRId64 " records have \"%s\" %s (the first: record "
                      "%" PRId64 "; template %s)",

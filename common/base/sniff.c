@@ -35,6 +35,18 @@ static const struct {
     {BYTES("\x93NUMPY"), "a NumPy file"},
     {BYTES("\x89PNG"), "a PNG image"},
     {BYTES("%PDF"), "a PDF"},
+    {BYTES("<?xml"), "an XML page"},
+    {BYTES("SQLite format 3"), "an SQLite database"},
+    {BYTES("Obj\x01"), "an Avro file"},
+    {BYTES("\x04\x22\x4d\x18"), "an lz4 file"},
+    {BYTES("\xff\xfe"), "text in UTF-16: iconv -f UTF-16 -t UTF-8"},
+    {BYTES("\xfe\xff"), "text in UTF-16: iconv -f UTF-16 -t UTF-8"},
+    /* What a server says in place of a file. */
+    {BYTES("Entry not found"), "a server's answer that there is no such file"},
+    {BYTES("404: Not Found"), "a server's answer that there is no such file"},
+    {BYTES("Repository not found"), "a server's answer that there is no such repository"},
+    {BYTES("Invalid username or password."), "a server's answer that a login is wanted"},
+    {BYTES("Access to "), "a server's answer that access is to be asked for"},
 };
 
 /* Text that begins, after blanks, as a page of the web does; in any case of letters. */

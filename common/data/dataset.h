@@ -78,7 +78,9 @@ enum data_key {
     DATA_KEY_WEIGHT = 16,   /* a weight that is neither 0 nor 1: it counts as 1 */
     DATA_KEY_TRAIN = 32,    /* train: true of a turn that is no assistant's: not learnt from */
     DATA_KEY_TOOLS = 64,    /* of the record: what can be called */
-    DATA_N_KEYS = 7
+    DATA_KEY_LABEL = 128,   /* of the record: label: false, an answer that is not wanted */
+    DATA_KEY_DETAIL = 256,  /* train_detail: parts of an answer that are not to be learnt */
+    DATA_N_KEYS = 9
 };
 const char *data_key_name(enum data_key key);
 

@@ -41,6 +41,8 @@ int build_messages(struct builder *b, json_t *list, const char *key);
 /* dataset_keys.c: the other members of a message, of which `raw` is the text, into its turn. */
 int build_extra(struct builder *b, const json_t *m, const struct data_member *raw,
                 struct data_turn *t);
+/* The record's field `label`, which is no layout's. */
+void build_label(const json_t *o, struct data_record *r);
 /* The record's field `tools`. */
 int build_tools(struct builder *b, const json_t *o, struct data_record *r);
 

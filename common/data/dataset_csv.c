@@ -115,6 +115,8 @@ static void on_header(struct row *r)
     struct data_csv *c = r->csv;
     json_t *seen = json_object(); /* name: its column, from 1 */
     c->has_header = true;
+    if (c->n_names == 1 && (strstr(c->names[0], "\\t") || strchr(c->names[0], ';')))
+        r->why = mem_printf("columns are between commas, and there is one, %s", c->names[0]);
     for (size_t i = 0; !r->why && i < c->n_names; i++) {
         const json_t *before = json_object_get(seen, c->names[i]);
         if (before)

@@ -20,7 +20,14 @@ static const struct {
     {"tools", DATA_KEY_TOOLS},
     {"thinking", DATA_KEY_REASONING},
     {"reasoning", DATA_KEY_REASONING},
+    {"function_call", DATA_KEY_TOOL_CALLS},
+    {"loss_weight", DATA_KEY_WEIGHT},
+    {"train_detail", DATA_KEY_DETAIL},
+    {"label", DATA_KEY_LABEL},
 };
+
+/* Keys that mean something by their value, or in a record, not by being there in a message. */
+enum { OF_ITS_VALUE = DATA_KEY_WEIGHT | DATA_KEY_TRAIN | DATA_KEY_TOOLS | DATA_KEY_LABEL };
 
 const char *data_key_name(enum data_key key)
 {
@@ -64,17 +71,17 @@ static bool number_of(const json_t *v, double *x)
 
 static int read_masks(struct builder *b, const json_t *m, struct data_turn *t)
 {
-    static const char *const keys[] = {"weight", "train"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const keys[] = {"weight", "train", "loss_weight"};
+    for (int i = 0; i < 3; i++) {
         const json_t *v = build_get(m, keys[i]);
         double x = 1;
         if (!v || (json_is_string(v) && json_string_length(v) == 0))
             continue;
         if (!number_of(v, &x))
-            return build_wrong_type(b, keys[i], v, i ? "boolean" : "number");
+            return build_wrong_type(b, keys[i], v, i == 1 ? "boolean" : "number");
         bool is_zero = !(x < 0) && !(x > 0), is_one = !(x < 1) && !(x > 1);
         t->is_masked |= is_zero && t->role == DATA_ASSISTANT;
-        if (i == 0 && t->role == DATA_ASSISTANT && !is_zero && !is_one)
+        if (i != 1 && t->role == DATA_ASSISTANT && !is_zero && !is_one)
             t->keys |= DATA_KEY_WEIGHT;
         if (i == 1 && t->role != DATA_ASSISTANT && !is_zero)
             t->keys |= DATA_KEY_TRAIN;
@@ -142,7 +149,7 @@ int build_extra(struct builder *b, const json_t *m, const struct data_member *ra
         has_others |= !is_read(key) && !json_is_null(v);
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
             if (!strcmp(names[i].name, key) && !is_nothing(v) &&
-                (names[i].key & (DATA_KEY_WEIGHT | DATA_KEY_TRAIN | DATA_KEY_TOOLS)) == 0)
+                (names[i].key & OF_ITS_VALUE) == 0)
                 t->keys |= names[i].key;
     }
     if (!has_others)
@@ -168,6 +175,13 @@ char *data_turn_reasoning(const struct data_turn *t)
 }
 
 /* ---- a record ---- */
+
+/* TRL's: an answer that a model is to unlearn. */
+void build_label(const json_t *o, struct data_record *r)
+{
+    if (json_is_false(build_get(o, "label")))
+        r->keys |= DATA_KEY_LABEL;
+}
 
 /* A list, or the JSON text of one. What is neither is a field like any other. */
 int build_tools(struct builder *b, const json_t *o, struct data_record *r)

@@ -39,6 +39,14 @@ static bool has_assistant(const struct builder *b, size_t i)
     return false;
 }
 
+static bool has_learnt(const struct builder *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (b->turns[i].role == DATA_ASSISTANT && !b->turns[i].is_masked)
+            return true;
+    return false;
+}
+
 /* ---- layouts ---- */
 
 /* The system text of a record's own field comes first, whatever the layout but text: of
@@ -64,6 +72,11 @@ static int add_messages(struct builder *b, json_t *value, const char *key)
         return build_is_missing(b, key);
     json_t *list = build_list_of(b, value);
     int rc = list ? build_messages(b, list, key) : build_wrong_type(b, key, value, "array");
+    if (!list && json_is_string(value) && json_string_value(value)[0] == '[')
+        rc = err_set(b->e, ERR_FORMAT,
+                     "\"%s\" is a text that begins as a list, and is no JSON "
+                     "(Python's own notation?)",
+                     key);
     json_decref(list);
     return rc;
 }
@@ -311,6 +324,11 @@ int data_record_build(struct data_record *r, json_t *o, struct arena *a,
 {
     struct builder b = {.arena = a, .record = r, .how = how, .e = e};
     const struct layout *l = find_layout(o, how->is_csv);
+    if (build_get(o, "chosen") && build_get(o, "rejected") &&
+        (!l || fit(l, o, how->is_csv) < 4))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "a pair of answers, \"chosen\" and \"rejected\": one is read, named "
+                       "\"completion\" beside \"prompt\", or \"messages\"");
     if (!l)
         return unknown_layout(o, e);
     r->layout = l->layout;
@@ -319,9 +337,13 @@ int data_record_build(struct data_record *r, json_t *o, struct arena *a,
     size_t n_system = b.n;
     if (rc == 0)
         rc = l->build(&b, o, r);
+    if (rc == 0 && !has_learnt(&b))
+        rc = err_set(e, ERR_FORMAT,
+                     "every assistant turn is masked (\"weight\" 0, \"train\" false)");
     if (rc == 0 && l->layout != DATA_TEXT)
         rc = build_tools(&b, o, r);
     if (rc == 0) {
+        build_label(o, r);
         for (size_t i = 0; i < b.n; i++)
             r->keys |= b.turns[i].keys;
         if (n_system && b.turns[1].role == DATA_SYSTEM) { /* the list's own stands for it */

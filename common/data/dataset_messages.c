@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const struct {
     const char *name;
@@ -15,6 +16,7 @@ static const struct {
     {"gpt", DATA_ASSISTANT},     {"model", DATA_ASSISTANT}, {"function_call", DATA_ASSISTANT},
     {"chatgpt", DATA_ASSISTANT}, {"system", DATA_SYSTEM},   {"developer", DATA_SYSTEM},
     {"tool", DATA_TOOL},         {"function", DATA_TOOL},   {"observation", DATA_TOOL},
+    {"bing", DATA_ASSISTANT},    {"bard", DATA_ASSISTANT},  {"bot", DATA_ASSISTANT},
 };
 
 static int find_role(struct builder *b, const json_t *name, const char *path,
@@ -22,7 +24,7 @@ static int find_role(struct builder *b, const json_t *name, const char *path,
 {
     const char *s = json_string_value(name);
     for (size_t i = 0; i < sizeof role_names / sizeof *role_names; i++)
-        if (strcmp(s, role_names[i].name) == 0) {
+        if (strcasecmp(s, role_names[i].name) == 0) {
             *role = role_names[i].role;
             return 0;
         }
@@ -32,7 +34,12 @@ static int find_role(struct builder *b, const json_t *name, const char *path,
                    path, s);
 }
 
-/* Content as OpenAI's list of parts: only parts of text can be used. */
+static bool is_text_type(const char *type)
+{
+    return !strcmp(type, "text") || !strcmp(type, "input_text") || !strcmp(type, "output_text");
+}
+
+/* Content as OpenAI's list of parts: only parts of text can be used. A text may stand alone. */
 static int join_parts(struct builder *b, const json_t *list, const char *path, struct buf *text)
 {
     size_t i;
@@ -42,10 +49,14 @@ static int join_parts(struct builder *b, const json_t *list, const char *path, s
         if (json_is_null(part))
             continue;
         const json_t *type = json_object_get(part, "type"), *s = json_object_get(part, "text");
+        if (json_is_string(part)) {
+            buf_append(text, json_string_value(part), json_string_length(part));
+            continue;
+        }
         if (!json_is_object(part))
             return err_set(b->e, ERR_FORMAT, "field \"%s[%zu]\" is %s, expected object", path,
                            i, data_type_name(part));
-        if (json_is_string(type) && strcmp(json_string_value(type), "text") != 0)
+        if (json_is_string(type) && !is_text_type(json_string_value(type)))
             return err_set(b->e, ERR_UNSUPPORTED,
                            "\"%s[%zu]\" is of type \"%.40s\": only text can be used", path, i,
                            json_string_value(type));
@@ -115,7 +126,7 @@ static int add_message(struct builder *b, const json_t *m, const struct data_mem
     if (rc == 0)
         rc = find_role(b, name, path, &t.role);
     if (rc == 0) {
-        t.is_developer = strcmp(json_string_value(name), "developer") == 0;
+        t.is_developer = strcasecmp(json_string_value(name), "developer") == 0;
         rc = build_extra(b, m, raw, &t);
     }
     snprintf(path, sizeof path, "%s[%zu].%s", list, i, text_key);

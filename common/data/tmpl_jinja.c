@@ -88,7 +88,8 @@ static const struct jinja *jinja_for(const struct tmpl_jinja *j, const struct da
 unsigned tmpl_jinja_unheeded(const struct tmpl *t, const struct data_record *r)
 {
     const struct jinja *j = jinja_for(t->jinja, r);
-    unsigned unheeded = r->keys & (DATA_KEY_WEIGHT | DATA_KEY_TRAIN);
+    unsigned unheeded =
+        r->keys & (DATA_KEY_WEIGHT | DATA_KEY_TRAIN | DATA_KEY_LABEL | DATA_KEY_DETAIL);
     for (unsigned key = 1; key < 1u << DATA_N_KEYS; key <<= 1)
         if (r->keys & key & ~(unsigned)DATA_KEY_TOOL_CALLS)
             unheeded |= jinja_mentions(j, data_key_name((enum data_key)key)) ? 0 : key;
@@ -118,6 +119,11 @@ static json_t *message_of(const struct data_turn *turn, const struct jinja *j)
         json_object_set(m, key, v);
     }
     json_decref(extra);
+    if (json_object_get(m, "function_call") && !json_object_get(m, "tool_calls") &&
+        !jinja_mentions(j, "function_call")) /* what a call was before there were several */
+        json_object_set_new(m, "tool_calls",
+                            json_pack("[{s:s, s:O}]", "type", "function", "function",
+                                      json_object_get(m, "function_call")));
     if (turn->keys & DATA_KEY_REASONING) {
         char *thought = data_turn_reasoning(turn);
         if (!json_object_get(m, "thinking"))
