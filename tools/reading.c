@@ -35,5 +35,10 @@ int reading_all(struct dataset *d, const char *const *paths, int64_t n,
 int reading_one(struct dataset *d, const char *path, const struct data_options *o,
                 struct err *e)
 {
-    return reading_all(d, &path, 1, o, e);
+    struct reading r;
+    struct data_options own = *o;
+    reading_start(&r, &own, &path, 1);
+    int rc = dataset_read(d, path, &own, e);
+    reading_end(&r);
+    return rc;
 }

@@ -5,7 +5,7 @@
  *
  *     struct episode_inputs in = {0};
  *     rc = episode_read_choice(&in, features, policy, NULL, &e);    // what chooses, from what
- *     rc = episode_read_pool(&in, dataset, 0, &e);                  // the records behind it
+ *     rc = episode_read_pool(&in, dataset, &how, &e);                 // the records behind it
  *     rc = episode_read_sets(&in, &want, validation, test, &e);     // what is measured
  *     rc = episode_make_sets(&in, &how, &e);                        // the same, tokenised
  *     ... in.features, in.record_of, in.validation ...

@@ -353,7 +353,7 @@ static void what_is_said_is_identity(void **state)
     assert_true(plain != called);
     assert_true(hash_of(CALL(",\"reasoning\":\"x\"")) != plain);
     assert_true(hash_of(CALL(", \"tool_calls\" : [ {\"b\":2, \"a\": 1} ],\"id\":7")) == called);
-    assert_true(hash_of(CALL(",\"weight\":0,\"name\":\"x\"")) == plain);
+    assert_true(hash_of(CALL(",\"weight\":0.5,\"name\":\"x\"")) == plain);
 }
 
 int main(void)

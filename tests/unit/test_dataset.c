@@ -268,8 +268,8 @@ static const struct {
      "e.jsonl:1: record 0: field \"messages[0]\" is integer, expected object"},
     {"e.jsonl", "{\"messages\":[{\"content\":\"a\"}]}\n",
      "e.jsonl:1: record 0: \"messages[0].role\" is missing"},
-    {"e.jsonl", "{\"messages\":[{\"role\":\"bot\",\"content\":\"a\"}]}\n",
-     "e.jsonl:1: record 0: \"messages[0].role\" is \"bot\", expected system, user, assistant "
+    {"e.jsonl", "{\"messages\":[{\"role\":\"alien\",\"content\":\"a\"}]}\n",
+     "e.jsonl:1: record 0: \"messages[0].role\" is \"alien\", expected system, user, assistant "
      "or "
      "tool (or human, gpt, observation, function_call)"},
     {"e.jsonl", "{\"messages\":[{\"role\":\"assistant\"}]}\n",
