@@ -120,8 +120,10 @@ static void compare(void *arg, int64_t row, const int64_t *id, const float *cosi
         double d = explained(r->p, id[j]) - mean;
         squares += d * d / (double)n;
     }
-    double c = n ? (explained(r->p, row) - mean) / (sqrt(squares) + RELATE_SOFTENING) : 0;
-    r->out[row] = (float)fmax(-RELATE_CLIP, fmin(RELATE_CLIP, c));
+    double spread = sqrt(squares) + RELATE_SOFTENING;
+    double c = n ? (explained(r->p, row) - mean) / spread : 0;
+    double trust = fmax(0, fmin(1, mean / spread));
+    r->out[row] = (float)(trust * fmax(-1, fmin(1, c)));
 }
 
 int relate_consistency(float *consistency, const struct relate_pool *p,

@@ -7,9 +7,13 @@
  *                  a target of several kinds keeps them all. A row without direction has 0.
  *     consistency  does the prompt explain this response as much as it does those of similar
  *                  records? With u = (log P(y|x) - log P(y)) / len_y, a token's worth of it,
- *                      (u - mean of u over the k nearest rows) / (their deviation + 0.05),
- *                  clipped to [-3, 3]; the deviation is the root of the mean square. A record
- *                  with another one's answer stands far below its neighbours. They are found by
+ *                      q = (u - m) / (s + 0.05) clipped to [-1, 1],
+ *                      consistency = q m / (s + 0.05), the last factor held within [0, 1],
+ *                  m and s: mean and deviation (root of the mean square) of u over the k nearest
+ *                  rows. A record with another one's answer stands below its neighbours; how
+ *                  far, or how far above them, says no more. Where prompts explain nothing of
+ *                  similar responses (m is 0, or lost in s: to this model they are noise), that
+ *                  one is below them says nothing either. Neighbours are found by
  *                  cosine over [embedding less the pool's mean, z(len_x), z(len_y)], z a
  *                  column less its mean, divided by its deviation (0 where that is 0). A row
  *                  without neighbours (the only one) has 0.
@@ -23,7 +27,9 @@
 #include "cluster/neighbours.h"
 
 #define RELATE_SOFTENING 0.05
-#define RELATE_CLIP 3.0
+/* Beside the normal scores of near and of the gains, each of weight 1: what consistency is
+ * weighed by before any reward (raise-plan prior, learn/prior.h). */
+#define RELATE_PRIOR 3.0
 
 struct relate_pool { /* columns as in features.h, borrowed; finite */
     int64_t n, dim;

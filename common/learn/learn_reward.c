@@ -281,7 +281,7 @@ static int fit_rows(const struct policy *p, const struct reward_rows *rows, cons
     for (int64_t i = 0; i < p->state.n_cols; i++) {
         const struct state_col *c = &p->state.cols[i];
         for (int64_t k = 0; k < c->width && c->phi_at >= 0; k++)
-            is_known[c->phi_at + k] = prior_part_of(c->row->part)->is_known;
+            is_known[c->phi_at + k] = prior_part_of(c->row->part)->w0 != 0;
     }
     for (int64_t k = 0; k < x->n; k++)
         w0[k] = x->prior[k] * unit[k];

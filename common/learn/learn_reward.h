@@ -4,8 +4,8 @@
  * batches. For learn_reward.c, reward_*.c and tests.
  *
  * It has a prior: what a record does for the target, and that its answer agrees with those of
- * its neighbours, are worth having (w0: `prior` on the columns of parts target and consistency,
- * 0 on the others), and the rewards say how far that holds. The regression is in
+ * its neighbours, are worth having (w0: `prior` times prior.h's), and the rewards say how far
+ * that holds. The regression is in
  * reward_fit.h; here is what follows from its posterior, N(mean, cov) over w.
  *
  * Columns are scaled within the shortlist J, the best `shortlist` T B rows (2) by what is
@@ -38,7 +38,7 @@ enum reward_explore { EXPLORE_AUTO, EXPLORE_PAIRS, EXPLORE_THOMPSON };
 struct reward_options {
     double kappa;  /* of a new policy, as all but memory */
     double memory; /* e */
-    double prior;  /* w0 of the columns that have one */
+    double prior;  /* times w0 */
     double rho, shortlist, caution;
     int explore; /* auto: pairs where there is a prior */
 };
@@ -77,11 +77,6 @@ void reward_rank(const struct policy *p, const struct features *f, const double 
                  double caution, double *score);
 /* The best n rows by score, best first, ties by (seed, row); rows [n] (written). */
 void reward_best(const double *score, int64_t n_all, int64_t n, uint64_t seed, int64_t *rows);
-/* Scores of rows outside a list, in the order of `score` and far below all that are in one. */
-double reward_below(double z);
-/* center and unit over rows, [n_static] each (written). */
-void reward_scale(const struct policy *p, const struct features *f, const int64_t *rows,
-                  int64_t n, double *center, double *unit);
 /* Scores of rows outside a list, in the order of `score` and far below all that are in one. */
 double reward_below(double z);
 /* center and unit over rows, [n_static] each (written). */

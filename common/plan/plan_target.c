@@ -2,6 +2,7 @@
  * plan_target: methods that go by what a record does for the target; see plan_make.h. */
 #include "base/mem.h"
 #include "base/normal.h"
+#include "features/relate.h"
 #include "plan/plan_work.h"
 
 #include <stdlib.h>
@@ -73,17 +74,12 @@ static double gain_of(const struct features *f, int64_t i)
     return (double)f->gain_sum[i];
 }
 
-static double consistency_of(const struct features *f, int64_t i)
-{
-    return (double)f->consistency[i];
-}
-
-/* What a learner begins from before any reward: the normal scores of the target's columns and
- * of consistency, each with weight 1. */
+/* What a learner begins from before any reward: the normal scores of the target's columns, each
+ * with weight 1, and consistency. */
 int plan_rank_prior(struct plan_work *w, struct err *e)
 {
     static double (*const columns[])(const struct features *f, int64_t i) = {
-        near_of, gain_of, features_gain_length, features_gain_loss, consistency_of};
+        near_of, gain_of, features_gain_length, features_gain_loss};
     const struct features *f = w->q->f;
     int rc = need_near(w, e);
     rc = rc ? rc : need_gain(w, e);
@@ -93,7 +89,7 @@ int plan_rank_prior(struct plan_work *w, struct err *e)
     double *x = mem_alloc((size_t)f->n, sizeof *x);
     float *z = mem_alloc((size_t)f->n, sizeof *z);
     for (int64_t i = 0; i < f->n; i++)
-        w->score[i] = 0;
+        w->score[i] = RELATE_PRIOR * (double)f->consistency[i];
     for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
         for (int64_t i = 0; i < f->n; i++)
             x[i] = columns[k](f, i);

@@ -108,7 +108,7 @@ static const struct state_column columns[] = {
     {"gain_sum", PART_TARGET, NORM_RANK, .width = has_gain, .raw = raw_gain_sum},
     {"gain_length", PART_TARGET, NORM_RANK, .width = has_gain, .raw = raw_gain_length},
     {"gain_loss", PART_TARGET, NORM_RANK, .width = has_gain, .raw = raw_gain_loss},
-    {"consistency", PART_CONSISTENCY, NORM_ZSCORE, .width = has_consistency,
+    {"consistency", PART_CONSISTENCY, NORM_CENTER, .width = has_consistency,
      .raw = raw_consistency},
     {"influence", PART_INFLUENCE, NORM_RANK, .width = has_influence, .raw = raw_influence},
     {"n_turns", PART_RECORD, NORM_RANK, .record = "n_turns"},
@@ -481,6 +481,9 @@ static void fit_scale(struct state *s, const struct state_col *c, int64_t n_rows
             break;
         case NORM_BLOCK:
             scale[k] = rms;
+            break;
+        case NORM_CENTER:
+            scale[k] = 1;
             break;
         case NORM_NONE:
         case NORM_RANK:

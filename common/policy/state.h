@@ -58,6 +58,7 @@ int state_parse_parts(const char *list, unsigned *bits, struct err *e) RAISE_MUS
 enum state_norm {
     NORM_ZSCORE, /* centred, divided by the standard deviation over the pool; each column */
     NORM_BLOCK,  /* each column centred, the whole block divided by one root mean square */
+    NORM_CENTER, /* centred: what its scale means is kept */
     NORM_NONE,   /* as it is */
     NORM_RANK    /* z of (rank - 1/2) / N in the pool, ties at their mean rank: wild tails */
 };

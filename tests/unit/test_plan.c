@@ -442,7 +442,7 @@ static void target_methods_are_their_definitions(void **state)
 {
     (void)state;
     static struct target_columns t;
-    static double x[5][N], prior[N];
+    static double x[4][N], prior[N];
     struct features f;
     struct plan p;
     struct plan_report r;
@@ -453,10 +453,10 @@ static void target_methods_are_their_definitions(void **state)
         x[1][i] = (double)t.gain[i];
         x[2][i] = (double)t.gain[i] / sqrt(f.len_y[i]);
         x[3][i] = (double)t.gain[i] / -(double)f.logp_yx[i];
-        x[4][i] = (double)t.consistency[i];
+        prior[i] = 3 * (double)t.consistency[i];
     }
     for (int64_t i = 0; i < N; i++)
-        for (int k = 0; k < 5; k++)
+        for (int k = 0; k < 4; k++)
             prior[i] += normal_score(x[k], i);
     static const char *const names[] = {"near", "gain", "prior", "less"};
     const double *want[] = {x[0], x[2], prior, x[0]};
