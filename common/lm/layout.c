@@ -4,6 +4,9 @@
 #include "lm/model.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
 
 enum { ALIGN_FLOATS = 64 }; /* 256 bytes: what GPUs' wide loads want */
 
@@ -209,4 +212,15 @@ void lm_layout_lora(struct lm *m)
                 lin->parts[i].lora_b = m->lora.t[lin->parts[i].lora_b].offset;
         }
     }
+}
+
+uint64_t lm_tensor_seed(const struct lm_tensor *t)
+{
+    uint64_t h = XXH64(t->p.name, strlen(t->p.name), (XXH64_hash_t)t->p.n_dims);
+    return XXH64(t->p.shape, sizeof t->p.shape, h);
+}
+
+uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x)
+{
+    return XXH64(x, (size_t)t->n * sizeof *x, lm_tensor_seed(t));
 }

@@ -221,14 +221,15 @@ void lm_lora_refresh(struct lm *m);
 int lm_lora_attach(struct lm *m, struct err *e);
 void lm_lora_detach(struct lm *m);
 
-/* weights.c */
-int lm_weights_load(struct lm *m, struct lm_source *s, struct err *e);
+/* layout.c: identity of a tensor, of its values and before them. */
 uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x); /* content identity */
 uint64_t lm_tensor_seed(const struct lm_tensor *t);                 /* the hash before values */
+
+/* weights.c */
+int lm_weights_load(struct lm *m, struct lm_source *s, struct err *e);
 int lm_weights_reload(struct lm *m, struct err *e); /* back to the file's; full tuning */
 void lm_weights_refresh(struct lm *m); /* packed matrices, after the masters changed */
 int lm_optimizer_attach(struct lm *m, struct err *e);
-void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e);
 
 /* kept.c: frozen matrices as their file has them. lm_kept_plan: their bytes, and which are
  * narrow, before they are loaded. */
@@ -281,8 +282,9 @@ static inline int64_t lm_slot_bytes(const struct lm *m, int64_t n)
     return 2 * c->n_layers * n * c->n_kv_heads * c->d_head * (int64_t)lm_act_size(m->d);
 }
 
-/* plan.c: what is free for the model's device; 0: unknown. */
+/* room.c: what is free for the model's device; 0: unknown. */
 int64_t lm_available_bytes(const struct lm *m);
+void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e);
 
 /* piece.c: micro-batches, cut at the borders of sequences. */
 enum lm_piece_mode {

@@ -85,16 +85,6 @@ static void plan_activations(const struct lm *m, int64_t n, struct lm_memory *p)
                (running > at_end ? running : at_end);
 }
 
-/* What is free on the device; the workspace, taken already, counts as free. */
-int64_t lm_available_bytes(const struct lm *m)
-{
-    size_t n_free = 0, n_total = 0;
-    if (!lm_dev_is_gpu(m->d))
-        return mem_available_bytes();
-    m->d->ops->memory_info(m->d, &n_free, &n_total);
-    return (int64_t)n_free + m->d->workspace_bytes;
-}
-
 /* A smaller micro-batch changes sums' last bits, so a CPU, where what is free changes from
  * minute to minute, never takes one by itself. */
 static void fit(const struct lm *m, const struct lm_options *asked, struct lm_memory *p)

@@ -8,28 +8,6 @@
 
 #include <xxhash.h>
 
-void *lm_dev_alloc(struct lm *m, const char *what, int64_t bytes, struct err *e)
-{
-    struct err why = ERR_INIT;
-    void *p = m->d->ops->alloc(m->d, (size_t)(bytes > 0 ? bytes : 1), &why);
-    if (!p)
-        err_set(e, ERR_MEMORY, "%s: %s of %lld bytes: %s", m->path, what, (long long)bytes,
-                *why.msg ? why.msg : "does not fit in memory");
-    /* cppcheck-suppress returnDanglingLifetime; p is of the device, not of why */
-    return p;
-}
-
-uint64_t lm_tensor_seed(const struct lm_tensor *t)
-{
-    uint64_t h = XXH64(t->p.name, strlen(t->p.name), (XXH64_hash_t)t->p.n_dims);
-    return XXH64(t->p.shape, sizeof t->p.shape, h);
-}
-
-uint64_t lm_tensor_hash(const struct lm_tensor *t, const float *x)
-{
-    return XXH64(x, (size_t)t->n * sizeof *x, lm_tensor_seed(t));
-}
-
 /* The n tensors from `first` on, which lie side by side, through `host` to the device. *block
  * is where they are: in the base block, or a buffer that the caller frees (not kept as float).
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Products of the fp32 CPU device have the same bytes for any number of threads under each of
- * OpenBLAS's kernels that this CPU can run, whichever of them OpenBLAS would take by itself. A
+ * Products of the fp32 CPU device have the same bytes for any number of threads, and each row
+ * for any number of rows, under each of OpenBLAS's kernels that this CPU can run, whichever of
+ * them OpenBLAS would take by itself. A
  * kernel is chosen when the library loads, so each has a process of its own: this program,
  * with one argument. */
 #include "base/cpu.h"
@@ -42,6 +43,39 @@ static float *noise(struct rng *r, int64_t n)
     return x;
 }
 
+/* Number of products of up to 300 rows of which a row has other bytes than among all of them.
+ */
+static int n_unlike_rows(struct lm_dev *d)
+{
+    static const struct {
+        int64_t N, K;
+        bool is_tb;
+    } kinds[] = {
+        {16, 576, true}, {64, 64, true}, {576, 16, false}, {192, 576, true}, {1, 16, true}};
+    enum { M = 300 };
+    struct rng r;
+    int n_bad = 0;
+    rng_init(&r, 8, 0);
+    omp_set_num_threads(1);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        int64_t N = kinds[i].N, K = kinds[i].K, ldb = kinds[i].is_tb ? K : N;
+        float *a = noise(&r, M * K), *b = noise(&r, K * N), *start = noise(&r, M * N);
+        float *all = mem_dup(start, (size_t)(M * N) * sizeof *all);
+        d->ops->gemm(d, false, kinds[i].is_tb, M, N, K, 1, a, K, b, ldb, 1, all, N);
+        for (int64_t m = 1; m < M; m += m / 4 + 1) {
+            float *c = mem_dup(start, (size_t)(m * N) * sizeof *c);
+            d->ops->gemm(d, false, kinds[i].is_tb, m, N, K, 1, a, K, b, ldb, 1, c, N);
+            n_bad += memcmp(c, all, (size_t)(m * N) * sizeof *c) != 0;
+            free(c);
+        }
+        free(a);
+        free(b);
+        free(start);
+        free(all);
+    }
+    return n_bad;
+}
+
 /* Number of shapes whose bytes depend on the threads. */
 static int n_unlike(struct lm_dev *d)
 {
@@ -80,9 +114,9 @@ static int child(void)
     struct lm_dev *d = lm_dev_open_cpu(LM_F32, &e);
     if (!d)
         return 2;
-    int n_bad = n_unlike(d);
+    int n_threads = n_unlike(d), n_rows = n_unlike_rows(d);
     lm_dev_close(d);
-    return n_bad > 0;
+    return (n_threads > 0) + 2 * (n_rows > 0);
 }
 
 /* Exit status of this program as it runs with that kernel. */
@@ -101,7 +135,7 @@ static int run_with(const char *kernel)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
-static void bytes_do_not_depend_on_threads(void **state)
+static void bytes_depend_on_neither_threads_nor_rows(void **state)
 {
     static const char *const any[] = {"Prescott", "Core2", "Nehalem"}, *const avx2[] = {
                                                                            "Haswell", "Zen"};
@@ -124,6 +158,7 @@ int main(int argc, char **argv)
     (void)argv;
     if (argc > 1)
         return child();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_do_not_depend_on_threads)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_depend_on_neither_threads_nor_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,9 +9,15 @@
  *   groups of rows (12 for AVX2; 24 is a whole number of every other kernel's); so rows are
  *   shared out here, in whole groups, and each share is a call of one thread. The kernels of
  *   AVX-512 have no such edges, and share by themselves.
- * Measured for this model's shapes, one thread: uncut 98-101 GFLOP/s, cut at 320 98-101. */
+ * Nor must those of a row depend on how many rows there are: what a model says of a record
+ * would depend on the records beside it, and features on how the work is cut into shards. The
+ * kernels of AVX-512 sum products of M N K <= 100^3 in another order (small_matrix_permit), the
+ * others the rows of a last, shorter group: those get more rows, of zeros. Sums over rows
+ * (is_ta) have no need of it. Measured for this model's shapes, one thread: uncut 98-101
+ * GFLOP/s, cut at 320 98-101. */
+#include "lm/cpu/matmul.h"
+
 #include "lm/cpu/cpu.h"
-#include "lm/cpu/matmul_kept.h"
 #include "lm/cpu/matmul_rows.h"
 
 #if !CPU_ACT_BF16
@@ -21,32 +27,10 @@
 
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include <cblas.h>
-
-struct lm_matrix *CPU_OP(matrix_new)(struct lm_dev *d, const float *w, int64_t n_out,
-                                     int64_t n_in, struct err *e)
-{
-    (void)d, (void)e;
-    struct lm_matrix *m = mem_zalloc(1, sizeof *m);
-    *m = (struct lm_matrix){.w = w, .n_out = n_out, .n_in = n_in};
-    return m;
-}
-
-void CPU_OP(matrix_update)(struct lm_dev *d, struct lm_matrix *m, const float *w)
-{
-    (void)d;
-    m->w = w;
-}
-
-void CPU_OP(matrix_free)(struct lm_dev *d, struct lm_matrix *m)
-{
-    (void)d;
-    if (m)
-        free(m->parts);
-    free(m);
-}
 
 /* c [M, N] = alpha op(a) op(b) + beta c, row major. */
 struct product {
@@ -105,11 +89,55 @@ static void share_rows(const struct product *p, int64_t n_rows)
                      cpu_min(n_groups * (i + 1) / n * n_rows, p->M));
 }
 
+/* M rows, of which those behind the product's own are zeros. */
+static void multiply_padded(const struct product *p, int64_t M)
+{
+    float *a = mem_zalloc((size_t)(M * p->K), sizeof *a);
+    float *c = mem_zalloc((size_t)(M * p->N), sizeof *c);
+    struct product all = *p;
+    for (int64_t i = 0; i < p->M; i++) {
+        memcpy(a + i * p->K, p->a + i * p->lda, (size_t)p->K * sizeof *a);
+        if (p->beta != 0)
+            memcpy(c + i * p->N, p->c + i * p->ldc, (size_t)p->N * sizeof *c);
+    }
+    all.M = M, all.lda = p->K, all.ldc = p->N, all.a = a, all.c = c;
+    alone(&all);
+    for (int64_t i = 0; i < p->M; i++)
+        memcpy(p->c + i * p->ldc, c + i * p->N, (size_t)p->N * sizeof *c);
+    free(a);
+    free(c);
+}
+
+static void multiply_groups(const struct product *p, int64_t n_rows)
+{
+    int64_t n_left = p->is_ta ? 0 : p->M % n_rows;
+    struct product whole = *p, left = *p;
+    whole.M = p->M - n_left;
+    if (whole.M && omp_get_max_threads() > 1)
+        share_rows(&whole, n_rows);
+    else if (whole.M)
+        rows_by_blas(&whole, 0, whole.M);
+    left.M = n_left;
+    left.a += whole.M * p->lda;
+    left.c += whole.M * p->ldc;
+    if (n_left)
+        multiply_padded(&left, n_rows);
+}
+
+/* Rows from which on a product is not one of OpenBLAS's small ones. */
+static int64_t rows_of_large(const struct product *p)
+{
+    int64_t most = 100 * 100 * 100, each = p->N * p->K;
+    return each > 0 ? most / each + 1 : 1;
+}
+
 static void multiply(const struct product *p)
 {
-    int64_t n_rows = omp_get_max_threads() > 1 ? rows_of_group() : 0;
+    int64_t n_rows = rows_of_group();
     if (n_rows)
-        share_rows(p, n_rows);
+        multiply_groups(p, n_rows);
+    else if (!p->is_ta && p->M < rows_of_large(p))
+        multiply_padded(p, rows_of_large(p));
     else
         rows_by_blas(p, 0, p->M);
 }
@@ -162,34 +190,6 @@ void CPU_OP(gemm)(struct lm_dev *d, bool is_ta, bool is_tb, int64_t M, int64_t N
         multiply(&p);
         k += n;
     } while (k < K);
-}
-
-void CPU_OP(linear_fwd)(struct lm_dev *d, void *y, int64_t ldy, const void *x, int64_t ldx,
-                        const struct lm_matrix *m, int64_t T, bool is_accumulated)
-{
-    if (!m->w)
-        CPU_SYM(cpu_kept_fwd)(d, y, ldy, x, ldx, m, T, is_accumulated);
-    else
-        CPU_OP(gemm)
-    (d, false, true, T, m->n_out, m->n_in, 1, x, ldx, m->w, m->n_in, is_accumulated ? 1 : 0, y,
-     ldy);
-}
-
-void CPU_OP(linear_bwd)(struct lm_dev *d, void *dx, int64_t lddx, const void *dy, int64_t lddy,
-                        const struct lm_matrix *m, int64_t T, bool is_accumulated)
-{
-    if (!m->w)
-        CPU_SYM(cpu_kept_bwd)(d, dx, lddx, dy, lddy, m, T, is_accumulated);
-    else
-        CPU_OP(gemm)
-    (d, false, false, T, m->n_in, m->n_out, 1, dy, lddy, m->w, m->n_in, is_accumulated ? 1 : 0,
-     dx, lddx);
-}
-
-void CPU_OP(linear_fwd_f32)(struct lm_dev *d, float *y, int64_t ldy, const void *x, int64_t ldx,
-                            const struct lm_matrix *m, int64_t T)
-{
-    CPU_OP(linear_fwd)(d, y, ldy, x, ldx, m, T, false);
 }
 
 void CPU_OP(weight_grad)(struct lm_dev *d, float *dw, const void *dy, int64_t lddy,

@@ -13,6 +13,7 @@
 #if !CPU_ACT_BF16
 
 #include "base/mem.h"
+#include "lm/cpu/matmul.h"
 #include "lm/cpu/matmul_rows.h"
 #include "stream/gguf_quant.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * matmul_kept: products with a frozen matrix that is kept as its file has it, for matmul.c.
+ * matmul_kept: products with a frozen matrix that is kept as its file has it, for linear.c.
  */
 #ifndef RAISE_LM_CPU_MATMUL_KEPT_H
 #define RAISE_LM_CPU_MATMUL_KEPT_H
@@ -20,7 +20,5 @@ void CPU_SYM(cpu_kept_fwd)(struct lm_dev *d, void *y, int64_t ldy, const void *x
 void CPU_SYM(cpu_kept_bwd)(struct lm_dev *d, void *dx, int64_t lddx, const void *dy,
                            int64_t lddy, const struct lm_matrix *m, int64_t T,
                            bool is_accumulated);
-/* matmul.c: how much of K one call of the BLAS gets. */
-int64_t CPU_SYM(cpu_cut)(int64_t K);
 
 #endif
