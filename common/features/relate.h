@@ -9,12 +9,11 @@
  *                  records? With u = (log P(y|x) - log P(y)) / len_y, a token's worth of it,
  *                      q = (u - m) / (s + 0.05) clipped to [-1, 1],
  *                      consistency = q m / (s + 0.05), the last factor held within [0, 1],
- *                  m and s: mean and deviation (root of the mean square) of u over the k nearest
- *                  rows. A record with another one's answer stands below its neighbours; how
- *                  far, or how far above them, says no more. Where prompts explain nothing of
- *                  similar responses (m is 0, or lost in s: to this model they are noise), that
- *                  one is below them says nothing either. Neighbours are found by
- *                  cosine over [embedding less the pool's mean, z(len_x), z(len_y)], z a
+ *                  m and s: mean and deviation (root of the mean square) of u over the k
+ * nearest rows. A record with another one's answer stands below its neighbours; how far, or how
+ * far above them, says no more. Where prompts explain nothing of similar responses (m is 0, or
+ * lost in s: to this model they are noise), that one is below them says nothing either.
+ * Neighbours are found by cosine over [embedding less the pool's mean, z(len_x), z(len_y)], z a
  *                  column less its mean, divided by its deviation (0 where that is 0). A row
  *                  without neighbours (the only one) has 0.
  *

@@ -12,7 +12,7 @@ records test 12 >test.jsonl
 raise-embed -q -m "$model" --template plain -t 1 -d 8 pool.jsonl | raise-cluster -q -k 2 -t 1 - >f.st.zst
 raise-ppo -q --init -f f.st.zst -o p.st.zst
 loud() { # options...
-    raise-rollout -t 1 -f f.st.zst -m "$model" -d pool.jsonl --val val.jsonl --template plain \
+    raise-rollout -t 1 -f f.st.zst -m "$model" -d "${data:-pool.jsonl}" --val "${val:-val.jsonl}" --template plain \
         --batch 6 --lr 1e-2 --lora-rank 4 --precision fp32 "$@"
 }
 go() { loud -q "$@"; }
@@ -50,7 +50,7 @@ raise-view --table lr 9.st.zst | tail -n +2 | tr '\n' ' ' | grep -qx '0.005 0.01
 head -n 6 pool.jsonl >six.jsonl
 raise-embed -q -m "$model" --template plain -t 1 -d 8 six.jsonl | raise-cluster -q -k 2 -t 1 - >f6
 raise-ppo -q --init -f f6 -o p6
-go -f f6 -p p6 -d six.jsonl --batch 4 --steps 3 -o r6
+data=six.jsonl go -f f6 -p p6 --batch 4 --steps 3 -o r6
 raise-view --table pick r6 | awk 'NR > 1 { print int((NR - 2) / 4), $1 }' | sort -u >r6.picks
 [ "$(wc -l <r6.picks)" = 12 ] # no record twice in a step
 [ "$(cut -d ' ' -f 2 r6.picks | sort | uniq -c | awk '{ print $1 }' | sort -u)" = 2 ]
@@ -71,12 +71,14 @@ same "$after" "$(tail -n 1 m.csv | cut -d, -f9)"
 same "$(raise-view --table perf final.st.zst | tail -n 1 | tr -d -)" "$(tail -n 1 m.csv | cut -d, -f3)"
 # ppo draws its final run; a policy with weights gives its best records, shuffled, or draws, too
 [ "$(meta final.st.zst raise.mode)" = sample ]
-raise-ppo -q --init --learner reward-model -f f.st.zst -o w.st.zst
-for i in 1 2; do go -p w.st.zst --steps 3 --deploy --episode $i -o best$i.st.zst; done
+raise-embed -q -m "$model" --template plain -t 1 -d 8 --target test.jsonl --target-lr 1e-2 pool.jsonl |
+    raise-cluster -q -k 2 -t 1 - >known.st.zst
+raise-ppo -q --init --learner reward-model -f known.st.zst -o w.st.zst
+for i in 1 2; do go -f known.st.zst -p w.st.zst --steps 3 --deploy --episode $i -o best$i.st.zst; done
 [ "$(meta best1.st.zst raise.mode)" = best ]
-go -p w.st.zst --steps 3 --deploy --draw -o drawn.st.zst
+go -f known.st.zst -p w.st.zst --steps 3 --deploy --draw -o drawn.st.zst
 [ "$(meta drawn.st.zst raise.mode)" = sample ]
-go -p w.st.zst --steps 3 -o pairs.st.zst
+go -f known.st.zst -p w.st.zst --steps 3 -o pairs.st.zst
 [ "$(meta pairs.st.zst raise.mode)" = pairs ]
 [ "$(raise-view --table list_logp pairs.st.zst | tail -n +2 | sort -u)" = 0 ] # nothing was drawn
 picks() { raise-view --table pick "$1" | tail -n +2; }
@@ -178,8 +180,8 @@ go -p p.st.zst --steps 4 --episode 2 --val-limit 6 -o v.st.zst
 if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst 1.st.zst v.st.zst 2>err; then exit 1; fi
 grep -q '^raise-ppo: 1.st.zst and v.st.zst: of different validation sets: ' err
 awk 'BEGIN { for (s = "x"; length(s) < 128; s = s s); printf "{\"prompt\":\"p\",\"completion\":\"%s\"}\n", s }' >far.jsonl
-go -p p.st.zst --steps 4 --episode 2 --val far.jsonl -o u.st.zst
-go -p p.st.zst --steps 4 --episode 3 --val far.jsonl --max-length 100 -o v.st.zst
+val=far.jsonl go -p p.st.zst --steps 4 --episode 2 -o u.st.zst
+val=far.jsonl go -p p.st.zst --steps 4 --episode 3 --max-length 100 -o v.st.zst
 if raise-ppo -f f.st.zst -p p.st.zst -o v1.st.zst u.st.zst v.st.zst 2>err; then exit 1; fi
 grep -q '^raise-ppo: u.st.zst and v.st.zst: of different encodings of the validation set' err
 go -p p.st.zst --steps 4 --episode 2 --adapter adapter -o v.st.zst
@@ -199,12 +201,12 @@ refused() { # pattern options...
     rmdir none
 }
 { cat val.jsonl && sed -n 5p pool.jsonl; } >leak.jsonl
-refused '^raise-rollout: leak.jsonl:13: record 12: is also pool.jsonl:5: record 4$' -p p.st.zst --val leak.jsonl
+val=leak.jsonl refused '^raise-rollout: leak.jsonl:13: record 12: is also pool.jsonl:5: record 4$' -p p.st.zst
 head -n 2 val.jsonl >leak2.jsonl
 refused '^raise-rollout: leak2.jsonl:1: record 0: is also val.jsonl:1: record 0$' -p p.st.zst --test leak2.jsonl
 refused '90 rows are fewer than a batch of 91$' -p p.st.zst --batch 91
 sed 's/pool 4"/pool four"/' pool.jsonl >other.jsonl
-refused '^raise-rollout: other.jsonl: not the dataset that f.st.zst was made from$' -p p.st.zst -d other.jsonl
+data=other.jsonl refused '^raise-rollout: other.jsonl: not the dataset that f.st.zst was made from$' -p p.st.zst
 raise-embed -q -m "$model" --template plain -t 1 -d 4 pool.jsonl >g.st.zst
 refused '^raise-rollout: p.st.zst: made for other features than g.st.zst$' -p p.st.zst -f g.st.zst
 refused '^raise-rollout: plan.st.zst: made for other features than g.st.zst$' --plan plan.st.zst -f g.st.zst
@@ -213,6 +215,6 @@ refused '^raise-rollout: f.st.zst: expected policy, found features$' -p f.st.zst
 head -c 300 p.st.zst >cut.st.zst
 refused 'cut.st.zst: ' -p cut.st.zst
 awk 'BEGIN { for (s = "x"; length(s) < 128; s = s s); printf "{\"prompt\":\"%s\",\"completion\":\"1\"}\n", s }' >far.jsonl
-refused '^raise-rollout: far.jsonl: none of 1 records has a response token within 100 tokens$' -p p.st.zst --max-length 100 --val far.jsonl
+val=far.jsonl refused '^raise-rollout: far.jsonl: none of 1 records has a response token within 100 tokens$' -p p.st.zst --max-length 100
 if go -p p.st.zst --steps 1 >/dev/full 2>err; then exit 1; fi
 grep -q 'No space left on device' err

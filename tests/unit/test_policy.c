@@ -448,8 +448,7 @@ static void target_and_consistency_are_columns(void **state)
         state_row(&s, &pool.f, i, row);
         for (int k = 0; k < 4; k++)
             assert_true(fabs((double)row[4 + D + k] - up[rank[k][i]]) < 1e-6);
-        assert_true(fabs((double)row[4 + D + 4] - ((double)consistency[i] - 1)) <
-                    1e-6);
+        assert_true(fabs((double)row[4 + D + 4] - ((double)consistency[i] - 1)) < 1e-6);
         assert_true(row[4 + D + 5] == row[4 + D]);
         assert_true(row[4 + D + 6] == (i < 2 ? -1.0F : 1.0F));
         assert_true(row[4 + D + 7] == (i % 2 ? 1.0F : -1.0F));
