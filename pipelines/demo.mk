@@ -11,7 +11,7 @@ OUT ?= $(BUILD)/demo
 D = $(OUT)/data
 DEMO := $(dir $(lastword $(MAKEFILE_LIST)))demo
 GENERATE = $(firstword $(wildcard $(BUILD)/demo-generate $(DEMO)/../../build/demo-generate \
-  $(DEMO)/../../../../lib/raise/demo-generate))
+  $(DEMO)/../../../../lib/raise/demo-generate) $(BUILD)/demo-generate)
 ## misleading: a pool in which what looks best is worst; two: a target of two kinds
 KIND ?= pool
 OWN_SETTINGS = KIND
