@@ -179,6 +179,8 @@ static int by_beginning(const void *a, const void *b)
     for (int32_t i = 0; i < n && !p->is_alone; i++)
         if (x->ids[i] != y->ids[i])
             return x->ids[i] < y->ids[i] ? -1 : 1;
+    if (x->n_prompt != y->n_prompt && !p->is_alone)
+        return x->n_prompt < y->n_prompt ? -1 : 1;
     if (p->n != q->n)
         return p->n < q->n ? 1 : -1;
     return p->record < q->record ? -1 : 1;
