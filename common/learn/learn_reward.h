@@ -50,8 +50,8 @@ struct reward_options {
 /* A policy's own state. */
 struct reward_model {
     int64_t n; /* n_static */
-    int64_t n_listed, n_tried;
-    int64_t *listed;    /* [n_listed] J, best first; NULL: before the first update */
+    int64_t n_tried;
+    int32_t *listed;    /* [n_tried] is it in J now? NULL: before the first update */
     int64_t *tried;     /* [n_tried] rows that are or were in a J, ascending; NULL likewise */
     double *mu, *sigma; /* [n], [n, n]: posterior of w, a unit of phi */
     double *beta;       /* [6]: of files from before there was a prior; NULL */

@@ -589,6 +589,12 @@ static struct policy *write_and_read(const struct policy *p, const struct featur
     unlink(path);
     assert_non_null(q);
     assert_int_equal(policy_bind(q, f, &e), 0);
+    const struct reward_model *x = reward_model_of(p), *y = reward_model_of(q);
+    assert_true(!x->tried == !y->tried && (!x->tried || x->n_tried == y->n_tried));
+    for (int64_t k = 0; x->tried && k < x->n_tried; k++) {
+        assert_int_equal(x->tried[k], y->tried[k]);
+        assert_true(x->listed[k] == y->listed[k] && (x->listed[k] & ~1) == 0);
+    }
     return q;
 }
 
