@@ -204,12 +204,15 @@ static void read_records(struct bench *b, const char *data)
     struct tmpl *tm = t ? tmpl_load("alpaca", &e) : NULL;
     if (!tm || dataset_read(&d, data, &o, &e) < 0)
         fail(&e);
+    struct data_reader *reader = data_reader_new(&d);
     for (int64_t i = 0, n = 0; n < N_RECORDS; n++) {
         struct example x = {0};
         int64_t at = n * d.n_records / N_RECORDS;
-        for (i = i > at ? i : at; i < d.n_records && !x.n; i++)
-            if (example_make(t, tm, &d.records[i], MAX_LEN, EXAMPLE_DROP, &x, &e) < 0)
+        for (i = i > at ? i : at; i < d.n_records && !x.n; i++) {
+            const struct data_record *r = data_reader_get(reader, i, &e);
+            if (!r || example_make(t, tm, r, MAX_LEN, EXAMPLE_DROP, &x, &e) < 0)
                 fail(&e);
+        }
         if (!x.n) {
             (void)err_set(&e, ERR_EMPTY, "%s: fewer than %d usable records", data, N_RECORDS);
             fail(&e);
@@ -217,6 +220,7 @@ static void read_records(struct bench *b, const char *data)
         lm_pack_add(&b->batches[n / BATCH], x.ids, x.is_loss, x.n);
         example_free(&x);
     }
+    data_reader_free(reader);
     dataset_free(&d);
     tmpl_free(tm);
     tok_free(t);
