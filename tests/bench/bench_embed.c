@@ -25,15 +25,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16, MAX_LEN = 1024, MOST_TURNS = 99 };
+#define BENCH_NAME "bench_embed"
 
-static void must(int code, const struct err *e)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "bench_embed: %s\n", e->msg);
-    exit(1);
-}
+enum { BATCH = 16, MAX_LEN = 1024, MOST_TURNS = 99 };
 
 struct bench {
     struct dataset data;    /* the records that are worked on */

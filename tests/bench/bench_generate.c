@@ -20,13 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void must(int code, const struct err *e)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "bench_generate: %s\n", e->msg);
-    exit(1);
-}
+#define BENCH_NAME "bench_generate"
 
 /* n prompts of len ids, the first n_same of all the same; the last is a target. */
 static struct lm_pack prompts(int64_t n, int64_t len, int64_t n_same, int64_t V)

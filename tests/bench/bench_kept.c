@@ -21,15 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEN = 128, PROMPT = 32, NEW = 32, MOST_TURNS = 99 };
+#define BENCH_NAME "bench_kept"
 
-static void must(int code, const struct err *e)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "bench_kept: %s\n", e->msg);
-    exit(1);
-}
+enum { LEN = 128, PROMPT = 32, NEW = 32, MOST_TURNS = 99 };
 
 static struct lm_pack random_batch(int64_t n, int64_t len, int64_t V)
 {

@@ -21,13 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must(int code, const struct err *e)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "bench_model: %s\n", e->msg);
-    exit(1);
-}
+#define BENCH_NAME "bench_model"
 
 static struct lm_pack random_records(int64_t n, int64_t len, int64_t V)
 {

@@ -9,21 +9,16 @@
  * of eight centres. */
 #include "base/mem.h"
 #include "base/rng.h"
+#include "bench/bench.h"
 #include "data/dataset.h"
 #include "features/embed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SHARD = 4096, N_TARGETS = 64, N_CENTRES = 8 };
+#define BENCH_NAME "bench_pool"
 
-static void must(int code, const struct err *e)
-{
-    if (code >= 0)
-        return;
-    fprintf(stderr, "bench_pool: %s\n", e->msg);
-    exit(1);
-}
+enum { SHARD = 4096, N_TARGETS = 64, N_CENTRES = 8 };
 
 static void draw(float *x, int64_t n, int64_t dim, struct rng *r)
 {

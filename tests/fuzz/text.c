@@ -171,18 +171,23 @@ static void render(const struct tmpl *t)
         ;
 }
 
+/* Takes both over. */
+static bool run_parsed(struct tmpl *t, char *text)
+{
+    bool is_read = t != NULL;
+    if (t)
+        render(t);
+    tmpl_free(t);
+    free(text);
+    return is_read;
+}
+
 bool run_template(const uint8_t *data, size_t len)
 {
     struct err e = ERR_INIT;
     char *text =
         mem_strndup((const char *)data, len); /* ends with NUL, as file_read_all's does */
-    struct tmpl *t = tmpl_parse("t", text, len, &e);
-    if (t)
-        render(t);
-    bool is_read = t != NULL;
-    tmpl_free(t);
-    free(text);
-    return is_read;
+    return run_parsed(tmpl_parse("t", text, len, &e), text);
 }
 
 /* A template that a model ships. */
@@ -192,13 +197,7 @@ bool run_jinja(const uint8_t *data, size_t len)
     char *text = mem_strndup((const char *)data, len);
     struct tmpl_model m = {
         .name = "fuzz", .text = text, .bos = "<s>", .eos = "</s>", .now = 1721995200};
-    struct tmpl *t = tmpl_of_model(&m, &e);
-    if (t)
-        render(t);
-    bool is_read = t != NULL;
-    tmpl_free(t);
-    free(text);
-    return is_read;
+    return run_parsed(tmpl_of_model(&m, &e), text);
 }
 
 /* ---- tokenizers ---- */

@@ -6,6 +6,7 @@
 #include "learn/episode.h"
 #include "learn/episode_metrics.h"
 #include "record_of.h"
+#include "write_and_read.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -23,20 +24,6 @@ static char *model_dir;
 static struct tok *tok;
 static struct tmpl *tmpl;
 static struct dataset pool, val;
-
-static int write_and_read(struct dataset *d, int n, const char *tag)
-{
-    struct err e = ERR_INIT;
-    char path[] = "/tmp/raise-episode-XXXXXX";
-    FILE *f = fdopen(mkstemp(path), "w");
-    for (int i = 0; i < n; i++)
-        fprintf(f, "{\"prompt\":\"%s%d\",\"completion\":\"answer %d\"}\n", tag, i, i * i);
-    fclose(f);
-    struct data_options want = {0};
-    int rc = dataset_read(d, path, &want, &e);
-    unlink(path);
-    return rc;
-}
 
 static int set_up(void **state)
 {

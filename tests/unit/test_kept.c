@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "lm/generate.h"
 #include "lm/model.h"
+#include "random_values.h"
 #include "stream/st.h"
 
 #include <omp.h>
@@ -22,16 +23,6 @@
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q4_K = 12 };
 enum { Q5_K = 13, Q6_K = 14, BF16 = 30, GAP = 3, N_PARTS = 3 };
-
-static float *random_values(uint64_t seed, int64_t n)
-{
-    float *x = mem_alloc((size_t)n, sizeof *x);
-    struct rng rng;
-    rng_init(&rng, seed, 1);
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (float)rng_normal(&rng);
-    return x;
-}
 
 /* Blocks of any type whose scales are finite: no byte makes a half or a bf16 of 1 or more. */
 static void *random_blocks(uint64_t seed, size_t len)

@@ -4,6 +4,7 @@
 #include "learn/episode.h"
 #include "pool.h"
 #include "record_of.h"
+#include "write_and_read.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -232,20 +233,6 @@ static void what_it_cannot_do_is_said(void **state)
 }
 
 /* ---- an episode ---- */
-
-static int write_and_read(struct dataset *d, int n, const char *tag)
-{
-    struct err e = ERR_INIT;
-    char path[] = "/tmp/raise-lead-XXXXXX";
-    FILE *f = fdopen(mkstemp(path), "w");
-    for (int i = 0; i < n; i++)
-        fprintf(f, "{\"prompt\":\"%s%d\",\"completion\":\"answer %d\"}\n", tag, i, i * i);
-    fclose(f);
-    struct data_options want = {0};
-    int rc = dataset_read(d, path, &want, &e);
-    unlink(path);
-    return rc;
-}
 
 static struct lm *open_model(const char *dir)
 {

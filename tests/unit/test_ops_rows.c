@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "lm/backend.h"
+#include "random_values.h"
 
 #include <math.h>
 #include <omp.h>
@@ -16,16 +17,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static float *random_values(uint64_t seed, int64_t n)
-{
-    float *x = mem_alloc((size_t)n, sizeof *x);
-    struct rng rng;
-    rng_init(&rng, seed, 1);
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (float)rng_normal(&rng);
-    return x;
-}
 
 /* ---- products ---- */
 
