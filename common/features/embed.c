@@ -20,11 +20,15 @@ const char *embed_why_text(int64_t why)
 
 /* ---- rows ---- */
 
-#define AT(field) offsetof(struct embed_rows, field)
-#define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
-static const struct st_size sizes[] = {
-    {"N", AT(n)}, {"D", AT(dim)}, {"K", AT(n_record)}, {"G", AT(n_given)}, {NULL, 0}};
-static const struct st_column columns[] = {FEATURES_COLUMNS(COLUMN){NULL, 0, 0, NULL, 0}};
+#define AT(type, field) ST_FIELD(struct embed_rows, type, field)
+#define COUNT(field) ST_COUNT(struct embed_rows, field)
+#define COLUMN(name, type, dtype, shape, flags) {#name, AT(dtype, name), shape, flags},
+static const struct st_size sizes[] = {{"N", COUNT(n)},
+                                       {"D", COUNT(dim)},
+                                       {"K", COUNT(n_record)},
+                                       {"G", COUNT(n_given)},
+                                       {NULL, 0}};
+static const struct st_column columns[] = {FEATURES_COLUMNS(COLUMN){.name = NULL}};
 const struct st_table embed_rows_table = {NULL, sizes, columns, NULL};
 
 static void make_room(struct embed_rows *r, int64_t n)

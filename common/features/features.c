@@ -9,48 +9,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct features, field)
-#define CAP(field) sizeof(((struct features *)0)->field)
+#define AT(type, field) ST_FIELD(struct features, type, field)
+#define COUNT(field) ST_COUNT(struct features, field)
 
-static const struct st_size sizes[] = {{"N", AT(n)},
-                                       {"D", AT(dim)},
-                                       {"C", AT(n_classes)},
-                                       {"M", AT(n_targets)},
-                                       {"K", AT(n_record)},
-                                       {"G", AT(n_given)},
+static const struct st_size sizes[] = {{"N", COUNT(n)},
+                                       {"D", COUNT(dim)},
+                                       {"C", COUNT(n_classes)},
+                                       {"M", COUNT(n_targets)},
+                                       {"K", COUNT(n_record)},
+                                       {"G", COUNT(n_given)},
                                        {NULL, 0}};
 
 static const struct st_key keys[] = {
-    {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
-    {"raise.model", ST_KEY_HASH, AT(model), 0, 0, 0, ST_OPTIONAL},
-    {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
-    {"raise.target", ST_KEY_HASH, AT(target), 0, 0, 0, ST_OPTIONAL},
-    {"raise.probe", ST_KEY_HASH, AT(probe), 0, 0, 0, ST_OPTIONAL},
-    {"raise.given", ST_KEY_NAMES, AT(given_names), 0, 0, 0, ST_OPTIONAL},
-    {"raise.warmup", ST_KEY_HASH, AT(warmup), 0, 0, 0, ST_OPTIONAL},
-    {"raise.target_loss", ST_KEY_REAL, AT(target_loss[0]), 0, 0, 0, ST_OPTIONAL},
-    {"raise.target_loss_tuned", ST_KEY_REAL, AT(target_loss[1]), 0, 0, 0, ST_OPTIONAL},
-    {"raise.record", ST_KEY_NAMES, AT(record_names), 0, 0, 0, ST_OPTIONAL},
-    {"raise.template", ST_KEY_TEXT, AT(template), 0, 0, CAP(template), ST_OPTIONAL},
-    {"raise.template_hash", ST_KEY_HASH, AT(template_hash), 0, 0, 0, ST_OPTIONAL},
-    {"raise.max_length", ST_KEY_INT, AT(max_length), 0, 1e15, 0, ST_OPTIONAL},
-    {"raise.reduce", ST_KEY_TEXT, AT(reduce), 0, 0, CAP(reduce), ST_OPTIONAL},
-    {"raise.n_total", ST_KEY_INT, AT(n_total), 0, 1e15, 0, ST_OPTIONAL},
-    {"raise.first_row", ST_KEY_INT, AT(first_row), 0, 1e15, 0, ST_OPTIONAL},
-    {"raise.n_rows", ST_KEY_INT, AT(n_covered), 0, 1e15, 0, ST_OPTIONAL},
-    {NULL, 0, 0, 0, 0, 0, 0}};
+    {"raise.dataset", AT(ST_KEY_HASH, dataset), 0, 0, ST_OPTIONAL},
+    {"raise.model", AT(ST_KEY_HASH, model), 0, 0, ST_OPTIONAL},
+    {"raise.adapter", AT(ST_KEY_HASH, adapter), 0, 0, ST_OPTIONAL},
+    {"raise.target", AT(ST_KEY_HASH, target), 0, 0, ST_OPTIONAL},
+    {"raise.probe", AT(ST_KEY_HASH, probe), 0, 0, ST_OPTIONAL},
+    {"raise.given", AT(ST_KEY_NAMES, given_names), 0, 0, ST_OPTIONAL},
+    {"raise.warmup", AT(ST_KEY_HASH, warmup), 0, 0, ST_OPTIONAL},
+    {"raise.target_loss", AT(ST_KEY_REAL, target_loss[0]), 0, 0, ST_OPTIONAL},
+    {"raise.target_loss_tuned", AT(ST_KEY_REAL, target_loss[1]), 0, 0, ST_OPTIONAL},
+    {"raise.record", AT(ST_KEY_NAMES, record_names), 0, 0, ST_OPTIONAL},
+    {"raise.template", AT(ST_KEY_TEXT, template), 0, 0, ST_OPTIONAL},
+    {"raise.template_hash", AT(ST_KEY_HASH, template_hash), 0, 0, ST_OPTIONAL},
+    {"raise.max_length", AT(ST_KEY_INT, max_length), 0, 1e15, ST_OPTIONAL},
+    {"raise.reduce", AT(ST_KEY_TEXT, reduce), 0, 0, ST_OPTIONAL},
+    {"raise.n_total", AT(ST_KEY_INT, n_total), 0, 1e15, ST_OPTIONAL},
+    {"raise.first_row", AT(ST_KEY_INT, first_row), 0, 1e15, ST_OPTIONAL},
+    {"raise.n_rows", AT(ST_KEY_INT, n_covered), 0, 1e15, ST_OPTIONAL},
+    {.name = NULL}};
 
-#define COLUMN(name, type, dtype, shape, flags) {#name, dtype, AT(name), shape, flags},
-static const struct st_column rows[] = {FEATURES_COLUMNS(COLUMN){NULL, 0, 0, NULL, 0}};
-static const struct st_column target[] = {{"target_embedding", ST_F32, AT(target_embedding),
+#define COLUMN(name, type, dtype, shape, flags) {#name, AT(dtype, name), shape, flags},
+static const struct st_column rows[] = {FEATURES_COLUMNS(COLUMN){.name = NULL}};
+static const struct st_column target[] = {{"target_embedding", AT(ST_F32, target_embedding),
                                            "[M, D]", ST_OPTIONAL | ST_WHOLE | ST_FINITE},
-                                          {NULL, 0, 0, NULL, 0}};
+                                          {.name = NULL}};
 static const struct st_column cluster[] = {
-    {"class", ST_I32, AT(class_of), "[N]", 0},
-    {"centroids", ST_F32, AT(centroids), "[C, D]", ST_WHOLE},
-    {"consistency", ST_F32, AT(consistency), "[N]", ST_OPTIONAL},
-    {"near", ST_F32, AT(near), "[N]", ST_OPTIONAL},
-    {NULL, 0, 0, NULL, 0}};
+    {"class", AT(ST_I32, class_of), "[N]", 0},
+    {"centroids", AT(ST_F32, centroids), "[C, D]", ST_WHOLE},
+    {"consistency", AT(ST_F32, consistency), "[N]", ST_OPTIONAL},
+    {"near", AT(ST_F32, near), "[N]", ST_OPTIONAL},
+    {.name = NULL}};
 
 const struct st_table features_head_table = {"features", sizes, NULL, keys};
 const struct st_table features_row_table = {NULL, sizes, rows, NULL};

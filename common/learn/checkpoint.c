@@ -5,19 +5,20 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct checkpoint, field)
+#define AT(type, field) ST_FIELD(struct checkpoint, type, field)
+#define COUNT(field) ST_COUNT(struct checkpoint, field)
 
-static const struct st_size sizes[] = {{"P", AT(n_values)}, {NULL, 0}};
-static const struct st_column columns[] = {{"values", ST_F32, AT(s.values), "[P]", ST_FINITE},
-                                           {"moment1", ST_F32, AT(s.moment1), "[P]", ST_FINITE},
-                                           {"moment2", ST_F32, AT(s.moment2), "[P]", ST_FINITE},
-                                           {NULL, 0, 0, NULL, 0}};
+static const struct st_size sizes[] = {{"P", COUNT(n_values)}, {NULL, 0}};
+static const struct st_column columns[] = {{"values", AT(ST_F32, s.values), "[P]", ST_FINITE},
+                                           {"moment1", AT(ST_F32, s.moment1), "[P]", ST_FINITE},
+                                           {"moment2", AT(ST_F32, s.moment2), "[P]", ST_FINITE},
+                                           {.name = NULL}};
 static const struct st_key keys[] = {
-    {"raise.run", ST_KEY_HASH, AT(run), 0, 0, 0, 0},
-    {"raise.steps_done", ST_KEY_INT, AT(n_done), 1, INT32_MAX, 0, 0},
-    {"raise.optimizer_steps", ST_KEY_INT, AT(s.n_steps), 0, INT32_MAX, 0, 0},
-    {"raise.n_cut", ST_KEY_INT, AT(n_cut), 0, 1e15, 0, 0},
-    {NULL, 0, 0, 0, 0, 0, 0}};
+    {"raise.run", AT(ST_KEY_HASH, run), 0, 0, 0},
+    {"raise.steps_done", AT(ST_KEY_INT, n_done), 1, INT32_MAX, 0},
+    {"raise.optimizer_steps", AT(ST_KEY_INT, s.n_steps), 0, INT32_MAX, 0},
+    {"raise.n_cut", AT(ST_KEY_INT, n_cut), 0, 1e15, 0},
+    {.name = NULL}};
 const struct st_table checkpoint_table = {"checkpoint", sizes, columns, keys};
 
 int checkpoint_write(const char *path, uint64_t run, struct lm *m, const struct traj *t,

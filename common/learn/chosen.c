@@ -20,12 +20,12 @@ const struct chosen_field chosen_fields[CHOSEN_N_FIELDS] = {
     [CHOSEN_SCORE] = {"raise_score", CHOSEN_FLOAT, 0},
     [CHOSEN_SOURCE] = {"raise_source", CHOSEN_INTEGER, 0},
     [CHOSEN_REWARD] = {"raise_reward", CHOSEN_DOUBLE, 0},
-    [CHOSEN_NEAR] = {"raise_near", CHOSEN_FLOAT, offsetof(struct features, near)},
-    [CHOSEN_GAIN] = {"raise_gain", CHOSEN_FLOAT, offsetof(struct features, gain_sum)},
+    [CHOSEN_NEAR] = {"raise_near", CHOSEN_FLOAT, ST_AT(struct features, ST_F32, near)},
+    [CHOSEN_GAIN] = {"raise_gain", CHOSEN_FLOAT, ST_AT(struct features, ST_F32, gain_sum)},
     [CHOSEN_CONSISTENCY] = {"raise_consistency", CHOSEN_FLOAT,
-                            offsetof(struct features, consistency)},
+                            ST_AT(struct features, ST_F32, consistency)},
     [CHOSEN_INFLUENCE] = {"raise_influence", CHOSEN_FLOAT,
-                          offsetof(struct features, influence)},
+                          ST_AT(struct features, ST_F32, influence)},
 };
 
 void chosen_free(struct chosen *c)

@@ -200,13 +200,13 @@ static int init(struct policy *p, const struct features *f, const void *options,
     return 0;
 }
 
-#define OWN(field) offsetof(struct lead, field)
-static const struct st_size sizes[] = {{NULL, 0}};
-static const struct st_column columns[] = {{NULL, 0, 0, NULL, 0}};
+#define OWN(type, field) ST_FIELD(struct lead, type, field)
+static const struct st_size sizes[] = {{.symbol = NULL}};
+static const struct st_column columns[] = {{.name = NULL}};
 static const struct st_key keys[] = {
-    {"raise.smooth", ST_KEY_REAL, OWN(smooth), .max = 0.999},
-    {"raise.explore_share", ST_KEY_REAL, OWN(gamma), .max = 1},
-    {"raise.uses", ST_KEY_INT, OWN(uses), .min = 1, .max = UINT8_MAX},
+    {"raise.smooth", OWN(ST_KEY_REAL, smooth), .max = 0.999},
+    {"raise.explore_share", OWN(ST_KEY_REAL, gamma), .max = 1},
+    {"raise.uses", OWN(ST_KEY_INT, uses), .min = 1, .max = UINT8_MAX},
     {.name = NULL},
 };
 static const struct st_table table = {NULL, sizes, columns, keys};

@@ -330,20 +330,22 @@ static int score(const struct policy *p, const struct features *f, const struct 
     return 0;
 }
 
-#define OWN(field) offsetof(struct ppo, field)
-static const struct st_size sizes[] = {{"n_in", OWN(n_in)}, {"h", OWN(n_hidden)}, {NULL, 0}};
+#define OWN(type, field) ST_FIELD(struct ppo, type, field)
+#define COUNT(field) ST_COUNT(struct ppo, field)
+static const struct st_size sizes[] = {
+    {"n_in", COUNT(n_in)}, {"h", COUNT(n_hidden)}, {NULL, 0}};
 static const struct st_column columns[] = {
-    {"W", ST_F32, OWN(W), "[h, n_in]", ST_FINITE | ST_PLACED},
-    {"b", ST_F32, OWN(b), "[h]", ST_FINITE | ST_PLACED},
-    {"o", ST_F32, OWN(o), "[h]", ST_FINITE | ST_PLACED},
-    {"adam_m", ST_F32, OWN(adam_m), "[h n_in + 2 h]", ST_FINITE},
-    {"adam_v", ST_F32, OWN(adam_v), "[h n_in + 2 h]", ST_FINITE},
-    {"critic", ST_F64, OWN(critic), "[6]", ST_FINITE | ST_INLINE},
-    {NULL, 0, 0, NULL, 0},
+    {"W", OWN(ST_F32, W), "[h, n_in]", ST_FINITE | ST_PLACED},
+    {"b", OWN(ST_F32, b), "[h]", ST_FINITE | ST_PLACED},
+    {"o", OWN(ST_F32, o), "[h]", ST_FINITE | ST_PLACED},
+    {"adam_m", OWN(ST_F32, adam_m), "[h n_in + 2 h]", ST_FINITE},
+    {"adam_v", OWN(ST_F32, adam_v), "[h n_in + 2 h]", ST_FINITE},
+    {"critic", OWN(ST_F64, critic), "[6]", ST_FINITE | ST_INLINE},
+    {.name = NULL},
 };
 _Static_assert(N_BASIS == 6, "critic's shape");
 static const struct st_key keys[] = {
-    {"raise.adam_step", ST_KEY_INT, OWN(adam_step), .min = 0, .max = 1e12},
+    {"raise.adam_step", OWN(ST_KEY_INT, adam_step), .min = 0, .max = 1e12},
     {.name = NULL},
 };
 static const struct st_table table = {NULL, sizes, columns, keys};

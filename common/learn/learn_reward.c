@@ -434,30 +434,31 @@ static char *outlook(const struct policy *p, const struct learn_report *r)
         learn_report_value(r, r->n_rows - 1, "worth_sd"));
 }
 
-#define OWN(field) offsetof(struct reward_model, field)
-static const struct st_size sizes[] = {{"p", OWN(n)}, {"k", OWN(n_tried)}, {NULL, 0}};
+#define OWN(type, field) ST_FIELD(struct reward_model, type, field)
+#define COUNT(field) ST_COUNT(struct reward_model, field)
+static const struct st_size sizes[] = {{"p", COUNT(n)}, {"k", COUNT(n_tried)}, {NULL, 0}};
 static const struct st_column columns[] = {
-    {"mu", ST_F64, OWN(mu), "[p]", ST_FINITE},
-    {"sigma", ST_F64, OWN(sigma), "[p, p]", ST_FINITE},
-    {"beta", ST_F64, OWN(beta), "[6]", ST_FINITE | ST_OPTIONAL},
-    {"prior", ST_F64, OWN(prior), "[p]", ST_FINITE | ST_OPTIONAL},
-    {"share", ST_F64, OWN(share), "[p]", ST_FINITE | ST_OPTIONAL},
-    {"center", ST_F64, OWN(center), "[p]", ST_FINITE | ST_OPTIONAL},
-    {"tried", ST_I64, OWN(tried), "[k]", ST_OPTIONAL},
-    {"listed", ST_I32, OWN(listed), "[k]", ST_OPTIONAL},
-    {NULL, 0, 0, NULL, 0},
+    {"mu", OWN(ST_F64, mu), "[p]", ST_FINITE},
+    {"sigma", OWN(ST_F64, sigma), "[p, p]", ST_FINITE},
+    {"beta", OWN(ST_F64, beta), "[6]", ST_FINITE | ST_OPTIONAL},
+    {"prior", OWN(ST_F64, prior), "[p]", ST_FINITE | ST_OPTIONAL},
+    {"share", OWN(ST_F64, share), "[p]", ST_FINITE | ST_OPTIONAL},
+    {"center", OWN(ST_F64, center), "[p]", ST_FINITE | ST_OPTIONAL},
+    {"tried", OWN(ST_I64, tried), "[k]", ST_OPTIONAL},
+    {"listed", OWN(ST_I32, listed), "[k]", ST_OPTIONAL},
+    {.name = NULL},
 };
 static const struct st_key keys[] = {
-    {"raise.kappa", ST_KEY_REAL, OWN(kappa), .max = 1e6},
-    {"raise.memory", ST_KEY_REAL, OWN(memory), .max = 1},
-    {"raise.s2", ST_KEY_REAL, OWN(s2), .flags = 0},
-    {"raise.v", ST_KEY_REAL, OWN(v), .flags = ST_OPTIONAL},
-    {"raise.explore", ST_KEY_TEXT, OWN(explore), .cap = 16, .flags = ST_OPTIONAL},
-    {"raise.rho", ST_KEY_REAL, OWN(rho), .max = 1e6, .flags = ST_OPTIONAL},
-    {"raise.shortlist", ST_KEY_REAL, OWN(shortlist), .max = 1e9, .flags = ST_OPTIONAL},
-    {"raise.caution", ST_KEY_REAL, OWN(caution), .max = 1e6, .flags = ST_OPTIONAL},
-    {"raise.stage_sd", ST_KEY_REAL, OWN(stage_sd), .max = 1e300, .flags = ST_OPTIONAL},
-    {"raise.n_rows", ST_KEY_INT, OWN(n_rows), .max = 1e15, .flags = ST_OPTIONAL},
+    {"raise.kappa", OWN(ST_KEY_REAL, kappa), .max = 1e6},
+    {"raise.memory", OWN(ST_KEY_REAL, memory), .max = 1},
+    {"raise.s2", OWN(ST_KEY_REAL, s2), .flags = 0},
+    {"raise.v", OWN(ST_KEY_REAL, v), .flags = ST_OPTIONAL},
+    {"raise.explore", OWN(ST_KEY_TEXT, explore), .flags = ST_OPTIONAL},
+    {"raise.rho", OWN(ST_KEY_REAL, rho), .max = 1e6, .flags = ST_OPTIONAL},
+    {"raise.shortlist", OWN(ST_KEY_REAL, shortlist), .max = 1e9, .flags = ST_OPTIONAL},
+    {"raise.caution", OWN(ST_KEY_REAL, caution), .max = 1e6, .flags = ST_OPTIONAL},
+    {"raise.stage_sd", OWN(ST_KEY_REAL, stage_sd), .max = 1e300, .flags = ST_OPTIONAL},
+    {"raise.n_rows", OWN(ST_KEY_INT, n_rows), .max = 1e15, .flags = ST_OPTIONAL},
     {.name = NULL},
 };
 static const struct st_table table = {NULL, sizes, columns, keys};

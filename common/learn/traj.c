@@ -7,44 +7,44 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct traj, field)
-#define CAP(field) sizeof(((struct traj *)0)->field)
+#define AT(type, field) ST_FIELD(struct traj, type, field)
+#define COUNT(field) ST_COUNT(struct traj, field)
 
 static const struct st_size sizes[] = {
-    {"n", AT(n_picks)}, {"T", AT(n_steps)}, {"C", AT(n_classes)}, {NULL, 0}};
+    {"n", COUNT(n_picks)}, {"T", COUNT(n_steps)}, {"C", COUNT(n_classes)}, {NULL, 0}};
 static const struct st_column columns[] = {
     PICKS_ROWS(struct traj),
-    {"list_offset", ST_I64, AT(list_offset), "[T C + 1]", 0},
-    {"list_logp", ST_F64, AT(list_logp), "[T C]", 0},
-    {"perf", ST_F64, AT(perf), "[T + 1]", 0},
-    {"train_loss", ST_F64, AT(train_loss), "[T]", 0},
-    {"lr", ST_F64, AT(lr), "[T]", 0},
-    {"grad_norm", ST_F64, AT(grad_norm), "[T]", 0},
-    {"n_tokens", ST_I64, AT(n_tokens), "[T]", 0},
+    {"list_offset", AT(ST_I64, list_offset), "[T C + 1]", 0},
+    {"list_logp", AT(ST_F64, list_logp), "[T C]", 0},
+    {"perf", AT(ST_F64, perf), "[T + 1]", 0},
+    {"train_loss", AT(ST_F64, train_loss), "[T]", 0},
+    {"lr", AT(ST_F64, lr), "[T]", 0},
+    {"grad_norm", AT(ST_F64, grad_norm), "[T]", 0},
+    {"n_tokens", AT(ST_I64, n_tokens), "[T]", 0},
     PICKS_RECORDS(struct traj),
-    {"pick_loss", ST_F32, AT(pick_loss), "[n]", ST_OPTIONAL},
-    {NULL, 0, 0, NULL, 0}};
+    {"pick_loss", AT(ST_F32, pick_loss), "[n]", ST_OPTIONAL},
+    {.name = NULL}};
 static const struct st_key keys[] = {
-    {"raise.features", ST_KEY_HASH, AT(features), 0, 0, 0, ST_OPTIONAL},
-    {"raise.policy", ST_KEY_HASH, AT(policy), 0, 0, 0, ST_OPTIONAL},
-    {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
-    {"raise.validation", ST_KEY_HASH, AT(validation), 0, 0, 0, ST_OPTIONAL},
-    {"raise.encoding", ST_KEY_HASH, AT(encoding), 0, 0, 0, ST_OPTIONAL},
-    {"raise.model", ST_KEY_HASH, AT(model), 0, 0, 0, ST_OPTIONAL},
-    {"raise.adapter", ST_KEY_HASH, AT(adapter), 0, 0, 0, ST_OPTIONAL},
-    {"raise.episode", ST_KEY_INT, AT(episode), 0, 1e15, 0, 0},
-    {"raise.seed", ST_KEY_UINT, AT(seed), 0, 0, 0, 0},
-    {"raise.mode", ST_KEY_TEXT, AT(mode), 0, 0, CAP(mode), 0},
-    {"raise.n_steps", ST_KEY_INT, AT(n_steps), 1, INT32_MAX, 0, 0},
-    {"raise.n_classes", ST_KEY_INT, AT(n_classes), 1, INT32_MAX, 0, 0},
-    {"raise.batch", ST_KEY_INT, AT(batch), 1, INT32_MAX, 0, 0},
-    {"raise.tau", ST_KEY_REAL, AT(tau), 0, 1e300, 0, 0},
-    {"raise.repeats", ST_KEY_BOOL, AT(has_repeats), 0, 0, 0, 0},
-    {"raise.status", ST_KEY_TEXT, AT(status), 0, 0, CAP(status), 0},
-    {"raise.test_loss_before", ST_KEY_REAL, AT(test_loss_before), 0, 0, 0, ST_OPTIONAL},
-    {"raise.test_loss", ST_KEY_REAL, AT(test_loss), 0, 0, 0, ST_OPTIONAL},
-    {"raise.history", ST_KEY_STRING, AT(history), 0, 0, 0, ST_OPTIONAL},
-    {NULL, 0, 0, 0, 0, 0, 0}};
+    {"raise.features", AT(ST_KEY_HASH, features), 0, 0, ST_OPTIONAL},
+    {"raise.policy", AT(ST_KEY_HASH, policy), 0, 0, ST_OPTIONAL},
+    {"raise.dataset", AT(ST_KEY_HASH, dataset), 0, 0, ST_OPTIONAL},
+    {"raise.validation", AT(ST_KEY_HASH, validation), 0, 0, ST_OPTIONAL},
+    {"raise.encoding", AT(ST_KEY_HASH, encoding), 0, 0, ST_OPTIONAL},
+    {"raise.model", AT(ST_KEY_HASH, model), 0, 0, ST_OPTIONAL},
+    {"raise.adapter", AT(ST_KEY_HASH, adapter), 0, 0, ST_OPTIONAL},
+    {"raise.episode", AT(ST_KEY_INT, episode), 0, 1e15, 0},
+    {"raise.seed", AT(ST_KEY_UINT, seed), 0, 0, 0},
+    {"raise.mode", AT(ST_KEY_TEXT, mode), 0, 0, 0},
+    {"raise.n_steps", AT(ST_KEY_INT, n_steps), 1, INT32_MAX, 0},
+    {"raise.n_classes", AT(ST_KEY_INT, n_classes), 1, INT32_MAX, 0},
+    {"raise.batch", AT(ST_KEY_INT, batch), 1, INT32_MAX, 0},
+    {"raise.tau", AT(ST_KEY_REAL, tau), 0, 1e300, 0},
+    {"raise.repeats", AT(ST_KEY_BOOL, has_repeats), 0, 0, 0},
+    {"raise.status", AT(ST_KEY_TEXT, status), 0, 0, 0},
+    {"raise.test_loss_before", AT(ST_KEY_REAL, test_loss_before), 0, 0, ST_OPTIONAL},
+    {"raise.test_loss", AT(ST_KEY_REAL, test_loss), 0, 0, ST_OPTIONAL},
+    {"raise.history", AT(ST_KEY_STRING, history), 0, 0, ST_OPTIONAL},
+    {.name = NULL}};
 const struct st_table traj_table = {"trajectory", sizes, columns, keys};
 
 void traj_init(struct traj *t, int64_t n_steps, int64_t n_classes, int64_t max_picks)
@@ -111,13 +111,13 @@ const char *traj_differ(const struct traj *a, const struct traj *b)
         const char *what;
         size_t at;
         bool is_none; /* 0: there is none; else: not told, so not compared */
-    } bound[] = {
-        {"features", AT(features), false},
-        {"datasets", AT(dataset), false},
-        {"models", AT(model), false},
-        {"adapters", AT(adapter), true},
-        {"validation sets", AT(validation), false},
-        {"encodings of the validation set (template, tokens, length)", AT(encoding), false}};
+    } bound[] = {{"features", ST_AT(struct traj, ST_KEY_HASH, features), false},
+                 {"datasets", ST_AT(struct traj, ST_KEY_HASH, dataset), false},
+                 {"models", ST_AT(struct traj, ST_KEY_HASH, model), false},
+                 {"adapters", ST_AT(struct traj, ST_KEY_HASH, adapter), true},
+                 {"validation sets", ST_AT(struct traj, ST_KEY_HASH, validation), false},
+                 {"encodings of the validation set (template, tokens, length)",
+                  ST_AT(struct traj, ST_KEY_HASH, encoding), false}};
     for (size_t i = 0; i < sizeof bound / sizeof *bound; i++) {
         uint64_t x = hash_at(a, bound[i].at), y = hash_at(b, bound[i].at);
         if (x != y && (bound[i].is_none || (x && y)))

@@ -10,14 +10,14 @@
 
 /* Rows of struct T's table: its fields pick, pick_score, source, record_hash, [n] each. */
 #define PICKS_ROWS(T)                                                                          \
-    {"pick", ST_I64, offsetof(T, pick), "[n]", 0},                                             \
+    {"pick", ST_FIELD(T, ST_I64, pick), "[n]", 0},                                             \
     {                                                                                          \
-        "pick_score", ST_F32, offsetof(T, pick_score), "[n]", 0                                \
+        "pick_score", ST_FIELD(T, ST_F32, pick_score), "[n]", 0                                \
     }
 #define PICKS_RECORDS(T)                                                                       \
-    {"source", ST_I64, offsetof(T, source), "[n]", 0},                                         \
+    {"source", ST_FIELD(T, ST_I64, source), "[n]", 0},                                         \
     {                                                                                          \
-        "record_hash", ST_U64, offsetof(T, record_hash), "[n]", 0                              \
+        "record_hash", ST_FIELD(T, ST_U64, record_hash), "[n]", 0                              \
     }
 
 /* Offsets [n_lists + 1] of tensor `name` ascend from 0 to n; else ERR_FORMAT. `file` names the

@@ -4,21 +4,22 @@
 
 #include <inttypes.h>
 
-#define AT(field) offsetof(struct plan, field)
+#define AT(type, field) ST_FIELD(struct plan, type, field)
+#define COUNT(field) ST_COUNT(struct plan, field)
 
-static const struct st_size sizes[] = {{"n", AT(n_picks)}, {"T", AT(n_steps)}, {NULL, 0}};
+static const struct st_size sizes[] = {{"n", COUNT(n_picks)}, {"T", COUNT(n_steps)}, {NULL, 0}};
 static const struct st_column columns[] = {
     PICKS_ROWS(struct plan),
     PICKS_RECORDS(struct plan),
-    {"step_offset", ST_I64, AT(step_offset), "[T + 1]", 0},
-    {NULL, 0, 0, NULL, 0}};
+    {"step_offset", AT(ST_I64, step_offset), "[T + 1]", 0},
+    {.name = NULL}};
 static const struct st_key keys[] = {
-    {"raise.features", ST_KEY_HASH, AT(features), 0, 0, 0, ST_OPTIONAL},
-    {"raise.dataset", ST_KEY_HASH, AT(dataset), 0, 0, 0, ST_OPTIONAL},
-    {"raise.method", ST_KEY_TEXT, AT(method), 0, 0, sizeof(((struct plan *)0)->method), 0},
-    {"raise.n_steps", ST_KEY_INT, AT(n_steps), 1, INT32_MAX, 0, 0},
-    {"raise.history", ST_KEY_STRING, AT(history), 0, 0, 0, ST_OPTIONAL},
-    {NULL, 0, 0, 0, 0, 0, 0}};
+    {"raise.features", AT(ST_KEY_HASH, features), 0, 0, ST_OPTIONAL},
+    {"raise.dataset", AT(ST_KEY_HASH, dataset), 0, 0, ST_OPTIONAL},
+    {"raise.method", AT(ST_KEY_TEXT, method), 0, 0, 0},
+    {"raise.n_steps", AT(ST_KEY_INT, n_steps), 1, INT32_MAX, 0},
+    {"raise.history", AT(ST_KEY_STRING, history), 0, 0, ST_OPTIONAL},
+    {.name = NULL}};
 const struct st_table plan_table = {"plan", sizes, columns, keys};
 
 void plan_init(struct plan *p, int64_t n_steps, int64_t n_picks)

@@ -15,20 +15,21 @@ struct head {
     double reward_sd, *center, *scale;
     char *history;
 };
-#define AT(field) offsetof(struct head, field)
-static const struct st_size sizes[] = {{"n", AT(n_norm)}, {NULL, 0}};
+#define AT(type, field) ST_FIELD(struct head, type, field)
+#define COUNT(field) ST_COUNT(struct head, field)
+static const struct st_size sizes[] = {{"n", COUNT(n_norm)}, {NULL, 0}};
 static const struct st_column columns[] = {
-    {"norm_center", ST_F64, AT(center), "[n]", ST_FINITE},
-    {"norm_scale", ST_F64, AT(scale), "[n]", ST_FINITE},
-    {NULL, 0, 0, NULL, 0},
+    {"norm_center", AT(ST_F64, center), "[n]", ST_FINITE},
+    {"norm_scale", AT(ST_F64, scale), "[n]", ST_FINITE},
+    {.name = NULL},
 };
 static const struct st_key keys[] = {
-    {"raise.learner", ST_KEY_TEXT, AT(learner), .cap = sizeof(((struct head *)0)->learner)},
-    {"raise.features", ST_KEY_HASH, AT(features), .flags = 0},
-    {"raise.parts", ST_KEY_INT, AT(parts), .min = 1, .max = INT32_MAX},
-    {"raise.columns", ST_KEY_STRING, AT(columns), .flags = ST_OPTIONAL},
-    {"raise.iteration", ST_KEY_INT, AT(iteration), .max = 1e9},
-    {"raise.reward_sd", ST_KEY_REAL, AT(reward_sd), .flags = 0},
+    {"raise.learner", AT(ST_KEY_TEXT, learner), .flags = 0},
+    {"raise.features", AT(ST_KEY_HASH, features), .flags = 0},
+    {"raise.parts", AT(ST_KEY_INT, parts), .min = 1, .max = INT32_MAX},
+    {"raise.columns", AT(ST_KEY_STRING, columns), .flags = ST_OPTIONAL},
+    {"raise.iteration", AT(ST_KEY_INT, iteration), .max = 1e9},
+    {"raise.reward_sd", AT(ST_KEY_REAL, reward_sd), .flags = 0},
     {.name = NULL},
 };
 const struct st_table policy_head_table = {"policy", sizes, columns, keys};

@@ -136,9 +136,9 @@ static int take_real(const struct st_key *k, void *at, const struct st_msg *m, c
 static int take_text(const struct st_key *k, void *at, const struct st_msg *m, const char *text,
                      struct err *e)
 {
-    if (strlen(text) >= k->cap)
+    if (strlen(text) >= k->size)
         return err_set(e, ERR_RANGE, "%s: metadata %s: longer than %zu bytes", st_msg_name(m),
-                       k->name, k->cap - 1);
+                       k->name, k->size - 1);
     memcpy(at, text, strlen(text) + 1);
     return 0;
 }

@@ -282,9 +282,9 @@ static int check_version(const struct st_reader *r, const struct st_msg *m, stru
 static int check_range_keys(const struct st_msg *m, struct err *e)
 {
     static const struct st_key keys[] = {
-        {"raise.n_total", ST_KEY_INT, 0, 0, 1e15, 0, ST_OPTIONAL},
-        {"raise.first_row", ST_KEY_INT, 0, 0, 1e15, 0, ST_OPTIONAL},
-        {"raise.n_rows", ST_KEY_INT, 0, 0, 1e15, 0, ST_OPTIONAL}};
+        {"raise.n_total", ST_KEY_INT, 0, sizeof(int64_t), 0, 1e15, ST_OPTIONAL},
+        {"raise.first_row", ST_KEY_INT, 0, sizeof(int64_t), 0, 1e15, ST_OPTIONAL},
+        {"raise.n_rows", ST_KEY_INT, 0, sizeof(int64_t), 0, 1e15, ST_OPTIONAL}};
     int64_t value;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         int rc = st_key_take(&keys[i], &value, m, e);

@@ -16,6 +16,7 @@ static void *get_pointer(const void *s, const struct st_column *c)
     void *p;
     if (c->flags & ST_INLINE)
         return (char *)(uintptr_t)s + c->at;
+    assert(c->size == sizeof p && "values in the struct that are not ST_INLINE");
     memcpy(&p, (const char *)s + c->at, sizeof p);
     return p;
 }
@@ -298,6 +299,7 @@ static int take_column(void *s, const struct st_column *c, const struct st_msg *
     }
     if (is_ours(c))
         set_pointer(s, c, mem_zalloc(x->len, 1));
+    assert(!(c->flags & ST_INLINE) || x->len == c->size);
     if (x->len)
         memcpy(get_pointer(s, c), x->data, x->len);
     return 0;

@@ -5,11 +5,12 @@
  * is named in one place.
  *
  *     struct walk { int64_t n_steps; double *loss; uint64_t data; };
- *     static const struct st_size sizes[] = {{"T", offsetof(struct walk, n_steps)}, {0}};
+ *     #define AT(type, field) ST_FIELD(struct walk, type, field)
+ *     static const struct st_size sizes[] = {{"T", ST_COUNT(struct walk, n_steps)}, {0}};
  *     static const struct st_column columns[] = {
- *         {"loss", ST_F64, offsetof(struct walk, loss), "[T + 1]", ST_FINITE}, {0}};
+ *         {"loss", AT(ST_F64, loss), "[T + 1]", ST_FINITE}, {0}};
  *     static const struct st_key keys[] = {
- *         {"raise.data", ST_KEY_HASH, offsetof(struct walk, data), .flags = ST_OPTIONAL}, {0}};
+ *         {"raise.data", AT(ST_KEY_HASH, data), .flags = ST_OPTIONAL}, {0}};
  *     const struct st_table walk_table = {"walk", sizes, columns, keys};
  *
  *     struct walk w = {.n_steps = 10};
@@ -23,6 +24,9 @@
  * of symbols and numbers ("[T C + 1]", "[h n_in + 2 h]"). A symbol stands for an int64_t of the
  * struct (st_size). While reading, one that is -1 is unknown, and is found from the first
  * tensor whose shape has it; at most one symbol of a dimension may be unknown.
+ *
+ * The compiler holds each field against its row's type: an I32 column that is an int64_t * in
+ * the struct does not compile.
  *
  * Errors name file (the msg's, see st_msg_name) and tensor or key, so a caller adds neither.
  * A malformed table is a bug of ours: an assertion.
@@ -41,15 +45,44 @@ enum st_flag {
     ST_PLACED = 16   /* memory is the caller's: never allocated, never freed; take fills it */
 };
 
+/* A row's type, the offset of the field and its size; what is not of the type in C is an error
+ * of the compiler's. */
+#define ST_FIELD(S, type, field) type, ST_AT(S, type, field), sizeof(((S *)0)->field)
+#define ST_COUNT(S, field) ST_AT(S, ST_KEY_INT, field) /* a size's */
+#define ST_AT(S, type, field)                                                                  \
+    (offsetof(S, field) + ST_HOLDS(ST_IS_##type(((S *)0)->field), #field " is no " #type))
+/* 0, or not compiled. */
+#define ST_HOLDS(is_so, why)                                                                   \
+    (0 * sizeof(struct {                                                                       \
+         _Static_assert(is_so, why);                                                           \
+         int i;                                                                                \
+     }))
+#define ST_IS_VALUE(x, T) _Generic((x), T : 1, default : 0)
+/* An array, or a pointer to one. */
+#define ST_IS_ARRAY(x, T) _Generic((x), T * : 1, const T * : 1, default : 0)
+#define ST_IS_ST_I32(x) ST_IS_ARRAY(x, int32_t)
+#define ST_IS_ST_F32(x) ST_IS_ARRAY(x, float)
+#define ST_IS_ST_F64(x) ST_IS_ARRAY(x, double)
+#define ST_IS_ST_I64(x) ST_IS_ARRAY(x, int64_t)
+#define ST_IS_ST_U64(x) ST_IS_ARRAY(x, uint64_t)
+#define ST_IS_ST_KEY_HASH(x) ST_IS_VALUE(x, uint64_t)
+#define ST_IS_ST_KEY_INT(x) ST_IS_VALUE(x, int64_t)
+#define ST_IS_ST_KEY_UINT(x) ST_IS_VALUE(x, uint64_t)
+#define ST_IS_ST_KEY_REAL(x) ST_IS_VALUE(x, double)
+#define ST_IS_ST_KEY_BOOL(x) ST_IS_VALUE(x, bool)
+#define ST_IS_ST_KEY_TEXT(x) (ST_IS_VALUE(x, char *) && !ST_IS_VALUE(&(x), char **))
+#define ST_IS_ST_KEY_STRING(x) ST_IS_VALUE(&(x), char **)
+#define ST_IS_ST_KEY_NAMES(x) ST_IS_VALUE(&(x), char ***)
+
 struct st_size {
     const char *symbol;
-    size_t at; /* offset of an int64_t */
+    size_t at; /* ST_COUNT: offset of an int64_t */
 };
 
 struct st_column {
     const char *name;
     enum st_dtype dtype;
-    size_t at;         /* offset of a pointer to the values; ST_INLINE: of the values */
+    size_t at, size;   /* ST_FIELD: a pointer to the values; ST_INLINE: the values */
     const char *shape; /* "[N, D]" */
     unsigned flags;    /* enum st_flag, or-ed */
 };
@@ -60,7 +93,7 @@ enum st_key_type {
     ST_KEY_UINT,   /* uint64_t; decimal */
     ST_KEY_REAL,   /* double, finite; %.17g */
     ST_KEY_BOOL,   /* bool; 0 or 1 */
-    ST_KEY_TEXT,   /* char[cap] */
+    ST_KEY_TEXT,   /* char[size] */
     ST_KEY_STRING, /* char *, owned; NULL: none */
     ST_KEY_NAMES   /* char **, owned, ends with NULL; "a,b,c"; no name is empty */
 };
@@ -68,9 +101,8 @@ enum st_key_type {
 struct st_key {
     const char *name;
     enum st_key_type type;
-    size_t at;       /* offset in the struct */
+    size_t at, size; /* ST_FIELD */
     double min, max; /* ST_KEY_INT, ST_KEY_REAL; both 0: any */
-    size_t cap;      /* ST_KEY_TEXT: bytes with the NUL */
     unsigned flags;  /* ST_OPTIONAL; else an absent key is an error */
 };
 

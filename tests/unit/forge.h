@@ -58,6 +58,8 @@ static void forge_column(const struct st_column *c, const struct st_msg *good,
 {
     const struct st_tensor *x = st_msg_find(good, c->name);
     assert_non_null(x);
+    if (c->size != (c->flags & ST_INLINE ? x->len : sizeof(void *)))
+        fail_msg("%s: %zu bytes of the struct (ST_FIELD tells)", c->name, c->size);
     int64_t deeper[ST_MAX_DIMS] = {0}, longer[ST_MAX_DIMS] = {0};
     size_t row = x->shape[0] ? x->len / (size_t)x->shape[0] : 0;
     char *data = mem_zalloc(x->len + row, 1);

@@ -27,32 +27,33 @@ struct sample {
     char *text, **names;
 };
 
-#define AT(field) offsetof(struct sample, field)
-static const struct st_size sizes[] = {{"N", AT(n_rows)},   {"D", AT(width)},
-                                       {"h", AT(n_hidden)}, {"n_in", AT(n_in)},
-                                       {"T", AT(n_steps)},  {NULL, 0}};
+#define AT(type, field) ST_FIELD(struct sample, type, field)
+#define COUNT(field) ST_COUNT(struct sample, field)
+static const struct st_size sizes[] = {{"N", COUNT(n_rows)},   {"D", COUNT(width)},
+                                       {"h", COUNT(n_hidden)}, {"n_in", COUNT(n_in)},
+                                       {"T", COUNT(n_steps)},  {NULL, 0}};
 static const struct st_column columns[] = {
-    {"id", ST_I32, AT(id), "[N]", 0},
-    {"x", ST_F32, AT(x), "[N, D]", ST_FINITE},
-    {"sigma", ST_F64, AT(sigma), "[h, h]", ST_FINITE},
-    {"net", ST_F32, AT(net), "[h n_in + 2 h]", ST_PLACED},
-    {"weight", ST_F64, AT(weight), "[3]", ST_INLINE | ST_FINITE},
-    {"extra", ST_F64, AT(extra), "[T D + 1]", ST_OPTIONAL},
-    {"whole", ST_U64, AT(whole), "[2]", ST_WHOLE},
-    {NULL, 0, 0, NULL, 0}};
+    {"id", AT(ST_I32, id), "[N]", 0},
+    {"x", AT(ST_F32, x), "[N, D]", ST_FINITE},
+    {"sigma", AT(ST_F64, sigma), "[h, h]", ST_FINITE},
+    {"net", AT(ST_F32, net), "[h n_in + 2 h]", ST_PLACED},
+    {"weight", AT(ST_F64, weight), "[3]", ST_INLINE | ST_FINITE},
+    {"extra", AT(ST_F64, extra), "[T D + 1]", ST_OPTIONAL},
+    {"whole", AT(ST_U64, whole), "[2]", ST_WHOLE},
+    {.name = NULL}};
 static const struct st_key keys[] = {
-    {"raise.hash", ST_KEY_HASH, AT(hash), 0, 0, 0, 0},
-    {"raise.other_hash", ST_KEY_HASH, AT(other_hash), 0, 0, 0, ST_OPTIONAL},
-    {"raise.seed", ST_KEY_UINT, AT(seed), 0, 0, 0, 0},
-    {"raise.n_steps", ST_KEY_INT, AT(n_steps), 1, 1000, 0, 0},
-    {"raise.count", ST_KEY_INT, AT(count), 0, 0, 0, 0},
-    {"raise.tau", ST_KEY_REAL, AT(tau), 0, 10, 0, 0},
-    {"raise.loss", ST_KEY_REAL, AT(loss), 0, 0, 0, ST_OPTIONAL},
-    {"raise.is_set", ST_KEY_BOOL, AT(is_set), 0, 0, 0, 0},
-    {"raise.mode", ST_KEY_TEXT, AT(mode), 0, 0, sizeof(((struct sample *)0)->mode), 0},
-    {"raise.text", ST_KEY_STRING, AT(text), 0, 0, 0, ST_OPTIONAL},
-    {"raise.names", ST_KEY_NAMES, AT(names), 0, 0, 0, 0},
-    {NULL, 0, 0, 0, 0, 0, 0}};
+    {"raise.hash", AT(ST_KEY_HASH, hash), 0, 0, 0},
+    {"raise.other_hash", AT(ST_KEY_HASH, other_hash), 0, 0, ST_OPTIONAL},
+    {"raise.seed", AT(ST_KEY_UINT, seed), 0, 0, 0},
+    {"raise.n_steps", AT(ST_KEY_INT, n_steps), 1, 1000, 0},
+    {"raise.count", AT(ST_KEY_INT, count), 0, 0, 0},
+    {"raise.tau", AT(ST_KEY_REAL, tau), 0, 10, 0},
+    {"raise.loss", AT(ST_KEY_REAL, loss), 0, 0, ST_OPTIONAL},
+    {"raise.is_set", AT(ST_KEY_BOOL, is_set), 0, 0, 0},
+    {"raise.mode", AT(ST_KEY_TEXT, mode), 0, 0, 0},
+    {"raise.text", AT(ST_KEY_STRING, text), 0, 0, ST_OPTIONAL},
+    {"raise.names", AT(ST_KEY_NAMES, names), 0, 0, 0},
+    {.name = NULL}};
 static const struct st_table table = {"sample", sizes, columns, keys};
 
 static void sample_init(struct sample *s)
@@ -238,7 +239,7 @@ static void sizes_are_found_from_shapes(void **state)
 {
     (void)state;
     static const struct st_column net[] = {
-        {"net", ST_F32, AT(net), "[h n_in + 2 h]", ST_PLACED}, {NULL, 0, 0, NULL, 0}};
+        {"net", AT(ST_F32, net), "[h n_in + 2 h]", ST_PLACED}, {.name = NULL}};
     static const struct st_table only_net = {NULL, sizes, net, NULL};
     struct err e = ERR_INIT;
     const float zeros[24] = {0};
@@ -251,8 +252,8 @@ static void sizes_are_found_from_shapes(void **state)
         assert_int_equal(s.n_hidden, n % 6 ? -1 : n / 6);
         st_msg_free(m);
     }
-    static const struct st_column square[] = {{"sigma", ST_F64, AT(sigma), "[h, h]", 0},
-                                              {NULL, 0, 0, NULL, 0}};
+    static const struct st_column square[] = {{"sigma", AT(ST_F64, sigma), "[h, h]", 0},
+                                              {.name = NULL}};
     struct sample oblong = {.n_hidden = -1};
     struct st_msg *o = st_msg_new();
     st_msg_add_copy(o, "sigma", ST_F64, 2, (int64_t[]){2, 3}, (double[6]){0});
@@ -270,9 +271,8 @@ static void sizes_are_found_from_shapes(void **state)
 static void rows_grow_and_are_sliced(void **state)
 {
     (void)state;
-    static const struct st_column rows[] = {{"id", ST_I32, AT(id), "[N]", 0},
-                                            {"x", ST_F32, AT(x), "[N, D]", 0},
-                                            {NULL, 0, 0, NULL, 0}};
+    static const struct st_column rows[] = {
+        {"id", AT(ST_I32, id), "[N]", 0}, {"x", AT(ST_F32, x), "[N, D]", 0}, {.name = NULL}};
     static const struct st_table t = {NULL, sizes, rows, NULL};
     struct err e = ERR_INIT;
     struct sample s, all = {.width = 2};
