@@ -107,7 +107,7 @@ $(foreach p,- $(percents),$(eval $(call steps-rule,$(subst -,,$p))))
 # An episode: $(call rollout,METHOD,SEED); what it depends on: $(call trained-with,METHOD)
 trained-with = $(steps-file) $(ENCODING) $(call kept,STEPS BATCH LR LORA_RANK ROLLOUT_OPTS ROLLOUT_OPTS_$(1) OWN_$(1))
 rollout = $(RUN) $(BIN)raise-rollout -f $(features-of) -m $(MODEL) -d $(pool-of) --val $(OUT)/s$(2)/val.jsonl \
-  $(ENCODE) --lr $(LR) --lora-rank $(LORA_RANK) -s $(2) $(addprefix --checkpoint ,$(CHECKPOINT)) $(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))
+  $(ENCODE) --lr $(LR) --lora-rank $(LORA_RANK) -s $(2) --untrained $(OUT)/untrained.st.zst $(addprefix --checkpoint ,$(CHECKPOINT)) $(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))
 # The last one, which is tested, and whose model is kept: $(call last,METHOD,SEED)
 last = $(rollout) --test $(OUT)/test.jsonl $(if $(filter --full,$(ROLLOUT_OPTS) $(ROLLOUT_OPTS_$(1))),--save-model \
   $(@D)/model,--save-adapter $(@D)/adapter)

@@ -15,6 +15,7 @@
 #include "base/version.h"
 #include "learn/episode_inputs.h"
 #include "learn/episode_metrics.h"
+#include "learn/untrained.h"
 #include "reading.h"
 #include "session.h"
 #include "stream/model_path.h"
@@ -33,7 +34,8 @@ struct options {
     struct session_options session;
     struct session_records records;
     const char *features, *policy, *plan, *data, *validation, *test;
-    const char *lora_targets, *metrics, *adapter_dir, *base_name, *model_dir, *checkpoint;
+    const char *lora_targets, *metrics, *adapter_dir, *base_name, *model_dir, *checkpoint,
+        *untrained;
     int64_t n_steps, batch, n_warmup, episode, n_shown, val_limit, test_limit, lora_rank;
     double tau, lr, lora_alpha, weight_decay, clip;
     int schedule;
@@ -95,6 +97,8 @@ static const struct opt table[] = {
      1e9, NULL},
     {0, "checkpoint", OPT_STRING, O(checkpoint), "EVERY",
      "keep OUT.checkpoint every N steps, or seconds: 600s", 0, 0, NULL},
+    {0, "untrained", OPT_PLACE, O(untrained), "FILE",
+     "losses before the first step, kept for other episodes", 0, 0, NULL},
     {0, "metrics", OPT_PLACE, O(metrics), "FILE", "a row a step: CSV, or .jsonl", 0, 0, NULL},
     {0, "save-adapter", OPT_PLACE, O(adapter_dir), "DIR", "write the adapter (PEFT)", 0, 0,
      NULL},
@@ -141,6 +145,8 @@ struct run {
     struct episode episode;
     struct traj traj;
     double test_before, test_after; /* NaN without --test */
+    struct untrained untrained;     /* losses that are known already */
+    uint64_t val_key, test_key;     /* theirs, by which they are known */
     struct episode_metrics *metrics;
     struct episode_saving saving;
     char *checkpoint;         /* its file; NULL: none is kept */
@@ -330,7 +336,9 @@ static void on_work(void *arg, double n_tokens)
 
 static void begin_progress(struct run *r)
 {
-    r->work = work_left(r, 0) + (r->o->test ? (double)r->in.test.pack.n_tokens : 0);
+    bool has_test = r->o->test && !untrained_find(&r->untrained, r->test_key);
+    r->work = work_left(r, r->episode.untrained ? 1 : 0) +
+              (has_test ? (double)r->in.test.pack.n_tokens : 0);
     log_bar_start(&r->bar, "episode", "steps", (double)r->episode.n_steps);
     log_bar_work(&r->bar, 0, r->work);
     log_when_killed("nothing is kept of this episode; the same command begins it again%s",
@@ -343,6 +351,52 @@ static void end_progress(struct run *r)
     log_bar_work(&r->bar, r->worked, r->worked);
     log_bar_end(&r->bar);
     lm_on_work(r->s.lm, NULL, NULL);
+}
+
+/* ---- losses before the first step ---- */
+
+/* All that such a loss depends on, but for the records. New adapters change nothing, so that
+ * the seed is not among it. */
+static void put_way(const struct run *r, struct buf *b)
+{
+    const struct options *o = r->o;
+    buf_printf(b, "%s %s %d %d\n", RAISE_VERSION, lm_arith_path(r->s.lm), o->is_full,
+               o->has_recompute);
+    buf_printf(b, "%016" PRIx64 " %016" PRIx64 "\n", lm_hash(r->s.lm),
+               lm_adapter_hash(r->s.lm));
+    buf_printf(b, "%" PRId64 " %.17g %u %" PRId64 "\n", o->lora_rank, o->lora_alpha, o->targets,
+               lm_micro_tokens(r->s.lm));
+}
+
+static uint64_t untrained_key(const struct run *r, const struct episode_set *s)
+{
+    struct buf b = {0};
+    put_way(r, &b);
+    buf_printf(&b, "%016" PRIx64 " %016" PRIx64 "\n", s->hash, s->encoding);
+    uint64_t key = XXH64(b.data, b.len, 0);
+    buf_free(&b);
+    return key;
+}
+
+/* The file is of use to others only: an episode is not given up for it. */
+static void keep_untrained(const struct run *r, uint64_t key, double loss)
+{
+    struct err why = ERR_INIT;
+    if (!r->o->untrained || untrained_find(&r->untrained, key))
+        return;
+    if (untrained_add(r->o->untrained, key, loss, &why) < 0)
+        log_warn("%s; the next episode measures it again", why.msg);
+}
+
+static int measure_test_first(struct run *r, struct err *e)
+{
+    const double *known = untrained_find(&r->untrained, r->test_key);
+    int rc = known ? 0 : episode_set_loss(r->s.lm, &r->in.test, &r->test_before, e);
+    if (known)
+        r->test_before = *known;
+    else if (!rc)
+        keep_untrained(r, r->test_key, r->test_before);
+    return rc;
 }
 
 /* ---- the work ---- */
@@ -358,6 +412,8 @@ static void on_step(void *arg, const struct episode_step *s)
     log_detail("step %" PRId64 ": train %.4f, validation %.4f, reward %+.4f, %.1f s", s->t,
                s->train_loss, s->val_loss, s->reward, s->seconds);
     r->last = *s;
+    if (!s->t)
+        keep_untrained(r, r->val_key, s->val_loss);
     if (s->t < s->n_steps)
         episode_metrics_put(r->metrics, s, s->t ? (double)NAN : r->test_before);
 }
@@ -444,6 +500,9 @@ static void describe_episode(struct run *r)
     k->policy = r->in.policy;
     k->plan = o->plan ? &r->in.plan : NULL;
     k->validation = &r->in.validation;
+    r->val_key = untrained_key(r, &r->in.validation);
+    r->test_key = o->test ? untrained_key(r, &r->in.test) : 0;
+    k->untrained = untrained_find(&r->untrained, r->val_key);
     k->batch = o->batch;
     k->tau = o->tau;
     k->is_greedy = o->is_greedy;
@@ -477,7 +536,7 @@ static int run_episode(struct run *r, struct err *e)
     if (episode_has_quotas(&r->episode))
         say_quotas(r);
     begin_progress(r);
-    int rc = test ? episode_set_loss(r->s.lm, &r->in.test, &r->test_before, e) : 0;
+    int rc = test ? measure_test_first(r, e) : 0;
     if (!rc)
         rc = episode_run(&r->episode, &r->traj, e);
     bool is_over = rc || !traj_is_ok(&r->traj);
@@ -570,6 +629,8 @@ static int show(struct run *r, struct err *e)
 static int rollout(struct run *r, int argc, char **argv, struct err *e)
 {
     int rc = file_refuse_tty(r->o->common.out, e);
+    if (!rc && r->o->untrained)
+        rc = untrained_read(&r->untrained, r->o->untrained, e);
     if (!rc)
         rc = episode_read_choice(&r->in, r->o->features, r->o->policy, r->o->plan, e);
     if (!rc)
@@ -612,6 +673,7 @@ static void run_free(struct run *r)
 {
     (void)episode_metrics_close(r->metrics, NULL);
     traj_free(&r->traj);
+    untrained_free(&r->untrained);
     episode_inputs_free(&r->in);
     session_close(&r->s);
     free(r->checkpoint);
@@ -673,6 +735,7 @@ static void check_places(struct options *o)
     places_add_paths(&p, "--test", o->test);
     places_add(&p, PLACE_FOLDER, "--save-adapter", o->adapter_dir);
     places_add(&p, PLACE_FOLDER, "--save-model", o->model_dir);
+    places_add(&p, PLACE_FILE, "--untrained", o->untrained);
     places_add(&p, PLACE_FILE, "--metrics", o->metrics);
     places_add(&p, PLACE_FILE, "-o", o->common.out ? o->common.out : "-");
     opt_check_places(&p);

@@ -493,8 +493,8 @@ static void save(struct episode *k, const struct traj *t, int64_t n_done, double
 
 static int measure_first(struct episode *k, struct traj *t, struct err *e)
 {
-    double start = text_clock(), loss;
-    int rc = episode_set_loss(k->lm, k->validation, &loss, e);
+    double start = text_clock(), loss = k->untrained ? *k->untrained : 0;
+    int rc = k->untrained ? 0 : episode_set_loss(k->lm, k->validation, &loss, e);
     if (rc)
         return err_prefix(e, "validation before the first step");
     t->perf[0] = -loss;

@@ -80,6 +80,7 @@ struct episode {
     const struct policy *policy;
     const struct plan *plan; /* instead of a policy */
     const struct episode_set *validation;
+    const double *untrained; /* the validation loss before the first step; NULL: is measured */
     int64_t n_steps, batch;
     double tau;
     /* is_deployed: by what the policy believes best. Where it has weights, that is one list,

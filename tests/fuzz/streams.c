@@ -12,6 +12,7 @@
 #include "fuzz.h"
 #include "learn/checkpoint.h"
 #include "learn/learners.h"
+#include "learn/untrained.h"
 #include "plan/plan.h"
 #include "policy/policy.h"
 #include "stream/part.h"
@@ -25,7 +26,8 @@
 #include <xxhash.h>
 #include <zstd.h>
 
-static const char *const kinds[] = {"f", "t", "plan", "ppo", "reward1", "checkpoint"};
+static const char *const kinds[] = {"f",       "t",          "plan",     "ppo",
+                                    "reward1", "checkpoint", "untrained"};
 enum { N_BASES = sizeof kinds / sizeof *kinds };
 static struct st_msg *base[N_BASES];
 static char *base_text[N_BASES];
@@ -60,6 +62,7 @@ static void read_kinds(const char *path)
     struct traj t = {0};
     struct plan p = {0};
     struct checkpoint c = {0};
+    struct untrained u;
     if (features_read(&f, path, &e) == 0)
         features_free(&f);
     if (traj_read(&t, path, &e) == 0)
@@ -69,6 +72,8 @@ static void read_kinds(const char *path)
     policy_free(policy_read(path, learners(), &e));
     (void)!checkpoint_read(&c, path, 0, &e);
     checkpoint_free(&c);
+    if (untrained_read(&u, path, &e) == 0)
+        untrained_free(&u);
 }
 
 bool run_stream(const uint8_t *data, size_t len)

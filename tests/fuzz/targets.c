@@ -123,7 +123,7 @@ const struct target targets[] = {
     {"stream", run_stream, {NULL}, BOTH, FUZZ_UNFOLDS},
     {"kinds",
      run_stream,
-     {BASE "f", BASE "t", BASE "plan", BASE "ppo", BASE "checkpoint", NULL},
+     {BASE "f", BASE "t", BASE "plan", BASE "ppo", BASE "checkpoint", BASE "untrained", NULL},
      CUTS,
      FUZZ_UNFOLDS},
     {"frames", run_frames, {BASE "f", BASE "plan", NULL}, 0, FUZZ_UNFOLDS},

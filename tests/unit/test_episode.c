@@ -328,10 +328,33 @@ static void metrics_are_as_short_as_they_read_back(void **state)
     }
 }
 
+/* Nothing is measured, and nothing else is different. */
+static void an_untrained_loss_that_is_known_is_taken(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct world w, known;
+    struct traj t, u;
+    world_init(&w, open_model());
+    world_init(&known, open_model());
+    const double loss = 7.25;
+    known.k.untrained = &loss;
+    assert_int_equal(episode_run(&w.k, &t, &e), 0);
+    assert_int_equal(episode_run(&known.k, &u, &e), 0);
+    assert_true(u.perf[0] == -loss && t.perf[0] != u.perf[0]);
+    assert_memory_equal(t.perf + 1, u.perf + 1, T * sizeof *t.perf);
+    assert_memory_equal(t.train_loss, u.train_loss, T * sizeof *t.train_loss);
+    traj_free(&t);
+    traj_free(&u);
+    world_free(&w);
+    world_free(&known);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_is_the_steps_by_hand),
+        cmocka_unit_test(an_untrained_loss_that_is_known_is_taken),
         cmocka_unit_test(a_record_that_was_cut_away_is_named),
         cmocka_unit_test(a_loss_that_is_not_finite_ends_the_episode),
         cmocka_unit_test(rows_must_be_the_datasets),

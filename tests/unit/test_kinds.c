@@ -6,6 +6,7 @@
 #include "learn/checkpoint.h"
 #include "learn/learners.h"
 #include "learn/traj.h"
+#include "learn/untrained.h"
 #include "plan/plan.h"
 #include "pool.h"
 
@@ -22,6 +23,7 @@ static struct kind {
       &features_cluster_table}},
     {"trajectory", {&traj_table}},
     {"checkpoint", {&checkpoint_table}},
+    {"untrained", {&untrained_table}},
     {"plan", {&plan_table}},
     {"policy", {&policy_head_table}}, /* and the learners', see set_up */
 };
@@ -203,6 +205,14 @@ static int read_traj(const char *name, struct err *e)
     return rc;
 }
 
+static int read_untrained(const char *name, struct err *e)
+{
+    struct untrained u;
+    int rc = untrained_read(&u, name, e);
+    untrained_free(&u);
+    return rc;
+}
+
 static int read_plan(const char *name, struct err *e)
 {
     struct plan p;
@@ -295,6 +305,22 @@ static void trajectories_are_held_to_their_table(void **state)
     traj_free(&t);
 }
 
+static void untrained_losses_are_held_to_their_table(void **state)
+{
+    (void)state;
+    uint64_t key[] = {3, 5, 9};
+    double loss[] = {1, 2, 3};
+    struct untrained u = {3, key, loss};
+    struct st_msg *m = st_msg_new();
+    st_table_put(&untrained_table, &u, m);
+    forge_table(&untrained_table, m, read_untrained, path);
+    forge_truncated(m, read_untrained, path);
+    key[1] = 9; /* no key twice */
+    struct st_msg *twice = st_msg_copy(m);
+    forge_refused(twice, "key: entry 2 is out of order", "twice", read_untrained, path);
+    st_msg_free(m);
+}
+
 static void plans_are_held_to_their_table(void **state)
 {
     (void)state;
@@ -349,6 +375,7 @@ int main(void)
         cmocka_unit_test(page_and_tables_agree_on_metadata),
         cmocka_unit_test(features_are_held_to_their_tables),
         cmocka_unit_test(trajectories_are_held_to_their_table),
+        cmocka_unit_test(untrained_losses_are_held_to_their_table),
         cmocka_unit_test(plans_are_held_to_their_table),
         cmocka_unit_test(policies_are_held_to_their_tables),
     };
