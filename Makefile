@@ -142,7 +142,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
 .PHONY: units check sanitize tsan fuzz coverage torture check-slurm mutate parity bench bench-models bench-run bench-scale bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan deps-slurm example dist deb lint format clean install uninstall cuda help
-units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ)
+units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ) $(BENCHES)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
 	$Qtests/run -j $(JOBS) $B $(TESTS)
