@@ -141,7 +141,7 @@ $B/tests/old-cuda.so $B/tests/stale-cuda.so: tests/fixtures/old_plugin.c
 	$Q$(CC) -Icommon $(if $(findstring stale,$@),-include base/version.h -DPLUGIN_VERSION=RAISE_VERSION) -shared -fPIC -o $@ $<
 $(addprefix $B/tests/test_,ops sim lm_cuda cuda_dispatch generate): | $(HOST_PLUGINS) # which they load
 
-.PHONY: units check sanitize tsan fuzz coverage torture check-slurm mutate parity bench bench-models bench-run bench-scale bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan deps-slurm example dist deb lint format clean install uninstall cuda help
+.PHONY: units check sanitize tsan fuzz coverage torture check-slurm mutate parity bench bench-models bench-run bench-scale bench-cuda demo deps deps-build deps-deb deps-lint deps-tsan deps-slurm deps-torture example dist deb lint format clean install uninstall cuda help
 units: $(UNITS) $(HOST_PLUGINS) $(DEMO_TOOLS) $(FUZZ) $(BENCHES)
 check: ## run every test, under five minutes (TESTS=pattern); `make deps` installs what they need
 	$Q$(MAKE) -j$(JOBS) --no-print-directory all units
@@ -200,6 +200,7 @@ LINT_DEPS = clang-format cppcheck shellcheck mandoc
 DEB_DEPS = dpkg-dev debhelper lintian
 TSAN_DEPS = clang libomp-dev
 SLURM_DEPS = slurm-wlm munge
+TORTURE_DEPS = btrfs-progs faketime python3
 define install_debs
 	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $1"; exit 0; }; \
 	missing=$$(for p in $1; do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
@@ -219,6 +220,8 @@ deps-tsan: ## the same for make tsan
 	$(call install_debs,$(TSAN_DEPS))
 deps-slurm: ## the same for make check-slurm
 	$(call install_debs,$(SLURM_DEPS))
+deps-torture: ## the same for make torture (a quota, a clock that jumps; they are skipped without)
+	$(call install_debs,$(TORTURE_DEPS))
 
 # What goes where below PREFIX, as mode:file:target; tools/package/install.sh keeps account of it.
 # Where shells look for completions (Debian's own packages have zsh's in share/zsh/vendor-completions).
