@@ -21,8 +21,7 @@ void reading_start(struct reading *r, struct data_options *o, const char *const 
                    int64_t n);
 void reading_end(struct reading *r);
 
-/* The two of them around the reading itself, as dataset_read_paths and dataset_read. Of several
- * paths in one, a line each, the bar has no end. */
+/* The two of them around the reading itself, as dataset_read_paths and dataset_read. */
 int reading_all(struct dataset *d, const char *const *paths, int64_t n,
                 const struct data_options *o, struct err *e) RAISE_MUST_CHECK;
 int reading_one(struct dataset *d, const char *path, const struct data_options *o,

@@ -427,39 +427,61 @@ int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
     return rc;
 }
 
-int64_t dataset_bytes(const char *const *paths, int64_t n)
+/* A path a line, all in one text, unless a file has that name; *lines holds them. */
+static const char **split_paths(const char *path, char **lines, int64_t *n)
 {
-    char **files = NULL;
-    int64_t n_files = 0, sum = 0;
+    const char **paths = NULL;
+    size_t cap = 0;
+    char *rest = *lines = mem_strdup(path ? path : "-");
+    bool is_one = !path || file_exists(path);
+    *n = 0;
+    do {
+        MEM_GROW(paths, cap, *n + 1);
+        paths[(*n)++] = rest;
+        rest = is_one ? NULL : strchr(rest, '\n');
+        if (rest)
+            *rest++ = '\0';
+    } while (rest);
+    return paths;
+}
+
+int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
+                 struct err *e)
+{
+    char *lines;
+    int64_t n;
+    const char **paths = split_paths(path, &lines, &n);
+    int rc = dataset_read_paths(d, paths, n, opt, e);
+    free(paths);
+    free(lines);
+    return rc;
+}
+
+/* -1: not known. */
+static int64_t bytes_of(const char *path)
+{
+    char **files = NULL, *lines;
+    int64_t n_files = 0, n, sum = 0;
     struct err e = ERR_INIT;
     struct stat st;
+    const char **paths = split_paths(path, &lines, &n);
     bool is_known = data_paths_list(paths, n, &files, &n_files, &e) == 0;
     for (int64_t i = 0; is_known && i < n_files; i++) {
         is_known = !file_is_std(files[i]) && stat(files[i], &st) == 0 && S_ISREG(st.st_mode);
         sum += is_known ? st.st_size : 0;
     }
     data_paths_free(files, n_files);
-    return is_known ? sum : 0;
-}
-
-int dataset_read(struct dataset *d, const char *path, const struct data_options *opt,
-                 struct err *e)
-{
-    const char **paths = NULL;
-    size_t n = 0, cap = 0;
-    char *lines = mem_strdup(path ? path : "-"), *rest = lines;
-    bool is_one = !path || file_exists(path);
-    do {
-        MEM_GROW(paths, cap, n + 1);
-        paths[n++] = rest;
-        rest = is_one ? NULL : strchr(rest, '\n');
-        if (rest)
-            *rest++ = '\0';
-    } while (rest);
-    int rc = dataset_read_paths(d, paths, (int64_t)n, opt, e);
     free(paths);
     free(lines);
-    return rc;
+    return is_known ? sum : -1;
+}
+
+int64_t dataset_bytes(const char *const *paths, int64_t n)
+{
+    int64_t sum = 0, one = 0;
+    for (int64_t i = 0; i < n && one >= 0; i++)
+        sum += one = bytes_of(paths[i]);
+    return one < 0 ? 0 : sum;
 }
 
 /* ---- fields ---- */

@@ -198,7 +198,7 @@ int dataset_read_paths(struct dataset *d, const char *const *paths, int64_t n,
 void dataset_free(struct dataset *d); /* NULL-safe, leaves *d empty */
 
 /* Bytes of those files, as they are packed, for data_options.progress; 0 when one is a pipe, or
- * not there. */
+ * not there. Each path as dataset_read takes it. */
 int64_t dataset_bytes(const char *const *paths, int64_t n);
 
 /* "file:line: record 1234" of d->records[i], owned by the caller; and put before an error,

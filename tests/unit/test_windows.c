@@ -256,6 +256,11 @@ static void many_files_are_one_dataset(void **state)
     assert_string_equal(dataset_file_name(&d, 0), "many/c.csv");
     assert_string_equal(dataset_file_name(&d, 1), "many/a.json");
     dataset_free(&d);
+    const char *lines = "many/c.csv\nmany/a.json", *gone = "many/c.csv\nmany/none.json";
+    int64_t bytes = dataset_bytes(two, 2);
+    assert_true(bytes > dataset_bytes(two, 1) && dataset_bytes(two, 1) > 0);
+    assert_true(dataset_bytes(&lines, 1) == bytes);
+    assert_true(dataset_bytes(&gone, 1) == 0);
     text("many/b.jsonl", "{\"text\":\"2\"}\n\n{\"txt\":\"3\"}\n");
     assert_int_equal(dataset_read(&d, "many", &(struct data_options){0}, &e), ERR_FORMAT);
     assert_non_null(strstr(e.msg, "many/b.jsonl:3: record 3: "));
