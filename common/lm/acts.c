@@ -217,12 +217,12 @@ int lm_rope_reserve(struct lm *m, int64_t n, struct err *e)
     if (!device)
         return e->code;
     float *host = mem_alloc((size_t)(n * K + K / 2), sizeof *host), *freq = host + n * K;
-    lm_rope_frequencies(&m->c, freq);
+    float times = lm_rope_frequencies(&m->c, freq);
     for (int64_t t = 0; t < n; t++)
         for (int64_t i = 0; i < K / 2; i++) {
             float angle = (float)t * freq[i];
-            host[t * K + i] = (float)cos((double)angle);
-            host[t * K + K / 2 + i] = (float)sin((double)angle);
+            host[t * K + i] = (float)cos((double)angle) * times;
+            host[t * K + K / 2 + i] = (float)sin((double)angle) * times;
         }
     m->d->ops->upload(m->d, device, host, bytes);
     free(host);

@@ -59,9 +59,9 @@ static int get_real(struct reader *r, json_t *o, const char *key, double missing
     return 0;
 }
 
-static int get_bool(struct reader *r, const char *key, bool missing, bool *v)
+static int get_bool(struct reader *r, json_t *o, const char *key, bool missing, bool *v)
 {
-    json_t *x = json_object_get(r->root, key);
+    json_t *x = json_object_get(o, key);
     *v = missing;
     if (!x || json_is_null(x))
         return 0;
@@ -94,11 +94,29 @@ static int read_family(struct reader *r, struct lm_config *c)
     return code;
 }
 
-/* What the scaling named by rope_type is made of. Dynamic counts from the context where it does
- * not say what it was before. */
+static int read_yarn(struct reader *r, json_t *p, struct lm_config *c)
+{
+    double mscale, mscale_all;
+    if (get_real(r, p, "beta_fast", 0, &c->rope_fast) < 0 ||
+        get_real(r, p, "beta_slow", 0, &c->rope_slow) < 0 ||
+        get_real(r, p, "mscale", 0, &mscale) < 0 ||
+        get_real(r, p, "mscale_all_dim", 0, &mscale_all) < 0 ||
+        get_real(r, p, "attention_factor", lm_rope_attention(c->rope_factor),
+                 &c->rope_attention) < 0 ||
+        get_bool(r, p, "truncate", true, &c->is_rope_truncated) < 0)
+        return r->e->code;
+    c->rope_fast = c->rope_fast == 0 ? 32 : c->rope_fast; /* as transformers: 0 is none */
+    c->rope_slow = c->rope_slow == 0 ? 1 : c->rope_slow;
+    if (mscale != 0 && mscale_all != 0 && is_absent(p, "attention_factor"))
+        c->rope_attention = (1 + mscale * (lm_rope_attention(c->rope_factor) - 1)) /
+                            (1 + mscale_all * (lm_rope_attention(c->rope_factor) - 1));
+    return 0;
+}
+
+/* What the scaling named by rope_type is made of. The original context is the context where the
+ * file does not say what it was. */
 static int read_scaling(struct reader *r, json_t *p, struct lm_config *c)
 {
-    bool is_dynamic = c->rope_scaling == LM_ROPE_DYNAMIC;
     if (get_real(r, p, "factor", (double)NAN, &c->rope_factor) < 0)
         return r->e->code;
     if (c->rope_scaling == LM_ROPE_LLAMA3 &&
@@ -106,35 +124,73 @@ static int read_scaling(struct reader *r, json_t *p, struct lm_config *c)
          get_real(r, p, "high_freq_factor", (double)NAN, &c->rope_high_freq) < 0))
         return r->e->code;
     if (c->rope_scaling != LM_ROPE_LINEAR &&
-        get_int(r, p, "original_max_position_embeddings", is_dynamic ? c->max_positions : -1,
+        get_int(r, p, "original_max_position_embeddings", c->max_positions,
                 &c->rope_original_positions) < 0)
         return r->e->code;
+    return c->rope_scaling == LM_ROPE_YARN ? read_yarn(r, p, c) : 0;
+}
+
+/* transformers >= 5 writes rope_parameters, older ones rope_scaling. NULL: neither. */
+static int find_rope(struct reader *r, json_t **p)
+{
+    static const char *const keys[] = {"rope_parameters", "rope_scaling"};
+    *p = NULL;
+    for (int i = 0; i < 2 && !*p; i++) {
+        json_t *x = json_object_get(r->root, keys[i]), *part;
+        const char *name;
+        if (is_absent(r->root, keys[i]))
+            continue;
+        if (!json_is_object(x))
+            return err_set(r->e, ERR_FORMAT, "%s: \"%s\" is not an object", r->place, keys[i]);
+        json_object_foreach(x, name, part)
+        {
+            if (json_is_object(part))
+                return err_set(r->e, ERR_UNSUPPORTED,
+                               "%s: \"%s\" is by types of layers (%s), which is not supported",
+                               r->place, keys[i], name);
+        }
+        *p = x;
+    }
     return 0;
+}
+
+/* "a, b or c" of the types that are known. */
+static char *rope_types(void)
+{
+    struct buf b = {0};
+    for (int i = 0; i < LM_N_ROPE_SCALINGS; i++)
+        buf_printf(&b, "%s%s",
+                   i + 1 == LM_N_ROPE_SCALINGS ? " or "
+                   : i                         ? ", "
+                                               : "",
+                   lm_rope_names[i]);
+    return buf_str(&b);
 }
 
 static int read_rope(struct reader *r, struct lm_config *c)
 {
-    json_t *p = json_object_get(r->root, "rope_parameters"); /* transformers >= 5 */
-    if (!json_is_object(p))
-        p = json_object_get(r->root, "rope_scaling");
+    json_t *p;
+    if (find_rope(r, &p) < 0)
+        return r->e->code;
     json_t *theta_in = p && !is_absent(p, "rope_theta") ? p : r->root;
     if (get_real(r, theta_in, "rope_theta", 10000, &c->rope_theta) < 0)
         return r->e->code;
-    if (!json_is_object(p))
-        return 0;
-    const char *type = get_string(p, "rope_type");
-    if (!type)
-        type = get_string(p, "type");
+    const char *key = is_absent(p, "rope_type") ? "type" : "rope_type";
+    const char *type = get_string(p, key);
+    if (!type && !is_absent(p, key))
+        return err_set(r->e, ERR_FORMAT, "%s: \"%s\" of the rotation is not a name", r->place,
+                       key);
     if (!type || !strcmp(type, "default"))
         return 0;
     for (int i = LM_ROPE_NONE + 1; i < LM_N_ROPE_SCALINGS; i++)
         if (!strcmp(type, lm_rope_names[i]))
             c->rope_scaling = (enum lm_rope_scaling)i;
-    if (c->rope_scaling == LM_ROPE_NONE)
-        return err_set(r->e, ERR_UNSUPPORTED,
-                       "%s: rope type \"%s\" is not default, linear, llama3 or dynamic",
-                       r->place, type);
-    return read_scaling(r, p, c);
+    if (c->rope_scaling != LM_ROPE_NONE)
+        return read_scaling(r, p, c);
+    char *known = rope_types();
+    err_set(r->e, ERR_UNSUPPORTED, "%s: rope type \"%s\" is not %s", r->place, type, known);
+    free(known);
+    return r->e->code;
 }
 
 /* Some families apply a window unless it is null; others only with use_sliding_window, or by
@@ -146,7 +202,7 @@ static int read_window(struct reader *r, struct lm_config *c)
     int64_t window = 4096;
     json_t *types = json_object_get(r->root, "layer_types"), *type;
     size_t i;
-    if (!is_used && get_bool(r, "use_sliding_window", false, &is_used) < 0)
+    if (!is_used && get_bool(r, r->root, "use_sliding_window", false, &is_used) < 0)
         return r->e->code;
     json_array_foreach(types, i, type)
     {
@@ -191,7 +247,7 @@ static int check_unsupported(struct reader *r)
                        how ? how : "quantization_config");
     }
     bool has_mlp_bias;
-    if (get_bool(r, "mlp_bias", false, &has_mlp_bias) < 0)
+    if (get_bool(r, r->root, "mlp_bias", false, &has_mlp_bias) < 0)
         return r->e->code;
     if (has_mlp_bias)
         return err_set(r->e, ERR_UNSUPPORTED, "%s: mlp_bias is true", r->place);
@@ -221,7 +277,7 @@ static int read_shape(struct reader *r, struct lm_config *c)
     bool is_default = c->family->default_d_head && !json_object_get(o, "head_dim");
     if (get_int(r, o, "head_dim", is_default ? c->family->default_d_head : K, &c->d_head) < 0 ||
         get_real(r, o, "rms_norm_eps", 1e-6, &c->norm_eps) < 0 ||
-        get_bool(r, "tie_word_embeddings", false, &c->is_tied) < 0)
+        get_bool(r, r->root, "tie_word_embeddings", false, &c->is_tied) < 0)
         return r->e->code;
     if (is_absent(o, "head_dim") && !is_default && K * c->n_heads != c->d_model)
         return err_set(r->e, ERR_FORMAT,
@@ -237,7 +293,7 @@ static int read_root(struct reader *r, struct lm_config *c)
         return r->e->code;
     bool has_bias = false;
     if (c->family->bias == LM_BIAS_BY_KEY)
-        if (get_bool(r, "attention_bias", false, &has_bias) < 0)
+        if (get_bool(r, r->root, "attention_bias", false, &has_bias) < 0)
             return r->e->code;
     c->has_qkv_bias = has_bias || c->family->bias == LM_BIAS_QKV;
     c->has_o_bias = has_bias;

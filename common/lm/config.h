@@ -19,7 +19,13 @@
 
 /* Dynamic: as none up to rope_original_positions, and another function of the sequence's length
  * beyond them, which we do not compute. */
-enum lm_rope_scaling { LM_ROPE_NONE, LM_ROPE_LINEAR, LM_ROPE_LLAMA3, LM_ROPE_DYNAMIC };
+enum lm_rope_scaling {
+    LM_ROPE_NONE,
+    LM_ROPE_LINEAR,
+    LM_ROPE_LLAMA3,
+    LM_ROPE_DYNAMIC,
+    LM_ROPE_YARN
+};
 
 struct lm_config {
     const struct lm_family *family;
@@ -31,6 +37,9 @@ struct lm_config {
     double rope_theta;
     enum lm_rope_scaling rope_scaling;
     double rope_factor, rope_low_freq, rope_high_freq; /* llama3: low/high_freq_factor */
+    double rope_fast, rope_slow; /* yarn: beta_fast/slow, turns within the original context */
+    double rope_attention;       /* yarn: attention_factor, what sine and cosine are times */
+    bool is_rope_truncated;      /* yarn: its ramp begins and ends at whole dimensions */
     int64_t rope_original_positions;
     bool is_tied;      /* classifier is the embedding */
     bool has_qkv_bias; /* qwen2, or attention_bias */

@@ -38,6 +38,14 @@ int lm_config_check(const struct lm_config *c, const char *place, struct err *e)
     if (c->rope_scaling == LM_ROPE_DYNAMIC && c->rope_original_positions < 1)
         return err_set(e, ERR_RANGE, "%s: dynamic rope from %lld positions on", place,
                        (long long)c->rope_original_positions);
+    if (c->rope_scaling == LM_ROPE_YARN &&
+        !(c->rope_fast > 0 && c->rope_fast < 1e6 && c->rope_slow > 0 && c->rope_slow < 1e6 &&
+          c->rope_attention > 0 && c->rope_attention < 1e3 && c->rope_original_positions > 0))
+        return err_set(e, ERR_RANGE,
+                       "%s: yarn's betas %g and %g, attention factor %g or %lld original "
+                       "positions are out of range",
+                       place, c->rope_fast, c->rope_slow, c->rope_attention,
+                       (long long)c->rope_original_positions);
     if (c->rope_scaling == LM_ROPE_LLAMA3 &&
         !(c->rope_low_freq > 0 && c->rope_high_freq > c->rope_low_freq &&
           c->rope_original_positions > 0))

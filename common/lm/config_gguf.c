@@ -121,9 +121,20 @@ static int read_rope(struct reader *r, struct lm_config *c)
     if (type && !strcmp(type, "linear")) {
         c->rope_scaling = LM_ROPE_LINEAR;
         c->rope_factor = get_real(r, "rope.scaling.factor", 1);
+    } else if (type && !strcmp(type, "yarn")) {
+        c->rope_scaling = LM_ROPE_YARN;
+        c->rope_factor = get_real(r, "rope.scaling.factor", 1);
+        c->rope_fast = get_real(r, "rope.scaling.yarn_beta_fast", 32);
+        c->rope_slow = get_real(r, "rope.scaling.yarn_beta_slow", 1);
+        c->rope_attention =
+            lm_rope_attention(c->rope_factor) * get_real(r, "rope.scaling.attn_factor", 1);
+        c->is_rope_truncated = true;
+        if (get_int(r, "rope.scaling.original_context_length", c->max_positions,
+                    &c->rope_original_positions) < 0)
+            return r->e->code;
     } else if (type && strcmp(type, "none") != 0) {
-        return err_set(r->e, ERR_UNSUPPORTED, "%s: rope type \"%s\" is not none or linear",
-                       r->place, type);
+        return err_set(r->e, ERR_UNSUPPORTED,
+                       "%s: rope type \"%s\" is not none, linear or yarn", r->place, type);
     }
     const struct gguf_tensor *t = gguf_find(r->g, "rope_freqs.weight");
     if (!t)

@@ -29,6 +29,12 @@ static void put_rope(struct buf *b, const struct lm_config *c)
         put_real(b, "    \"high_freq_factor\": ", c->rope_high_freq, ",\n");
         put_real(b, "    \"low_freq_factor\": ", c->rope_low_freq, ",\n");
     }
+    if (c->rope_scaling == LM_ROPE_YARN) {
+        put_real(b, "    \"attention_factor\": ", c->rope_attention, ",\n");
+        put_real(b, "    \"beta_fast\": ", c->rope_fast, ",\n");
+        put_real(b, "    \"beta_slow\": ", c->rope_slow, ",\n");
+        buf_printf(b, "    \"truncate\": %s,\n", c->is_rope_truncated ? "true" : "false");
+    }
     if (c->rope_scaling != LM_ROPE_LINEAR)
         buf_printf(b, "    \"original_max_position_embeddings\": %lld,\n",
                    (long long)c->rope_original_positions);

@@ -27,6 +27,7 @@ COMMON = dict(vocab_size=83, hidden_size=24, intermediate_size=40, num_hidden_la
               rms_norm_eps=1e-5, initializer_range=0.3, bos_token_id=1, eos_token_id=2)
 ROPE3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
              original_max_position_embeddings=16, rope_theta=10000.0)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, rope_theta=10000.0)
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 CASES = {  # name: (class of configuration, changes, adapted projections)
     "llama": ("Llama", dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0)), ALL),
@@ -36,7 +37,7 @@ CASES = {  # name: (class of configuration, changes, adapted projections)
         rope_type="linear", factor=2.0, rope_theta=10000.0)), ["gate_proj", "down_proj"]),
     "llama-bias": ("Llama", dict(attention_bias=True), ["o_proj", "up_proj"]),
     "mistral": ("Mistral", dict(sliding_window=None, head_dim=8, num_key_value_heads=1), ALL),
-    "qwen2": ("Qwen2", dict(tie_word_embeddings=True), ALL),
+    "qwen2": ("Qwen2", dict(tie_word_embeddings=True, rope_parameters=YARN), ALL),
     "qwen3": ("Qwen3", dict(head_dim=12, rope_parameters=dict(
         rope_type="default", rope_theta=1000000.0)), ALL),
 }
@@ -254,9 +255,12 @@ def as_gguf(model, folder, arch, published):
     w.add_head_count_kv(c.num_key_value_heads)
     w.add_layer_norm_rms_eps(c.rms_norm_eps)
     w.add_rope_freq_base(c.rope_parameters["rope_theta"])
-    if c.rope_parameters["rope_type"] == "linear":
-        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    kind = c.rope_parameters["rope_type"]
+    if kind in ("linear", "yarn"):
+        w.add_rope_scaling_type(gguf.RopeScalingType(kind))
         w.add_rope_scaling_factor(c.rope_parameters["factor"])
+    if kind == "yarn":
+        w.add_rope_scaling_orig_ctx_len(c.rope_parameters["original_max_position_embeddings"])
     K = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     w.add_key_length(K)
     w.add_value_length(K)
