@@ -166,8 +166,8 @@ static void name_lost(const struct episode_set *s, int64_t max_len)
                  max_len);
     for (int64_t i = 0; i < s->n_dropped; i++) {
         char *place = dataset_place(d, s->dropped[i]);
-        log_warn("%s: left out: no token of its response is within %" PRId64 " tokens", place,
-                 max_len);
+        log_warn("%s: left out: no token of its response counts within %" PRId64 " tokens",
+                 place, max_len);
         free(place);
     }
     log_detail("%s: %" PRId64 " records, %" PRId64 " response tokens", d->name, s->pack.n_seqs,

@@ -19,6 +19,9 @@ static const struct {
     {BYTES("version https://git-lfs.github.com/"),
      "a git-lfs pointer, not the file: git lfs pull"},
     {BYTES("GGUF"), "a GGUF file"},
+    {BYTES("lmgg"), "a GGML file, from before GGUF"},
+    {BYTES("fmgg"), "a GGML file, from before GGUF"},
+    {BYTES("tjgg"), "a GGML file, from before GGUF"},
     {BYTES("\x1f\x8b\x08"), "a gzip file"},
     {BYTES("\x28\xb5\x2f\xfd"), "a zstd file"},
     {BYTES("\x50\x2a\x4d\x18"), "a zstd file"}, /* a skippable frame first */

@@ -14,6 +14,7 @@
  * the first byte of message i, nor before the last of an earlier one. It ends with what Q_i and
  * F have in common behind the last byte of message i, without the white space there. */
 #include "base/mem.h"
+#include "base/sniff.h"
 #include "base/text.h"
 #include "data/dataset_json.h"
 #include "data/tmpl_impl.h"
@@ -57,7 +58,11 @@ struct tmpl *tmpl_of_model(const struct tmpl_model *m, struct err *e)
     t->hash = XXH64(m->text, strlen(m->text), 0);
     if (m->tool_text)
         t->hash = XXH64(m->tool_text, strlen(m->tool_text), t->hash);
-    j->plain = jinja_parse(name, m->text, strlen(m->text), e);
+    const char *what = sniff(m->text, strlen(m->text));
+    if (what)
+        err_set(e, ERR_FORMAT, "%s: %s", name, what);
+    else
+        j->plain = jinja_parse(name, m->text, strlen(m->text), e);
     if (j->plain && m->tool_text)
         j->tools = jinja_parse(name, m->tool_text, strlen(m->tool_text), e);
     j->bos = text_or_null(m->bos);

@@ -132,7 +132,7 @@ int embed_measure(const struct embed_options *o, const struct dataset *d, int64_
         const struct example *x = &s.examples[i];
         if (!embed_is_scorable(x)) {
             embed_drops_add(drops, &d->records[from + i],
-                            x->n ? EMBED_UNSCORED : EMBED_OVERLONG);
+                            x->n || x->is_empty ? EMBED_UNSCORED : EMBED_OVERLONG);
             continue;
         }
         rc = check_record(o, d, from + i, x, e);

@@ -4,7 +4,9 @@
 
 #include "base/mem.h"
 
+#include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 static const struct lm_family families[] = {
     {.model_type = "llama",
@@ -34,11 +36,20 @@ const struct lm_family *lm_family_at(size_t i)
     return i < N_FAMILIES ? &families[i] : NULL;
 }
 
+/* "LlamaForCausalLM", "LLaMAForCausalLM" in older files, or "LlamaModel", which is the same
+ * without the classifier. */
+static bool is_of(const struct lm_family *f, const char *architecture)
+{
+    size_t n = strlen(f->architecture) - strlen("ForCausalLM");
+    return !strcasecmp(f->architecture, architecture) ||
+           (!strncmp(f->architecture, architecture, n) && !strcmp(architecture + n, "Model"));
+}
+
 const struct lm_family *lm_family_find(const char *model_type, const char *architecture)
 {
     for (const struct lm_family *f = families; f < families + N_FAMILIES; f++)
         if ((!model_type || !strcmp(f->model_type, model_type)) &&
-            (!architecture || !strcmp(f->architecture, architecture)))
+            (!architecture || is_of(f, architecture)))
             return f;
     return NULL;
 }

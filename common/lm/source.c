@@ -68,6 +68,61 @@ static struct entry *find_published(const struct lm_source *s, const char *name)
     return x || strncmp(name, prefix, k) != 0 ? x : find(s, name + k);
 }
 
+/* The shards of a model hold each tensor once. */
+static int check_once(const struct lm_source *s, struct err *e)
+{
+    for (size_t i = 1; i < s->n_entries; i++) {
+        const struct entry *a = &s->entries[i - 1], *b = &s->entries[i];
+        if (!strcmp(a->name, b->name))
+            return err_set(e, ERR_FORMAT, "%s: tensor %s stands in %s, too", a->place, a->name,
+                           b->place);
+    }
+    return 0;
+}
+
+/* Whether it is a part of what GPTQ, AWQ, bitsandbytes and others make of a weight. */
+static bool is_quantised(const char *name)
+{
+    static const char *const parts[] = {
+        ".qweight",     ".qzeros", ".g_idx",        ".absmax",        ".quant_map",
+        ".quant_state", ".SCB",    ".weight_scale", ".weight_packed", ".weight_scale_inv"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(name, parts[i]))
+            return true;
+    return false;
+}
+
+/* Why a tensor is missing, where the others tell; NULL: no idea. */
+static const struct entry *instead_of(const struct lm_source *s, const char *name)
+{
+    name += strncmp(name, "model.", 6) ? 0 : 6;
+    size_t n = strlen(name);
+    for (size_t i = 0; i < s->n_entries; i++) {
+        size_t k = strlen(s->entries[i].name);
+        if (is_quantised(s->entries[i].name) ||
+            (k > n && s->entries[i].name[k - n - 1] == '.' &&
+             !strcmp(s->entries[i].name + k - n, name)))
+            return &s->entries[i];
+    }
+    return NULL;
+}
+
+static int refuse_quantised(const struct entry *x, struct err *e)
+{
+    return err_set(e, ERR_UNSUPPORTED, "%s: weights are quantised (tensor %s)", x->place,
+                   x->name);
+}
+
+static int refuse_missing(const struct lm_source *s, const char *name, struct err *e)
+{
+    const struct entry *x = instead_of(s, name);
+    if (x && is_quantised(x->name))
+        return refuse_quantised(x, e);
+    return err_set(e, ERR_FORMAT, "%s: tensor %s is missing%s%s%s", s->path, name,
+                   x ? ", but there is " : "", x ? x->name : "",
+                   x ? ": saved from inside another model" : "");
+}
+
 /* ---- opening ---- */
 
 static int open_shard(struct lm_source *s, char *path, struct err *e)
@@ -228,6 +283,10 @@ struct lm_source *lm_source_open(const char *path, struct err *e)
         return NULL;
     }
     qsort(s->entries, s->n_entries, sizeof *s->entries, by_name);
+    if (check_once(s, e) < 0) {
+        lm_source_close(s);
+        return NULL;
+    }
     if (!s->is_gguf && s->config.is_tied && has_other_head(s))
         s->config.is_tied = false; /* the weights that are there are the model's */
     return s;
@@ -404,7 +463,7 @@ static struct entry *entry_to_read(struct lm_source *s, const char *name, int n_
     const char *wanted;
     struct entry *x = entry_of(s, name, translated, &wanted);
     if (!x) {
-        err_set(e, ERR_FORMAT, "%s: tensor %s is missing", s->path, wanted);
+        refuse_missing(s, wanted, e);
         return NULL;
     }
     x->is_read = true;
@@ -511,6 +570,8 @@ int lm_source_check(struct lm_source *s, struct err *e)
 {
     for (size_t i = 0; i < s->n_entries; i++) {
         const struct entry *x = &s->entries[i];
+        if (!x->is_read && is_quantised(x->name))
+            return refuse_quantised(x, e);
         if (!x->is_read && !is_harmless(s, x->name))
             return err_set(e, ERR_UNSUPPORTED, "%s: tensor %s is none of this architecture",
                            x->place, x->name);

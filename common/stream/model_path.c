@@ -36,6 +36,8 @@ int model_path_kind(const char *path, struct err *e)
     const char *what = sniff(head, n);
     if (!n)
         what = "an empty file";
+    else if (!what && n > 8 && !memcmp(head + 7, "\0{", 2)) /* behind its header's length */
+        what = "a safetensors file (the model is the folder that it is in)";
     return err_set(e, ERR_FORMAT, "%s: %s, neither a model's folder nor a GGUF file", path,
                    what ? what : "a file");
 }

@@ -299,7 +299,7 @@ static int finish(struct encoding *y, int64_t max_len, enum example_overlong ove
     for (size_t i = 0; i < n; i++)
         x->n_response += y->is_loss[i];
     if (x->n_response == 0) {
-        *x = (struct example){0};
+        *x = (struct example){.is_empty = !x->is_cut};
         return 0;
     }
     x->n = (int32_t)n;

@@ -21,6 +21,7 @@ struct example {
     int32_t n_prompt;   /* len(x): tokens that do not count */
     int32_t n_response; /* len(y): tokens that count */
     bool is_cut;
+    bool is_empty; /* dropped since nothing in it counts, however long it may be */
 };
 
 enum example_overlong { EXAMPLE_DROP, EXAMPLE_CUT, EXAMPLE_FAIL };

@@ -190,9 +190,15 @@ static int read_eos(struct tok *t, const char *path, struct err *e)
 
 /* ---- the template ---- */
 
+/* Of blanks only there is none. */
+static bool is_template(const char *s)
+{
+    return s && s[strspn(s, " \t\r\n")] != '\0';
+}
+
 static char *dup_or_null(const char *s)
 {
-    return s ? mem_strdup(s) : NULL;
+    return is_template(s) ? mem_strdup(s) : NULL;
 }
 
 /* One template, or a list of named ones: "default" is meant, and "tool_use" where there are
@@ -207,7 +213,7 @@ static void read_chat_template(struct tok *t, const json_t *config)
     {
         const char *name = json_string_value(json_object_get(o, "name"));
         const char *text = json_string_value(json_object_get(o, "template"));
-        first = first ? first : text;
+        first = first ? first : is_template(text) ? text : NULL;
         if (name && text && strcmp(name, "default") == 0)
             chosen = text;
         if (name && text && strcmp(name, "tool_use") == 0)
@@ -229,7 +235,9 @@ static int read_chat_file(struct tok *t, const char *path, struct err *e)
         rc = file_check_regular(full, e);
         if (rc == 0)
             rc = file_read_all(full, &text, &len, e);
-        if (rc == 0) {
+        if (rc == 0 && !is_template(text)) {
+            free(text);
+        } else if (rc == 0) {
             free(t->chat_template);
             free(t->tool_template);
             t->chat_template = text;

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/sniff.h"
 #include "stream/zio.h"
 #include "text/tok_uni.h"
 
@@ -421,7 +422,10 @@ json_t *tok_json_parse(const char *text, size_t len, size_t flags, struct err *e
 {
     json_error_t je;
     json_t *root = json_loadb(text, len, flags, &je);
-    if (!root)
+    const char *what = root ? NULL : sniff(text, len);
+    if (what)
+        err_set(e, ERR_FORMAT, "%s", what);
+    else if (!root)
         err_set(e, ERR_FORMAT, "line %d: %s", je.line, je.text);
     return root;
 }

@@ -32,6 +32,27 @@ struct tok *tok_load_json(const char *path, struct err *e)
     return t;
 }
 
+/* A tokenizer of another kind may be there, which transformers converts. */
+static void refuse(const char *dir, struct err *e)
+{
+    static const char *const others[] = {"tokenizer.model", "tekken.json", "spiece.model",
+                                         "vocab.json", "vocab.txt"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = mem_printf("%s/%s", dir, others[i]);
+        bool is_there = file_exists(path);
+        free(path);
+        if (is_there) {
+            err_set(
+                e, ERR_UNSUPPORTED,
+                "%s: has %s, and no tokenizer.json: AutoTokenizer of transformers makes one "
+                "of it (from_pretrained, then save_pretrained)",
+                dir, others[i]);
+            return;
+        }
+    }
+    err_set(e, ERR_IO, "%s: has no tokenizer.json", dir);
+}
+
 struct tok *tok_load(const char *model_path, struct err *e)
 {
     struct err why = ERR_INIT;
@@ -55,6 +76,6 @@ struct tok *tok_load(const char *model_path, struct err *e)
         if (is_there)
             return t;
     }
-    err_set(e, ERR_IO, "%s: has no tokenizer.json", model_path);
+    refuse(model_path, e);
     return NULL;
 }

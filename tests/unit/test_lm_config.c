@@ -3,6 +3,7 @@
  * shape or type. */
 #include "base/file.h"
 #include "base/mem.h"
+#include "lm/config_check.h"
 #include "lm/lm.h"
 #include "stream/st.h"
 
@@ -86,6 +87,83 @@ static void configurations_are_read(void **state)
     assert_true(c.d_head == 128); /* Qwen3's default */
 }
 
+/* Present and not usable is absent; the architecture's name has had others. */
+static void what_says_nothing_is_absent(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *arch, *more;
+    } rows[] = {
+        {"llama", "LlamaModel", ""},
+        {"llama", "LLaMAForCausalLM", ""},
+        {"qwen2", "Qwen2Model", "\"rope_scaling\": null, \"rope_parameters\": null,"},
+        {"llama", "LlamaForCausalLM", "\"rope_scaling\": {},"},
+        {"llama", "LlamaForCausalLM", "\"rope_scaling\": {\"rope_type\": null},"},
+        {"llama", "LlamaForCausalLM", "\"quantization_config\": null, \"num_experts\": null,"},
+        {"llama", "LlamaForCausalLM", "\"num_key_value_heads\": null, \"head_dim\": null,"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct lm_config c;
+        struct err e = ERR_INIT;
+        put_config(rows[i].type, rows[i].arch, rows[i].more);
+        if (lm_config_read_hf(&c, dir, &e) < 0)
+            fail_msg("row %zu: %s", i, e.msg);
+        assert_true(c.rope_scaling == LM_ROPE_NONE && c.rope_theta == 10000);
+        assert_true(c.n_kv_heads == 2 && c.d_head == 4);
+    }
+}
+
+/* What transformers 5.24 has for them (_compute_yarn_parameters), heads of 16, theta 10000. */
+static void yarn_is_transformers_yarn(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more;
+        float times, freq[8];
+    } rows[] = {
+        {"",
+         1.13862944f,
+         {1.0f, 0.316227764f, 0.100000001f, 0.025693506f, 0.00624999963f, 0.00138349656f,
+          0.000250000012f, 7.90569466e-05f}},
+        {", \"original_max_position_embeddings\": 1024",
+         1.13862944f,
+         {1.0f, 0.316227764f, 0.0812500045f, 0.0197642371f, 0.00437500002f, 0.000790569466f,
+          0.000250000012f, 7.90569466e-05f}},
+        {", \"original_max_position_embeddings\": 1024, \"beta_fast\": 24, \"beta_slow\": 2, "
+         "\"truncate\": false",
+         1.13862944f,
+         {1.0f, 0.316227764f, 0.0883181393f, 0.0169401877f, 0.00249999994f, 0.000790569466f,
+          0.000250000012f, 7.90569466e-05f}},
+        {", \"attention_factor\": 1.5, \"original_max_position_embeddings\": 64",
+         1.5f,
+         {1.0f, 0.237170815f, 0.049999997f, 0.00790569466f, 0.00249999994f, 0.000790569466f,
+          0.000250000012f, 7.90569466e-05f}},
+        {", \"mscale\": 0.7, \"mscale_all_dim\": 0.5",
+         1.02592865f,
+         {1.0f, 0.316227764f, 0.100000001f, 0.025693506f, 0.00624999963f, 0.00138349656f,
+          0.000250000012f, 7.90569466e-05f}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct lm_config c;
+        struct err e = ERR_INIT;
+        float freq[8];
+        char *more = mem_printf("\"head_dim\": 16, \"rope_scaling\": {\"rope_type\": \"yarn\", "
+                                "\"factor\": 4.0%s},",
+                                rows[i].more);
+        put_config("llama", "LlamaForCausalLM", more);
+        if (lm_config_read_hf(&c, dir, &e) < 0)
+            fail_msg("row %zu: %s", i, e.msg);
+        float times = lm_rope_frequencies(&c, freq);
+        if (fabsf(times - rows[i].times) > 1e-6f)
+            fail_msg("row %zu: times %.8g, not %.8g", i, (double)times, (double)rows[i].times);
+        for (int k = 0; k < 8; k++)
+            if (fabsf(freq[k] - rows[i].freq[k]) > 2e-6f * rows[i].freq[k])
+                fail_msg("row %zu: frequency %d is %.8g, not %.8g", i, k, (double)freq[k],
+                         (double)rows[i].freq[k]);
+        free(more);
+    }
+}
+
 static void a_written_configuration_reads_the_same(void **state)
 {
     (void)state;
@@ -93,16 +171,19 @@ static void a_written_configuration_reads_the_same(void **state)
         "", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5},",
         ("\"rope_scaling\": {\"factor\": 32, \"low_freq_factor\": 1, \"high_freq_factor\": 4,"
          "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"},"),
-        "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0},"};
+        "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0},",
+        ("\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, \"beta_fast\": 24,"
+         "\"attention_factor\": 1.25, \"truncate\": false,"
+         "\"original_max_position_embeddings\": 1024},")};
     static const char *const window[] = {
         "", "\"use_sliding_window\": true, \"sliding_window\": 64,"};
     const struct lm_family *f;
-    for (size_t i = 0; (f = lm_family_at(i / 8)); i++) {
+    for (size_t i = 0; (f = lm_family_at(i / 10)); i++) {
         struct lm_config a, b;
         memset(&a, 0, sizeof a);
         memset(&b, 0, sizeof b);
-        bool has_window = i / 4 % 2 && f->window != LM_WINDOW_NO_KEY;
-        char *more = mem_printf("%s \"rms_norm_eps\": 1e-5, \"head_dim\": 6,%s%s", rope[i % 4],
+        bool has_window = i / 5 % 2 && f->window != LM_WINDOW_NO_KEY;
+        char *more = mem_printf("%s \"rms_norm_eps\": 1e-5, \"head_dim\": 6,%s%s", rope[i % 5],
                                 i % 2 ? "\"attention_bias\": true," : "", window[has_window]);
         put_config(f->model_type, f->architecture, more);
         assert_int_equal(lm_config_read_hf(&a, dir, NULL), 0);
@@ -143,8 +224,28 @@ static void others_are_refused_by_name(void **state)
         {"llama", "LlamaForCausalLM", "\"hidden_act\": \"gelu\",", ERR_UNSUPPORTED, "gelu"},
         {"llama", "LlamaForCausalLM", "\"mlp_bias\": true,", ERR_UNSUPPORTED, "mlp_bias"},
         {"llama", "LlamaForCausalLM",
-         "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4},", ERR_UNSUPPORTED,
-         "yarn"},
+         "\"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4},", ERR_UNSUPPORTED,
+         "rope type \"longrope\" is not default, linear, llama3, dynamic or yarn"},
+        {"llama", "LlamaForCausalLM", "\"rope_scaling\": {\"rope_type\": \"yarn\"},",
+         ERR_FORMAT, "\"factor\" is missing"},
+        {"llama", "LlamaForCausalLM",
+         "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, \"beta_fast\": -1},", ERR_RANGE,
+         "yarn's betas -1"},
+        {"llama", "LlamaForCausalLM", "\"rope_scaling\": {\"type\": 3},", ERR_FORMAT,
+         "\"type\" of the rotation is not a name"},
+        {"llama", "LlamaForCausalLM", "\"rope_scaling\": \"yarn\",", ERR_FORMAT,
+         "\"rope_scaling\" is not an object"},
+        {"qwen3", "Qwen3ForCausalLM",
+         "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\"}},",
+         ERR_UNSUPPORTED, "by types of layers (full_attention)"},
+        {"llama", "MistralModel", "", ERR_UNSUPPORTED, "MistralModel"},
+        {"llama", "LlamaForCausalLM", "\"quantization_config\": {\"load_in_4bit\": true},",
+         ERR_UNSUPPORTED, "quantization_config"},
+        {"llama", "LlamaForCausalLM",
+         "\"quantization_config\": {\"quant_method\": \"bitsandbytes\"},", ERR_UNSUPPORTED,
+         "bitsandbytes"},
+        {"llama", "LlamaForCausalLM", "\"quantization_config\": {\"quant_method\": \"gptq\"},",
+         ERR_UNSUPPORTED, "gptq"},
         {"llama", "LlamaForCausalLM", "\"rope_scaling\": {\"rope_type\": \"linear\"},",
          ERR_FORMAT, "\"factor\" is missing"},
         {"llama", "LlamaForCausalLM", "\"quantization_config\": {\"quant_method\": \"awq\"},",
@@ -289,6 +390,16 @@ static void weights_must_fit_exactly(void **state)
     const char *extra = "model.layers.0.self_attn.q_proj.bias";
     assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), ERR_UNSUPPORTED);
     assert_non_null(strstr(e.msg, extra));
+    extra =
+        "model.layers.0.self_attn.q_proj.weight.absmax"; /* bitsandbytes', no config says so */
+    assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "weights are quantised"));
+    extra = "model.layers.0.self_attn.q_proj.qweight"; /* GPTQ's, in the weight's place */
+    assert_int_equal(open_weights(make_weights(5, -1, ST_F32, extra), &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "weights are quantised"));
+    extra = "_orig_mod.model.norm.weight";
+    assert_int_equal(open_weights(make_weights(1, -1, ST_F32, extra), &e), ERR_FORMAT);
+    assert_non_null(strstr(e.msg, "but there is _orig_mod.model.norm.weight"));
     extra = "model.layers.0.self_attn.rotary_emb.inv_freq"; /* older Llama files have these */
     assert_int_equal(open_weights(make_weights(-1, -1, ST_F32, extra), &e), 0);
 }
@@ -392,6 +503,26 @@ static void an_index_must_be_true(void **state)
     put_file("model.safetensors.index.json", "{\"weight_map\": {\"nothing\": \"a.st\"}}");
     assert_null(lm_open(dir, &o, &e));
     assert_non_null(strstr(e.msg, "nothing"));
+    put_file(
+        "model.safetensors.index.json",
+        "{\"metadata\": {\"total_size\": -1}, \"weight_map\": {\"lm_head.weight\": \"b.st\"}}");
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "/b.st: No such file"));
+    char *b = mem_printf("%s/b.st", dir);
+    struct st_msg *twice = st_msg_new();
+    st_msg_add(twice, "model.norm.weight", ST_F32, 1, (int64_t[]){8}, zeros);
+    assert_int_equal(st_write(b, ST_PLAIN, twice, &e), 0);
+    put_file(
+        "model.safetensors.index.json",
+        "{\"metadata\": {\"total_size\": 1}, \"weight_map\": {\"lm_head.weight\": \"a.st\","
+        "\"model.norm.weight\": \"b.st\"}}");
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "tensor model.norm.weight stands in"));
+    st_msg_free(twice);
+    put_file("b.st", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+    assert_null(lm_open(dir, &o, &e));
+    assert_non_null(strstr(e.msg, "/b.st: not a safetensors file, but a git-lfs pointer"));
+    free(b);
     put_file("model.safetensors.index.json", "{\"weight_map\": {\"x\": \"../a.st\"}}");
     assert_null(lm_open(dir, &o, &e));
     assert_non_null(strstr(e.msg, "file name"));
@@ -406,6 +537,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(configurations_are_read),
+        cmocka_unit_test(what_says_nothing_is_absent),
+        cmocka_unit_test(yarn_is_transformers_yarn),
         cmocka_unit_test(a_written_configuration_reads_the_same),
         cmocka_unit_test(others_are_refused_by_name),
         cmocka_unit_test(lengths_are_held_against_the_model),
