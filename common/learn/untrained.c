@@ -8,12 +8,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define AT(field) offsetof(struct untrained, field)
+#define AT(type, field) ST_FIELD(struct untrained, type, field)
 
-static const struct st_size sizes[] = {{"N", AT(n)}, {NULL, 0}};
-static const struct st_column columns[] = {{"key", ST_U64, AT(key), "[N]", 0},
-                                           {"loss", ST_F64, AT(loss), "[N]", ST_FINITE},
-                                           {NULL, 0, 0, NULL, 0}};
+static const struct st_size sizes[] = {{"N", ST_COUNT(struct untrained, n)}, {NULL, 0}};
+static const struct st_column columns[] = {{"key", AT(ST_U64, key), "[N]", 0},
+                                           {"loss", AT(ST_F64, loss), "[N]", ST_FINITE},
+                                           {.name = NULL}};
 const struct st_table untrained_table = {"untrained", sizes, columns, NULL};
 
 /* Of the first row whose key is no smaller. */
