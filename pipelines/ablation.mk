@@ -35,6 +35,8 @@ $(foreach p,$(PARTS),$(eval INIT_OPTS_without-$p = --without $p$(always-out)))
 INIT_OPTS_without-prior = $(if $(filter ppo,$(LEARNER)),--spread,--prior) 0
 EPISODES_without-learning = 0
 DEPLOY_OPTS_without-shuffle = --draw
+# Another choice kept in its place would hide what leaving something out loses.
+FALLBACK ?=
 
 # settings.sh asks with all learners that there ever were.
 $(if $(SETTINGS_CHANGED),,$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one)))

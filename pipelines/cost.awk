@@ -10,7 +10,8 @@
 #
 #   features  what the method has to know of the pool beforehand, whatever else the run embedded
 #   episodes  of a learner, or of best-of: each trains on its batches, and is measured on VAL before
-#             its first step and after every step
+#             its first step and after every step; that of the learned choice is one of them, and those
+#             of `fallback`, methods whose choices it was held against
 #   training  the last episode, which is no cost of the choice; without measuring
 function needs(what) { return index(" " of[how] " ", " " what " ") > 0 }
 function option(name, otherwise) {
@@ -45,6 +46,8 @@ END {
         print "cost.awk: what " how " needs is not known" >"/dev/stderr"
         exit 1
     }
+    for (i = split(fallback, held, " "); i; i--)
+        of[how] = of[how] " " of[held[i]]
     if (options ~ /--max-cosine/ && !needs("yx"))
         of[how] = of[how] " yx"
     scored = (x + y) * needs("yx") + y * needs("y") + target * needs("target") + val * needs("val")

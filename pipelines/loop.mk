@@ -125,16 +125,28 @@ endef
 $(foreach m,$(LEARNERS) $(best-ofs),$(eval $(call schedule,$m,$(or $(EPISODES_$m),$(EPISODES)))))
 trajectories = $(foreach k,$(EPISODE_LIST_$(1)),$(OUT)/$(1)/s$(2)/traj.$k.st.zst)
 
+# Where there is another choice to fall back on, the learned one is a contender: $(call learned,METHOD,SEED)
+learned = $(OUT)/$(1)/s$(2)/$(if $(FALLBACK_OF_$(1)),learned/)final.st.zst
+contenders = $(learned) $(FALLBACK_OF_$(1):%=$(OUT)/%/s$(2)/final.st.zst)
+define fall-back
+$(OUT)/$(1)/s$(2)/final.st.zst: $(contenders) $(call kept,FALLBACK_OF_$(1))
+	$$(fresh)
+	@bash $(HERE)fallback.sh $(BIN) $$@ $$(made-of)
+	$$(made)
+KEPT += $(OUT)/$(1)/s$(2)/kept.csv
+endef
+
 define learner
 $(OUT)/$(1)/s$(2)/policy.0.st.zst: $(call features-of,$(1)) $(call kept,LEARNER_$(1) INIT_OPTS INIT_OPTS_$(1) OWN_$(1))
 	$$(fresh)
 	$$(call job,policy)$(BIN)raise-ppo --init --learner $(call LEARNER_OF,$(1)) -s $(2) $(INIT_OPTS) $(INIT_OPTS_$(1)) -f $$< -o $$@
 	$$(made)
-$(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/policy.$(words $(LAST_OF_$(1))).st.zst $(OUT)/s$(2)/val.jsonl \
+$(call learned,$(1),$(2)): $(OUT)/$(1)/s$(2)/policy.$(words $(LAST_OF_$(1))).st.zst $(OUT)/s$(2)/val.jsonl \
     $(OUT)/test.jsonl $(call trained-with,$(1)) $(call kept,EPISODES DEPLOY_OPTS)
 	$$(fresh)
 	$$(call job,last)$$(call last,$(1),$(2)) --steps $$(call steps-of,$(1)) --batch $(BATCH) -p $$< --deploy $(DEPLOY_OPTS) $(DEPLOY_OPTS_$(1)) -o $$@
 	$$(made)
+$(if $(FALLBACK_OF_$(1)),$(fall-back))
 $(OUT)/$(1)/s$(2)/subset.jsonl: $(OUT)/$(1)/s$(2)/final.st.zst
 	$$(fresh)
 	$$(call job,export)$(BIN)raise-export --with step,class,score -o $$@ $$< $(call pool-of,$(1))
@@ -194,5 +206,5 @@ $(OUT)/$(1)/s$(2)/final.st.zst: $(OUT)/$(1)/s$(2)/plan.st.zst $(OUT)/s$(2)/val.j
 	$$(fresh)
 	$$(call job,last)$$(call last,$(1),$(2)) --plan $$< -o $$@
 	$$(made)
-$(rows)
+$(if $(filter $(1),$(BASELINES)),$(rows))
 endef

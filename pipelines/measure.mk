@@ -12,12 +12,14 @@ $(OUT)/pool.tokens: $(FEATURES)
 $(OUT)/target.tokens $(SEEDS:%=$(OUT)/s%/val.tokens): %.tokens: %.jsonl $(ENCODING)
 	@$(lengths) | $(count)
 
+# $(call tried,METHOD,SEED): the episodes that it took to find its choice
+tried = $(trajectories) $(if $(FALLBACK_OF_$(1)),$(contenders))
 define cost
 $(OUT)/$(1)/s$(2)/cost.csv: $(OUT)/pool.tokens $(OUT)/s$(2)/val.tokens $(if $(target-file),$(OUT)/target.tokens) \
-    $(OUT)/$(1)/s$(2)/final.st.zst $(trajectories) $(call kept,EPOCHS)
-	@for t in $(trajectories) $(OUT)/$(1)/s$(2)/final.st.zst; do \
-	  $(BIN)raise-view --table n_tokens $$$$t | awk -v f="$$$$t" 'NR > 1 { n += $$$$1 } END { print (f ~ /final/), NR - 1, n }'; done | \
-	awk -v method=$(1) -v seed=$(2) -v epochs=$(EPOCHS) -v how=$(if $(filter $(1),$(LEARNERS)),$(or $(filter lead,$(call LEARNER_OF,$(1))),learner),$(call PLAN_OF,$(1))) \
+    $(OUT)/$(1)/s$(2)/final.st.zst $(call tried,$(1),$(2)) $(call kept,EPOCHS)
+	@for t in $(call tried,$(1),$(2)) $(OUT)/$(1)/s$(2)/final.st.zst; do \
+	  $(BIN)raise-view --table n_tokens $$$$t | awk -v is_last=$$$$([ $$$$t != $(OUT)/$(1)/s$(2)/final.st.zst ]; echo $$$$?) 'NR > 1 { n += $$$$1 } END { print is_last, NR - 1, n }'; done | \
+	awk -v method=$(1) -v seed=$(2) -v epochs=$(EPOCHS) -v how=$(if $(filter $(1),$(LEARNERS)),$(or $(filter lead,$(call LEARNER_OF,$(1))),learner),$(call PLAN_OF,$(1))) -v fallback='$(foreach m,$(FALLBACK_OF_$(1)),$(call PLAN_OF,$m))' \
 	  -v options='$(strip $(if $(target-file),--target $(TARGET_OPTS)) $(if $(filter $(1),$(LEARNERS)),$(INIT_OPTS) $(INIT_OPTS_$(1)),$(PLAN_OPTS_$(1))))' \
 	  -f $(HERE)cost.awk $(OUT)/pool.tokens $(OUT)/s$(2)/val.tokens $(if $(target-file),$(OUT)/target.tokens,/dev/null) - $$(write)
 COSTS += $(OUT)/$(1)/s$(2)/cost.csv

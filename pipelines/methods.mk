@@ -6,6 +6,7 @@
 #   EPISODES_m STEPS_m PERCENT_m   0 episodes: the learner as it begins
 #   DIM_m CLASSES_m                features of its own, embedded and clustered once for each width
 #   POOL_m                         another pool, which is embedded by itself; not what LIMIT takes
+#   FALLBACK_m                     a learner's; none where it has steps of its own, or learns nothing
 #
 # These names are there for every pipeline:
 #
@@ -25,6 +26,7 @@ LEARNER_paper ?= ppo
 INIT_OPTS_paper ?= --paper
 PPO_OPTS_paper ?= --paper
 DEPLOY_OPTS_paper ?= --greedy
+FALLBACK_paper ?=
 
 LEARNER_OF = $(or $(LEARNER_$(1)),$(1))
 $(foreach l,$(LEARNERS),$(if $(filter lead,$(call LEARNER_OF,$l)),$(eval EPISODES_$l ?= 0) \
@@ -32,6 +34,13 @@ $(foreach l,$(LEARNERS),$(if $(filter lead,$(call LEARNER_OF,$l)),$(eval EPISODE
 PLAN_OF = $(or $(PLAN_$(1)),$(1))
 by = $(strip $(foreach b,$(BASELINES),$(if $(filter $(1),$(call PLAN_OF,$b)),$b)))
 best-ofs = $(call by,best-of)
+
+# $(call fallbacks-of,LEARNER): whose choices its own is held against in the end.
+fallbacks-of = $(if $(strip $(STEPS_$(1)) $(PERCENT_$(1)) $(POOL_$(1)) $(filter 0,$(or $(EPISODES_$(1)),$(EPISODES)))),,$(if \
+  $(filter undefined,$(origin FALLBACK_$(1))),$(FALLBACK),$(FALLBACK_$(1))))
+$(foreach l,$(LEARNERS),$(eval FALLBACK_OF_$l := $(strip $(call fallbacks-of,$l))))
+# Those that are no rows of the table.
+fallbacks := $(filter-out $(BASELINES),$(sort $(foreach l,$(LEARNERS),$(FALLBACK_OF_$l))))
 
 percents = $(sort $(foreach m,$(LEARNERS) $(BASELINES),$(PERCENT_$m)))
 

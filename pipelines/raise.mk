@@ -16,6 +16,7 @@
 #   OUT/test.jsonl, OUT/sSEED/val.jsonl   the records that are measured on, by every method
 #   OUT/features.st.zst OUT/steps
 #   OUT/LEARNER/sSEED/policy.K.st.zst traj.K.st.zst final.st.zst subset.jsonl adapter/
+#   OUT/LEARNER/sSEED/learned/final.st.zst kept.csv  the learned choice, and which was kept (fallback.sh)
 #   OUT/BASELINE/sSEED/plan.st.zst final.st.zst
 #   OUT/table.csv  method,seed,steps,test_loss       OUT/table.txt  means and deviations
 #   OUT/loss.csv   method,seed,step,validation_loss  OUT/loss.png   the same as a picture
@@ -40,6 +41,9 @@ OUT ?= build/run
 LEARNERS ?= reward-model ppo
 ## fixed choices to compare with: methods of raise-plan
 BASELINES ?= random ifd rds $(if $(filter-out 0,$(TARGET_LIMIT)),prior)
+## baselines whose choice is kept where the learned one does not end with less validation loss; each is
+## another episode of a learner's cost; empty: what was learnt is kept in any case
+FALLBACK ?= $(if $(filter-out 0,$(TARGET_LIMIT)),prior)
 ## a run of everything for each
 SEEDS ?= 1 2 3
 ## training episodes of a learner

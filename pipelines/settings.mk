@@ -26,8 +26,8 @@ settings = $(foreach v,POOL VAL TEST MODEL $(FOLDERS) $(addprefix POOL_,$(LEARNE
     EVAL EVAL_OPTS EXTRA EXTRA_CHOICE EPOCHS $(OWN_SETTINGS) \
     PER_UPDATE $(if $(strip $(STEPS)),,PERCENT) \
     $(if $(filter-out 0,$(TARGET_LIMIT)),TARGET_OPTS) \
-    $(foreach l,$(LEARNERS),LEARNER_$l INIT_OPTS_$l PPO_OPTS_$l ROLLOUT_OPTS_$l OWN_$l) \
-    $(foreach b,$(BASELINES),PLAN_$b PLAN_OPTS_$b ROLLOUT_OPTS_$b OWN_$b)) \
+    $(foreach l,$(LEARNERS),LEARNER_$l INIT_OPTS_$l PPO_OPTS_$l ROLLOUT_OPTS_$l OWN_$l FALLBACK_OF_$l) \
+    $(foreach b,$(BASELINES) $(fallbacks),PLAN_$b PLAN_OPTS_$b ROLLOUT_OPTS_$b OWN_$b)) \
   $(call each,grows,EPISODES) 'rows:TABLE' '$(rows-of-table)' \
   $(foreach v,LEARNERS BASELINES SEEDS,$(call each,names,$v))
 

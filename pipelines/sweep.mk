@@ -34,6 +34,8 @@ $(foreach d,$(DIMS),$(eval DIM_d$d = $d))
 $(foreach p,$(PERCENTS),$(foreach c,$(CLASS_COUNTS),$(eval CLASSES_c$c-p$(call as-name,$p) = $c)) \
   $(foreach m,random $(CLASS_COUNTS:%=c%),$(eval PERCENT_$m-p$(call as-name,$p) = $p)) $(eval PLAN_random-p$(call as-name,$p) = random))
 $(foreach l,$(LEARNERS),$(eval LEARNER_$l = $(LEARNER)))
+# Another choice kept in its place would hide what a size loses.
+FALLBACK ?=
 
 # settings.sh asks with all learners that there ever were.
 $(if $(SETTINGS_CHANGED),,$(if $(filter command%,$(origin LEARNERS)),$(error LEARNERS: LEARNER= names the one)))

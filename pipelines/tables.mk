@@ -40,7 +40,8 @@ endef
 $(OUT)/table.csv: $$(TESTS) $(call kept,TABLE)
 	@{ echo method,seed,steps,test_loss; cat $(made-of) | sort -s -u -t, -k1,1 -k2,2; } $(write)
 $(OUT)/table.txt: $(OUT)/table.csv $$(SUBSETS)
-	@awk -F, -v learners="$(LEARNERS)" -f $(HERE)results.awk -f $(HERE)table.awk $< $(write); cat $@
+	@{ awk -F, -v learners="$(LEARNERS)" -f $(HERE)results.awk -f $(HERE)table.awk $<; \
+	  cat /dev/null $(KEPT) | awk -F, -f $(HERE)kept.awk; } $(write); cat $@
 $(OUT)/loss.csv: $$(LOSSES) $(call kept,TABLE)
 	@{ echo method,seed,step,validation_loss; cat $(made-of); } $(write)
 $(OUT)/episodes.csv: $$(GAINS) $(call kept,TABLE)
@@ -60,5 +61,5 @@ endif
 $(foreach s,$(SEEDS),$(foreach l,$(LEARNERS),$(eval $(call learner,$l,$s)) \
   $(foreach k,$(EPISODE_LIST_$l),$(eval $(call episode,$l,$s,$k))) \
   $(foreach u,$(wordlist 1,$(words $(LAST_OF_$l)),$(EPISODE_LIST_$l)),$(eval $(call update,$l,$s,$u)))))
-$(foreach s,$(SEEDS),$(foreach m,$(BASELINES),$(eval $(call baseline,$m,$s)) \
+$(foreach s,$(SEEDS),$(foreach m,$(BASELINES) $(fallbacks),$(eval $(call baseline,$m,$s)) \
   $(if $(filter $m,$(best-ofs)),$(foreach k,$(EPISODE_LIST_$m),$(eval $(call random-episode,$m,$s,$k))))))
