@@ -28,7 +28,7 @@ enum { FUZZ_SEES_CUTS = 1, FUZZ_SEES_FLIPS = 2, FUZZ_IS_PADDED = 4 };
 struct target {
     const char *name;
     bool (*run)(const uint8_t *data, size_t len); /* was it read, without an error? */
-    const char *seeds[6]; /* files below tests/, beside those of tests/fuzz/corpus/NAME */
+    const char *seeds[7]; /* files below tests/, beside those of tests/fuzz/corpus/NAME */
     unsigned sees;        /* FUZZ_SEES_*, of every seed */
     int memory;           /* 0: FUZZ_MEMORY */
 };
