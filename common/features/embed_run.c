@@ -186,7 +186,7 @@ static char *parameters(const struct embed_run *r)
     static const char *const overlong[] = {"drop", "cut", "fail"}; /* enum example_overlong */
     struct buf b = {0};
     char hex[17];
-    buf_printf(&b, "version=%s %d by-beginning\n", RAISE_VERSION, EMBED_WINDOW);
+    buf_printf(&b, "version=%s %d in one batch\n", RAISE_VERSION, EMBED_WINDOW);
     buf_printf(&b, "dataset=%s\n%s", prov_hex(hex, r->data->hash), r->reading);
     buf_printf(&b, "model=%s\n", prov_hex(hex, lm_hash(r->lm)));
     buf_printf(&b, "adapter=%s\n",

@@ -161,10 +161,10 @@ int lm_shared_nll(struct lm *m, const struct lm_batch *b, const struct lm_groups
                   const struct lm_next *next, double *nll, int64_t *count,
                   struct err *e) RAISE_MUST_CHECK;
 
-/* As lm_nll, and pooled [n_seqs, D]: the mean over a sequence's tokens of the last hidden state
- * after the final norm. nll and count may be NULL. */
-int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,
-             struct err *e) RAISE_MUST_CHECK;
+/* As lm_nll, and pooled [n_pooled, D]: of the first n_pooled sequences the mean over their
+ * tokens of the last hidden state after the final norm. nll and count may be NULL. */
+int lm_embed(struct lm *m, const struct lm_batch *b, int64_t n_pooled, float *pooled,
+             double *nll, int64_t *count, struct err *e) RAISE_MUST_CHECK;
 
 /* Mean NLL over all targets of the batch, in nats a token: what validation and test losses are.
  * Summed sequence by sequence in double. ERR_EMPTY without targets. ERR_NONFINITE: *bad (may be

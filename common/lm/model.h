@@ -304,6 +304,8 @@ struct lm_piece {
     int32_t *input;               /* what is uploaded */
     const struct lm_cache *cache; /* borrowed; NULL: none */
     bool is_apart;                /* the caller's: no row is shared */
+    bool is_scoring;              /* nothing goes backward */
+    int64_t n_whole;              /* PIECE_ALL: of sequences from this on as PIECE_TARGETS */
     bool is_shared;               /* some are */
     int64_t T_all;                /* rows of all sequences, what is shared counted for each */
     struct lm_share *share;       /* share.c's; NULL: nothing was shared yet */

@@ -3,7 +3,7 @@
  *
  * A sequence's tokens after the one that predicts its last target change no loss, so in mode
  * PIECE_TARGETS they are left out, as are sequences without targets. What sequences begin with
- * alike is there once (share.c). */
+ * alike is there once (share.c); so are, where nothing goes backward, tokens that predict. */
 #include "base/mem.h"
 #include "lm/model.h"
 
@@ -39,12 +39,15 @@ int64_t lm_batch_targets(const struct lm_batch *b)
     return n;
 }
 
-/* Tokens of sequence s that the mode needs. */
-static int64_t needed(const struct lm_batch *b, int64_t s, enum lm_piece_mode mode)
+/* Tokens of the next sequence that the mode needs. */
+static int64_t needed(const struct lm_batch *b, const struct lm_piece *p,
+                      enum lm_piece_mode mode)
 {
-    int64_t from = b->offsets[s], to = b->offsets[s + 1];
-    if (mode != PIECE_TARGETS)
+    int64_t s = p->next, from = b->offsets[s], to = b->offsets[s + 1];
+    if (mode == PIECE_LAST || (mode == PIECE_ALL && s < p->n_whole))
         return to - from;
+    if (!b->is_loss)
+        return 0;
     while (to > from && !b->is_loss[to - 1])
         to--;
     return to > from ? to - 1 - from : 0;
@@ -57,14 +60,17 @@ static void append_row(struct lm_piece *p, int64_t token, int32_t target, int64_
     p->row_seq[p->n_rows++] = s;
 }
 
-/* Tokens of sequence s that others may share: those before the first that predicts a target,
- * and never all n. */
-static int64_t shareable(const struct lm_batch *b, int64_t s, int64_t n)
+/* Tokens of the next sequence that others may share: those before the first that predicts a
+ * target, and never all n. Where nothing goes backward, one that predicts a target, too: it is
+ * then a row of each. */
+static int64_t shareable(const struct lm_batch *b, const struct lm_piece *p, int64_t n)
 {
-    int64_t from = b->offsets[s], i = 1;
-    while (b->is_loss && i < n && !b->is_loss[from + i])
+    int64_t from = b->offsets[p->next], i = 1;
+    if (!b->is_loss || p->is_scoring)
+        return n - 1;
+    while (i < n && !b->is_loss[from + i])
         i++;
-    return b->is_loss && i < n ? i - 1 : n - 1;
+    return i < n ? i - 1 : n - 1;
 }
 
 /* rows [n]: where its tokens are among the piece's, or will be. */
@@ -74,19 +80,20 @@ static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_
     int64_t from = b->offsets[s];
     MEM_GROW(p->ids, p->cap_tokens, p->T + n);
     MEM_GROW(p->positions, p->cap_positions, p->T + n);
-    MEM_GROW(p->rows, p->cap_rows, p->T + n);
-    MEM_GROW(p->targets, p->cap_targets, p->T + n);
-    MEM_GROW(p->row_seq, p->cap_row_seq, p->T + n);
+    MEM_GROW(p->rows, p->cap_rows, p->n_rows + n);
+    MEM_GROW(p->targets, p->cap_targets, p->n_rows + n);
+    MEM_GROW(p->row_seq, p->cap_row_seq, p->n_rows + n);
     MEM_GROW(p->offsets, p->cap_offsets, p->n_seqs + 2);
     MEM_GROW(p->seq, p->cap_seqs, p->n_seqs + 1);
     for (int64_t i = 0; i < n; i++) {
         int64_t next = from + i + 1;
-        if (rows && rows[i] < p->T)
+        bool is_new = !rows || rows[i] >= p->T;
+        if (mode != PIECE_LAST && b->is_loss && next < b->offsets[s + 1] && b->is_loss[next])
+            append_row(p, is_new ? p->T : rows[i], b->ids[next], s);
+        if (!is_new)
             continue;
         p->ids[p->T] = b->ids[from + i];
         p->positions[p->T] = (int32_t)i;
-        if (mode != PIECE_LAST && b->is_loss && next < b->offsets[s + 1] && b->is_loss[next])
-            append_row(p, p->T, b->ids[next], s);
         p->T++;
     }
     if (mode == PIECE_LAST)
@@ -96,18 +103,29 @@ static void append_sequence(struct lm_piece *p, const struct lm_batch *b, int64_
     p->offsets[p->n_seqs] = (int32_t)p->T;
 }
 
+/* Rows that n tokens of sequence s have at most. */
+static int64_t n_targets(const struct lm_batch *b, int64_t s, int64_t n)
+{
+    int64_t from = b->offsets[s], count = 0;
+    for (int64_t i = 1; b->is_loss && i <= n && from + i < b->offsets[s + 1]; i++)
+        count += b->is_loss[from + i] != 0;
+    return count;
+}
+
 /* The next sequence, of n tokens, if there is room for it. */
 static bool append(const struct lm *m, struct lm_piece *p, const struct lm_batch *b, int64_t n,
                    bool is_sharing, enum lm_piece_mode mode)
 {
     int64_t s = p->next, n_new = n;
     if (is_sharing) {
-        int64_t most = shareable(b, s, n);
+        int64_t most = shareable(b, p, n);
         most = most < m->o.micro_tokens ? most : m->o.micro_tokens; /* the trie has room */
         n_new = lm_share_rows(p, b->ids + b->offsets[s], n, most);
     }
-    if (p->T && (p->T + n_new > m->o.micro_tokens ||
-                 (is_sharing && p->T_all + n > SHARE_MOST * m->o.micro_tokens)))
+    int64_t micro = m->o.micro_tokens;
+    if (p->T &&
+        (p->T + n_new > micro || (is_sharing && (p->T_all + n > SHARE_MOST * micro ||
+                                                 p->n_rows + n_targets(b, s, n) > micro))))
         return false;
     append_sequence(p, b, s, n, is_sharing ? p->share->at.spread + p->T_all : NULL, mode);
     if (is_sharing) {
@@ -176,7 +194,7 @@ static void fill(const struct lm *m, const struct lm_batch *b, bool is_sharing,
     if (is_sharing)
         lm_share_begin(p, SHARE_MOST * m->o.micro_tokens);
     for (; p->next < b->n_seqs; p->next++) {
-        int64_t n = needed(b, p->next, mode);
+        int64_t n = needed(b, p, mode);
         if (n && !append(m, p, b, n, is_sharing, mode))
             break;
     }
@@ -216,6 +234,7 @@ int lm_piece_next(struct lm *m, const struct lm_batch *b, enum lm_piece_mode mod
 {
     int64_t start = p->next;
     p->T = 0;
+    p->is_scoring = !is_training;
     if (mode == PIECE_TARGETS && !b->is_loss)
         return 0;
     for (;;) {

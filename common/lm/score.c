@@ -33,35 +33,36 @@ static void pool(struct lm *m, const struct lm_piece *p, float *host, float *poo
         f->segment_mean(m->d, s->pooled, s->y, s->offsets, p->n_seqs, m->c.d_model);
     }
     f->download(m->d, host, s->pooled, (size_t)p->n_seqs * D * sizeof *host);
-    for (int64_t i = 0; i < p->n_seqs; i++)
+    for (int64_t i = 0; i < p->n_seqs && p->seq[i] < p->n_whole; i++)
         memcpy(pooled + (size_t)p->seq[i] * D, host + (size_t)i * D, D * sizeof *host);
 }
 
-int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll, int64_t *count,
-             struct err *e)
+int lm_embed(struct lm *m, const struct lm_batch *b, int64_t n_pooled, float *pooled,
+             double *nll, int64_t *count, struct err *e)
 {
     struct err local = ERR_INIT;
-    struct lm_piece p = {0};
+    struct lm_piece p = {.n_whole = n_pooled};
     float *loss = NULL, *host = NULL;
     size_t cap_loss = 0, cap_host = 0;
     size_t D = (size_t)m->c.d_model, n = (size_t)b->n_seqs;
+    bool has_pooled = n_pooled > 0;
 
     e = e ? e : &local;
     int code = lm_batch_check(m, b, e);
     if (code < 0)
         return code;
-    if (pooled)
-        memset(pooled, 0, n * D * sizeof *pooled);
+    if (has_pooled)
+        memset(pooled, 0, (size_t)n_pooled * D * sizeof *pooled);
     for (size_t i = 0; i < n; i++) {
         if (nll)
             nll[i] = 0;
         if (count)
             count[i] = 0;
     }
-    enum lm_piece_mode mode = pooled ? PIECE_ALL : PIECE_TARGETS;
+    enum lm_piece_mode mode = has_pooled ? PIECE_ALL : PIECE_TARGETS;
     while ((code = lm_piece_next(m, b, mode, false, &p, e)) > 0) {
         lm_forward(m, &p, false);
-        if (pooled) {
+        if (p.seq[0] < n_pooled) {
             MEM_GROW(host, cap_host, (size_t)p.n_seqs * D);
             pool(m, &p, host, pooled);
         }
@@ -79,7 +80,7 @@ int lm_embed(struct lm *m, const struct lm_batch *b, float *pooled, double *nll,
 
 int lm_nll(struct lm *m, const struct lm_batch *b, double *nll, int64_t *count, struct err *e)
 {
-    return lm_embed(m, b, NULL, nll, count, e);
+    return lm_embed(m, b, 0, NULL, nll, count, e);
 }
 
 int lm_mean_nll(struct lm *m, const struct lm_batch *b, double *mean, int64_t *bad,
@@ -122,7 +123,7 @@ static void all_logits(struct lm *m, const struct lm_piece *p, float *logits)
 int lm_logits(struct lm *m, const struct lm_batch *b, float *logits, struct err *e)
 {
     struct err local = ERR_INIT;
-    struct lm_piece p = {.is_apart = true}; /* a row a token */
+    struct lm_piece p = {.is_apart = true, .n_whole = b->n_seqs}; /* a row a token */
     int64_t done = 0;
 
     e = e ? e : &local;

@@ -249,7 +249,7 @@ static void look(const char *path, bool is_widened, struct seen *s)
     s->loss = stats.loss;
     s->norm = stats.grad_norm;
     assert_true(lm_get_config(m)->d_model <= 64);
-    assert_int_equal(lm_embed(m, &batch, s->pooled, s->nll, NULL, &e), 0);
+    assert_int_equal(lm_embed(m, &batch, batch.n_seqs, s->pooled, s->nll, NULL, &e), 0);
     assert_int_equal(lm_generate(m, &batch, &go, g, &e), 0);
     for (int i = 0; i < 2; i++)
         memcpy(s->made + i * N_NEW, g[i].ids, (size_t)g[i].n * sizeof *s->made);

@@ -353,7 +353,7 @@ static void a_batch_may_hold_empty_sequences(void **state)
     float *pooled = mem_alloc(5 * 24, sizeof *pooled);
     double nll[5];
     int64_t count[5];
-    assert_int_equal(lm_embed(m, &b, pooled, nll, count, NULL), 0);
+    assert_int_equal(lm_embed(m, &b, b.n_seqs, pooled, nll, count, NULL), 0);
     for (int i = 0; i < 24; i++) {
         assert_true(pooled[i] == 0);
         assert_true(isfinite(pooled[24 + i]));

@@ -130,8 +130,8 @@ static void check_scores(struct lm *gpu, struct lm *ref, const struct lm_batch *
     int64_t count[N_SEQS];
     float *x = mem_alloc((size_t)(N_SEQS * D), sizeof *x);
     float *y = mem_alloc((size_t)(N_SEQS * D), sizeof *y);
-    assert_int_equal(lm_embed(gpu, b, x, got, count, NULL), 0);
-    assert_int_equal(lm_embed(ref, b, y, want, count, NULL), 0);
+    assert_int_equal(lm_embed(gpu, b, b->n_seqs, x, got, count, NULL), 0);
+    assert_int_equal(lm_embed(ref, b, b->n_seqs, y, want, count, NULL), 0);
     for (int i = 0; i < N_SEQS; i++)
         if (!(fabs(got[i] - want[i]) <= 1e-2 * want[i]))
             fail_msg("sequence %d: nll %.6f, want %.6f", i, got[i], want[i]);

@@ -63,10 +63,13 @@ static void rows_are_the_trie(void **state)
     static const int32_t copies[] = {0, 5, 9, 1, 6, 2, 7, 3, 4, 8, 10, 11, 12, 13, 14};
     static const int32_t rows[] = {4, 5, 6, 7, 8, 9, 10};
     static const int32_t targets[] = {10, 11, 7, 8, 3, 9, 9};
+    static const int32_t scored[] = {5, 6, 7, 8, 9, 8, 8, 9, 9};
+    static const int32_t scored_spread[] = {0, 1, 2, 3, 4, 0, 1, 2, 5, 0, 1, 2, 6, 7, 8};
+    static const int32_t scored_rows[] = {4, 5, 1, 2, 6, 7, 8};
     const struct lm_batch b = {ids, is_loss, offsets, 4, 19};
     struct lm_piece p = {0};
-    struct lm *m = open_tiny("llama", "cpu", LM_TUNE_NONE, 64, false);
-    assert_int_equal(lm_piece_next(m, &b, PIECE_TARGETS, false, &p, NULL), 1);
+    struct lm *m = open_tiny("llama", "cpu", LM_TUNE_LORA, 64, false);
+    assert_int_equal(lm_piece_next(m, &b, PIECE_TARGETS, true, &p, NULL), 1);
     assert_true(p.is_shared);
     assert_int_equal(p.T, 11);
     assert_int_equal(p.T_all, 15);
@@ -79,7 +82,18 @@ static void rows_are_the_trie(void **state)
     assert_int_equal(p.n_rows, 7);
     assert_memory_equal(p.rows, rows, sizeof rows);
     assert_memory_equal(p.targets, targets, sizeof targets);
-    assert_int_equal(lm_piece_next(m, &b, PIECE_TARGETS, false, &p, NULL), 0);
+    assert_int_equal(lm_piece_next(m, &b, PIECE_TARGETS, true, &p, NULL), 0);
+    lm_piece_free(&p);
+    /* Where nothing goes backward, the third shares what predicts its first two targets. */
+    p = (struct lm_piece){0};
+    assert_int_equal(lm_piece_next(m, &b, PIECE_TARGETS, false, &p, NULL), 1);
+    assert_int_equal(p.T, 9);
+    assert_int_equal(p.T_all, 15);
+    assert_memory_equal(p.ids, scored, sizeof scored);
+    assert_memory_equal(p.share->at.spread, scored_spread, sizeof scored_spread);
+    assert_int_equal(p.n_rows, 7);
+    assert_memory_equal(p.rows, scored_rows, sizeof scored_rows);
+    assert_memory_equal(p.targets, targets, sizeof targets);
     lm_piece_free(&p);
     lm_close(m);
 }
@@ -175,7 +189,7 @@ static void losses_and_embeddings_are_those_of_sequences_apart(void **state)
         omp_set_num_threads(k ? 1 : 2);
         D = lm_get_config(m)->d_model;
         pooled[k] = mem_alloc((size_t)(N_SEQS * D), sizeof(float));
-        assert_int_equal(lm_embed(m, &b, pooled[k], nll[k], count[k], NULL), 0);
+        assert_int_equal(lm_embed(m, &b, N_SEQS, pooled[k], nll[k], count[k], NULL), 0);
         assert_int_equal(lm_next_nll(m, &b, &next, after[k], NULL), 0);
         lm_close(m);
     }
@@ -219,6 +233,54 @@ static void pieces_hold_their_bounds(void **state)
     lm_close(m);
 }
 
+/* Rows that predict are no more than there is room for, however many sequences share them; of
+ * two kinds of sequences, those that are pooled whole and those up to their last target. */
+static void rows_of_shared_answers_have_room(void **state)
+{
+    enum { N = 60, EACH = 12, MICRO = 48, FIRST = 20 };
+    static int32_t many[N * EACH];
+    static uint8_t loss[N * EACH];
+    int64_t at[N + 1] = {0};
+    double nll[2][N];
+    float *pooled[2];
+    (void)state;
+    for (int s = 0; s < N; s++) {
+        for (int t = 0; t < EACH; t++) {
+            many[s * EACH + t] = t < EACH - 2 ? t % 7 : (s * 5 + t) % V;
+            loss[s * EACH + t] = t > 0;
+        }
+        at[s + 1] = (s + 1) * EACH;
+    }
+    const struct lm_batch b = {many, loss, at, N, N * EACH};
+    struct lm_piece p = {.n_whole = FIRST};
+    struct lm *m = open_tiny("llama", "cpu", LM_TUNE_NONE, MICRO, false);
+    int64_t n_rows = 0, n_all = 0;
+    while (lm_piece_next(m, &b, PIECE_ALL, false, &p, NULL) > 0) {
+        assert_true(p.T <= MICRO && p.n_rows <= MICRO && p.is_shared);
+        n_rows += p.n_rows;
+        n_all += p.T_all;
+    }
+    assert_int_equal(n_rows, N * (EACH - 1));
+    assert_int_equal(n_all, FIRST * EACH + (N - FIRST) * (EACH - 1));
+    lm_piece_free(&p);
+    lm_close(m);
+    for (int k = 0; k < 2; k++) {
+        m = open_tiny("llama", "cpu", LM_TUNE_NONE, MICRO, k);
+        int64_t D = lm_get_config(m)->d_model;
+        pooled[k] = mem_zalloc((size_t)((FIRST + 1) * D), sizeof(float));
+        pooled[k][FIRST * D] = 7; /* is not written */
+        assert_int_equal(lm_embed(m, &b, FIRST, pooled[k], nll[k], NULL, NULL), 0);
+        assert_true(pooled[k][FIRST * D] == 7);
+        lm_close(m);
+        if (k)
+            assert_close("embeddings", pooled[0], pooled[1], FIRST * D, 1e-6);
+    }
+    for (int s = 0; s < N; s++)
+        assert_true(fabs(nll[0][s] - nll[1][s]) <= 1e-5 * nll[1][s]);
+    free(pooled[0]);
+    free(pooled[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +288,7 @@ int main(void)
         cmocka_unit_test(gradients_are_those_of_sequences_apart),
         cmocka_unit_test(losses_and_embeddings_are_those_of_sequences_apart),
         cmocka_unit_test(pieces_hold_their_bounds),
+        cmocka_unit_test(rows_of_shared_answers_have_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
