@@ -142,7 +142,7 @@ $(OUT)/$(1)/s$(2)/policy.0.st.zst: $(call features-of,$(1)) $(call kept,LEARNER_
 	$$(call job,policy)$(BIN)raise-ppo --init --learner $(call LEARNER_OF,$(1)) -s $(2) $(INIT_OPTS) $(INIT_OPTS_$(1)) -f $$< -o $$@
 	$$(made)
 $(call learned,$(1),$(2)): $(OUT)/$(1)/s$(2)/policy.$(words $(LAST_OF_$(1))).st.zst $(OUT)/s$(2)/val.jsonl \
-    $(OUT)/test.jsonl $(call trained-with,$(1)) $(call kept,EPISODES DEPLOY_OPTS)
+    $(OUT)/test.jsonl $(call trained-with,$(1)) $(call kept,EPISODES DEPLOY_OPTS $(if $(FALLBACK_OF_$(1)),,FALLBACK_OF_$(1)))
 	$$(fresh)
 	$$(call job,last)$$(call last,$(1),$(2)) --steps $$(call steps-of,$(1)) --batch $(BATCH) -p $$< --deploy $(DEPLOY_OPTS) $(DEPLOY_OPTS_$(1)) -o $$@
 	$$(made)

@@ -13,7 +13,7 @@ go a LEARNERS='reward-model wide two none-learnt lead' LEARNER_wide=reward-model
     LEARNER_none-learnt=reward-model DIM_wide=12 CLASSES_two=2 EPISODES_two=1 EPISODES_none-learnt=0 PERCENT_two=13.4 \
     DEPLOY_OPTS_two=--greedy TARGET_LIMIT=3 EPOCHS=2 BASELINES='random full validation best-of near long' STEPS_long=3 \
     PLAN_long=length EXTRA=extra.jsonl || fail "the run"
-[ "$(cd a && echo *.st.zst)" = 'features.c2.st.zst features.c7.st.zst features.d12.st.zst features.st.zst pool.d12.st.zst pool.st.zst' ]
+[ "$(cd a && echo *.st.zst)" = 'features.c2.st.zst features.c7.st.zst features.d12.st.zst features.st.zst pool.d12.st.zst pool.st.zst untrained.st.zst' ]
 # LEAD has no episode but its last, and the losses of that one's steps.
 [ "$(cd a/lead/s1 && echo *.st.zst)" = 'final.st.zst policy.0.st.zst' ]
 ran a/features.c7.st.zst | grep -q -- ' --classes 7 ' || fail "not 7 classes"
