@@ -7,17 +7,10 @@
  * the sign that the rest is there too. */
 #include "base/cpu.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "base/opt.h"
 #include "base/rng.h"
 #include "base/text.h"
-#include "base/version.h"
-#include "learn/episode_inputs.h"
-#include "learn/episode_metrics.h"
-#include "learn/untrained.h"
-#include "reading.h"
-#include "session.h"
+#include "rollout.h"
 #include "stream/model_path.h"
 
 #include <inttypes.h>
@@ -27,42 +20,24 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
-struct options {
-    struct opt_common common;
-    struct session_options session;
-    struct session_records records;
-    const char *features, *policy, *plan, *data, *validation, *test;
-    const char *lora_targets, *metrics, *adapter_dir, *base_name, *model_dir, *checkpoint,
-        *untrained;
-    int64_t n_steps, batch, n_warmup, episode, n_shown, val_limit, test_limit, lora_rank;
-    double tau, lr, lora_alpha, weight_decay, clip;
-    int schedule;
-    bool is_greedy, is_deployed, is_drawn, has_repeats, is_full, has_recompute;
-    unsigned targets;    /* from lora_targets */
-    int64_t every_steps; /* from checkpoint, as is every_seconds */
-    double every_seconds;
-};
-
 static const char *const schedule_names[] = {"constant", "linear", "cosine", NULL};
 static const char *const overlong_names[] = {"cut", "fail", NULL};
 
-#define O(field) offsetof(struct options, field)
+#define O(field) offsetof(struct rollout_options, field)
 static const struct opt table[] = {
     {0, NULL, OPT_HEADING, 0, NULL, "Input", 0, 0, NULL},
     {'f', "features", OPT_STRING, O(features), "FILE", "features, with classes", 0, 0, NULL},
     {'p', "policy", OPT_STRING, O(policy), "FILE", "the policy that chooses", 0, 0, NULL},
     {0, "plan", OPT_STRING, O(plan), "FILE", "train on a fixed plan instead", 0, 0, NULL},
-    SESSION_MODEL_ROWS(struct options, session),
+    SESSION_MODEL_ROWS(struct rollout_options, session),
     {'d', "data", OPT_PATHS, O(data), "FILE", "the dataset of the features", 0, 0, NULL},
     {0, "val", OPT_PATHS, O(validation), "FILE", "validation set: the target", 0, 0, NULL},
     {0, "val-limit", OPT_INT, O(val_limit), "N", "use a seeded sample of N; 0: all", 0, 1e15,
      NULL},
     {0, "test", OPT_PATHS, O(test), "FILE", "test set, measured before and after", 0, 0, NULL},
     {0, "test-limit", OPT_INT, O(test_limit), "N", "use the first N; 0: all", 0, 1e15, NULL},
-    SESSION_ENCODING_ROWS(struct options, session, overlong_names),
-    SESSION_ON_ERROR_ROW(struct options, records),
+    SESSION_ENCODING_ROWS(struct rollout_options, session, overlong_names),
+    SESSION_ON_ERROR_ROW(struct rollout_options, records),
     {0, NULL, OPT_HEADING, 0, NULL, "Choice", 0, 0, NULL},
     {'T', "steps", OPT_INT, O(n_steps), "N", "steps; 0: the plan's, else 10", 0, 1e9, NULL},
     {'b', "batch", OPT_INT, O(batch), "N", "records a step", 1, 1e6, NULL},
@@ -88,7 +63,7 @@ static const struct opt table[] = {
     {0, "full", OPT_FLAG, O(is_full), NULL, "tune all weights, no adapters", 0, 0, NULL},
     {0, "weight-decay", OPT_REAL, O(weight_decay), "X", "AdamW's, of matrices", 0, 1e3, NULL},
     {0, "clip", OPT_REAL, O(clip), "X", "largest gradient norm; 0: any", 0, 1e9, NULL},
-    SESSION_DEVICE_ROWS(struct options, session, "micro-batch",
+    SESSION_DEVICE_ROWS(struct rollout_options, session, "micro-batch",
                         "4096 on a CPU, 16384 on a GPU"),
     {0, "recompute", OPT_FLAG, O(has_recompute), NULL, "less memory, a third more work", 0, 0,
      NULL},
@@ -137,134 +112,11 @@ static const struct opt_spec spec = {
                 "raise-rollout --show 2 -m MODEL -d data.jsonl",
 };
 
-struct run {
-    const struct options *o;
-    struct session_options session; /* as given, and where nothing was, as of the features */
-    struct session s;
-    struct episode_inputs in;
-    struct episode episode;
-    struct traj traj;
-    double test_before, test_after; /* NaN without --test */
-    struct untrained untrained;     /* losses that are known already */
-    uint64_t val_key, test_key;     /* theirs, by which they are known */
-    struct episode_metrics *metrics;
-    struct episode_saving saving;
-    char *checkpoint;         /* its file; NULL: none is kept */
-    struct episode_step last; /* its row waits for the test loss */
-    struct log_bar bar;
-    double worked, work; /* tokens gone through (lm_on_work); in the whole run */
-    double n_tokens, train_seconds;
-};
-
-/* ---- inputs, and whether they belong together ---- */
-
-static void name_lost(const struct episode_set *s, int64_t max_len)
-{
-    const struct dataset *d = s->data;
-    if (s->n_cut)
-        log_warn("%s: %" PRId64 " records cut to %" PRId64 " tokens", d->name, s->n_cut,
-                 max_len);
-    for (int64_t i = 0; i < s->n_dropped; i++) {
-        char *place = dataset_place(d, s->dropped[i]);
-        log_warn("%s: left out: no token of its response counts within %" PRId64 " tokens",
-                 place, max_len);
-        free(place);
-    }
-    log_detail("%s: %" PRId64 " records, %" PRId64 " response tokens", d->name, s->pack.n_seqs,
-               s->n_targets);
-}
-
-static int read_sets(struct run *r, struct err *e)
-{
-    const struct options *o = r->o;
-    const struct episode_sets_options want = {.on_error =
-                                                  (enum data_on_error)o->records.on_error,
-                                              .max_record = o->records.max_record,
-                                              .val_limit = o->val_limit,
-                                              .test_limit = o->test_limit,
-                                              .seed = o->common.seed};
-    const struct episode_encoding how = {.tok = r->s.tok,
-                                         .tmpl = r->s.tmpl,
-                                         .max_len = r->s.max_len,
-                                         .config = &r->s.config,
-                                         .is_cut = !o->session.overlong};
-    int rc = episode_read_sets(&r->in, &want, o->validation, o->test, e);
-    session_name_skipped(&r->in.val_data);
-    session_name_skipped(&r->in.test_data);
-    if (!rc)
-        rc = episode_make_sets(&r->in, &how, e);
-    if (rc)
-        return rc;
-    session_check_records(&r->s, &r->in.val_data);
-    if (o->test)
-        session_check_records(&r->s, &r->in.test_data);
-    name_lost(&r->in.validation, how.max_len);
-    if (o->test)
-        name_lost(&r->in.test, how.max_len);
-    return 0;
-}
-
-static int set_steps(struct run *r, struct err *e)
-{
-    const struct options *o = r->o;
-    const struct plan *plan = &r->in.plan;
-    struct episode *k = &r->episode;
-    int64_t n = r->in.features.n;
-    k->n_steps = o->n_steps ? o->n_steps : o->plan ? plan->n_steps : 10;
-    if (o->plan && k->n_steps > plan->n_steps)
-        return err_set(e, ERR_RANGE, "%s: has %" PRId64 " steps, --steps asks for %" PRId64,
-                       o->plan, plan->n_steps, k->n_steps);
-    if (!o->plan && n < o->batch)
-        return err_set(e, ERR_RANGE, "%s: %" PRId64 " rows are fewer than a batch of %" PRId64,
-                       o->features, n, o->batch);
-    if (!o->plan && !o->has_repeats && n / o->batch < k->n_steps)
-        log_warn("%s: %" PRId64 " rows for %" PRId64 " steps of %" PRId64
-                 ": when all are used, the choice begins anew",
-                 o->features, n, k->n_steps, o->batch);
-    k->n_warmup = o->n_warmup >= 0 ? o->n_warmup : k->n_steps / 3;
-    return 0;
-}
-
-static int read_inputs(struct run *r, struct err *e)
-{
-    const struct options *o = r->o;
-    int rc = set_steps(r, e);
-    struct data_options how = {.max_record = o->records.max_record};
-    struct reading bar;
-    if (rc)
-        return rc;
-    reading_start(&bar, &how, &o->data, 1);
-    rc = episode_read_pool(&r->in, o->data, &how, e);
-    reading_end(&bar);
-    return rc ? rc : read_sets(r, e);
-}
-
-/* The template and the length that the features were made with, unless the user says others,
- * which may not contradict them: a policy would learn about other texts than it chooses by. */
-static int open_encoding(struct run *r, struct err *e)
-{
-    const struct options *o = r->o;
-    const struct features *f = &r->in.features;
-    bool is_auto = strcmp(o->session.template, "auto") == 0;
-    if (is_auto && f->template[0])
-        r->session.template = f->template;
-    int rc = session_encoding(&r->s, &r->session, e);
-    if (!rc && !o->session.max_length && f->max_length > 0 && f->max_length < r->s.max_len)
-        r->s.max_len = f->max_length;
-    char *differs = rc ? NULL : episode_encoding_differs(&r->in, r->s.tmpl, r->s.max_len);
-    if (differs)
-        rc = err_set(e, ERR_MISMATCH, "%s: %s", o->features, differs);
-    else if (!rc && is_auto && f->template[0])
-        log_note("template: %s, as of %s", tmpl_name(r->s.tmpl), o->features);
-    free(differs);
-    return rc;
-}
-
 /* ---- memory and model ---- */
 
-static struct lm_options model_options(const struct run *r)
+static struct lm_options model_options(const struct rollout *r)
 {
-    const struct options *o = r->o;
+    const struct rollout_options *o = r->o;
     struct lm_options lo = session_lm_options(&r->s, episode_longest(&r->in, r->s.max_len));
     lo.recompute = o->has_recompute;
     lo.tuning = o->is_full ? LM_TUNE_FULL : LM_TUNE_LORA;
@@ -278,9 +130,9 @@ static struct lm_options model_options(const struct run *r)
     return lo;
 }
 
-static int open_model(struct run *r, struct err *e)
+static int open_model(struct rollout *r, struct err *e)
 {
-    const struct options *o = r->o;
+    const struct rollout_options *o = r->o;
     struct lm_options lo = model_options(r);
     int rc = session_open(
         &r->s, &lo, &(struct session_need){"--micro-batch", "choice", r->in.features.n * 12},
@@ -292,110 +144,14 @@ static int open_model(struct run *r, struct err *e)
     return 0;
 }
 
-/* ---- progress ---- */
-
-static double row_tokens(const struct run *r, int64_t i)
-{
-    const struct features *f = &r->in.features;
-    int64_t n = (int64_t)f->len_x[i] + f->len_y[i];
-    return (double)(n < r->s.max_len ? n : r->s.max_len);
-}
-
-/* Tokens of the batches of steps t + 1 to T, forward and backward: of the rows that a plan
- * lists, else of rows of mean length. */
-static double tokens_to_train(const struct run *r, int64_t t)
-{
-    const struct episode *k = &r->episode;
-    double sum = 0;
-    if (k->plan) {
-        for (int64_t i = k->plan->step_offset[t]; i < k->plan->step_offset[k->n_steps]; i++)
-            sum += row_tokens(r, k->plan->pick[i]);
-    } else {
-        for (int64_t i = 0; i < r->in.features.n; i++)
-            sum += row_tokens(r, i);
-        sum *= (double)((k->n_steps - t) * k->batch) / (double)r->in.features.n;
-    }
-    return sum * lm_step_passes(r->s.lm);
-}
-
-/* What is left after n measurements of the validation set, n - 1 of the steps. */
-static double work_left(const struct run *r, int64_t n)
-{
-    int64_t t = n ? n - 1 : 0;
-    double val = (double)r->in.validation.pack.n_tokens;
-    double test = r->o->test ? (double)r->in.test.pack.n_tokens : 0;
-    return tokens_to_train(r, t) + (double)(r->episode.n_steps + 1 - n) * val + test;
-}
-
-static void on_work(void *arg, double n_tokens)
-{
-    struct run *r = arg;
-    r->worked += n_tokens;
-    log_bar_work(&r->bar, r->worked, r->work);
-}
-
-static void begin_progress(struct run *r)
-{
-    bool has_test = r->o->test && !untrained_find(&r->untrained, r->test_key);
-    r->work = work_left(r, r->episode.untrained ? 1 : 0) +
-              (has_test ? (double)r->in.test.pack.n_tokens : 0);
-    log_bar_start(&r->bar, "episode", "steps", (double)r->episode.n_steps);
-    log_bar_work(&r->bar, 0, r->work);
-    log_when_killed("nothing is kept of this episode; the same command begins it again%s",
-                    r->checkpoint ? "" : " (--checkpoint keeps its steps)");
-    lm_on_work(r->s.lm, on_work, r);
-}
-
-static void end_progress(struct run *r)
-{
-    log_bar_work(&r->bar, r->worked, r->worked);
-    log_bar_end(&r->bar);
-    lm_on_work(r->s.lm, NULL, NULL);
-}
-
-/* ---- losses before the first step ---- */
-
-/* All that such a loss depends on, but for the records. New adapters change nothing, so that
- * the seed is not among it. */
-static void put_way(const struct run *r, struct buf *b)
-{
-    const struct options *o = r->o;
-    buf_printf(b, "%s %s %d %d\n", RAISE_VERSION, lm_arith_path(r->s.lm), o->is_full,
-               o->has_recompute);
-    buf_printf(b, "%016" PRIx64 " %016" PRIx64 "\n", lm_hash(r->s.lm),
-               lm_adapter_hash(r->s.lm));
-    buf_printf(b, "%" PRId64 " %.17g %u %" PRId64 "\n", o->lora_rank, o->lora_alpha, o->targets,
-               lm_micro_tokens(r->s.lm));
-}
-
-static uint64_t untrained_key(const struct run *r, const struct episode_set *s)
-{
-    struct buf b = {0};
-    put_way(r, &b);
-    buf_printf(&b, "%016" PRIx64 " %016" PRIx64 "\n", s->hash, s->encoding);
-    uint64_t key = XXH64(b.data, b.len, 0);
-    buf_free(&b);
-    return key;
-}
-
-/* The file is of use to others only: an episode is not given up for it. */
-static void keep_untrained(const struct run *r, uint64_t key, double loss)
-{
-    struct err why = ERR_INIT;
-    if (!r->o->untrained || untrained_find(&r->untrained, key))
-        return;
-    if (untrained_add(r->o->untrained, key, loss, &why) < 0)
-        log_warn("%s; the next episode measures it again", why.msg);
-}
-
-static int measure_test_first(struct run *r, struct err *e)
+static int measure_test_first(struct rollout *r, struct err *e)
 {
     const double *known = untrained_find(&r->untrained, r->test_key);
     int rc = known ? 0 : episode_set_loss(r->s.lm, &r->in.test, &r->test_before, e);
     if (known)
         r->test_before = *known;
     else if (!rc)
-        keep_untrained(r, r->test_key, r->test_before);
+        rollout_keep_untrained(r, r->test_key, r->test_before);
     return rc;
 }
 
@@ -403,91 +159,24 @@ static int measure_test_first(struct run *r, struct err *e)
 
 static void on_step(void *arg, const struct episode_step *s)
 {
-    struct run *r = arg;
+    struct rollout *r = arg;
     r->n_tokens += (double)s->n_tokens;
     r->train_seconds += s->seconds;
     session_watch(&r->s);
-    r->work = r->worked + work_left(r, s->t + 1);
+    r->work = r->worked + rollout_work_left(r, s->t + 1);
     log_bar_set(&r->bar, (double)s->t);
     log_detail("step %" PRId64 ": train %.4f, validation %.4f, reward %+.4f, %.1f s", s->t,
                s->train_loss, s->val_loss, s->reward, s->seconds);
     r->last = *s;
     if (!s->t)
-        keep_untrained(r, r->val_key, s->val_loss);
+        rollout_keep_untrained(r, r->val_key, s->val_loss);
     if (s->t < s->n_steps)
         episode_metrics_put(r->metrics, s, s->t ? (double)NAN : r->test_before);
 }
 
-/* ---- checkpoints ---- */
-
-static void on_saved(void *arg, int64_t n_done, bool is_taken_up, const struct err *why)
+static void describe_episode(struct rollout *r)
 {
-    struct run *r = arg;
-    const char *path = r->checkpoint;
-    if (why && is_taken_up)
-        log_warn("%s; the episode begins anew", why->msg);
-    else if (why)
-        log_warn("%s; the episode goes on without it", why->msg);
-    else if (is_taken_up)
-        log_note("%s: goes on after step %" PRId64, path, n_done);
-    if (!why)
-        log_when_killed("%s has %" PRId64 " steps; the same command goes on from there", path,
-                        n_done);
-}
-
-/* All that changes what a step does: what is in the file is of no other run. */
-static uint64_t identify(const struct run *r)
-{
-    const struct options *o = r->o;
-    const struct episode_inputs *in = &r->in;
-    const struct episode *k = &r->episode;
-    struct buf b = {0};
-    buf_printf(&b, "%s %s %s\n", RAISE_VERSION, lm_arith_path(r->s.lm), tmpl_name(r->s.tmpl));
-    buf_printf(&b, "%d %d %" PRIu64 "\n", o->session.overlong, o->records.on_error, k->seed);
-    const uint64_t hashes[] = {lm_hash(r->s.lm),
-                               lm_adapter_hash(r->s.lm),
-                               in->features.id,
-                               in->policy ? policy_id(in->policy) : 0,
-                               o->plan ? in->plan.id : 0,
-                               in->pool.hash,
-                               in->validation.hash,
-                               in->validation.encoding,
-                               o->common.seed};
-    for (size_t i = 0; i < sizeof hashes / sizeof *hashes; i++)
-        buf_printf(&b, "%016" PRIx64 "\n", hashes[i]);
-    const int64_t whole[] = {r->s.max_len,     k->n_steps,
-                             k->n_warmup,      o->batch,
-                             o->lora_rank,     o->targets,
-                             o->is_greedy,     o->is_deployed,
-                             o->is_drawn,      o->is_full,
-                             o->schedule,      o->has_repeats,
-                             o->has_recompute, lm_micro_tokens(r->s.lm)};
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        buf_printf(&b, "%" PRId64 "\n", whole[i]);
-    const double real[] = {o->tau, o->lr, o->lora_alpha, o->weight_decay, o->clip};
-    for (size_t i = 0; i < sizeof real / sizeof *real; i++)
-        buf_printf(&b, "%.17g\n", real[i]);
-    uint64_t hash = XXH64(b.data, b.len, 0);
-    buf_free(&b);
-    return hash;
-}
-
-static void keep_checkpoints(struct run *r)
-{
-    const struct options *o = r->o;
-    if (!r->checkpoint)
-        return;
-    r->saving = (struct episode_saving){.path = r->checkpoint,
-                                        .run = identify(r),
-                                        .every_steps = o->every_steps,
-                                        .every_seconds = o->every_seconds,
-                                        .on_saved = on_saved};
-    r->episode.saving = &r->saving;
-}
-
-static void describe_episode(struct run *r)
-{
-    const struct options *o = r->o;
+    const struct rollout_options *o = r->o;
     struct episode *k = &r->episode;
     k->lm = r->s.lm;
     k->tok = r->s.tok;
@@ -500,8 +189,8 @@ static void describe_episode(struct run *r)
     k->policy = r->in.policy;
     k->plan = o->plan ? &r->in.plan : NULL;
     k->validation = &r->in.validation;
-    r->val_key = untrained_key(r, &r->in.validation);
-    r->test_key = o->test ? untrained_key(r, &r->in.test) : 0;
+    r->val_key = rollout_untrained_key(r, &r->in.validation);
+    r->test_key = o->test ? rollout_untrained_key(r, &r->in.test) : 0;
     k->untrained = untrained_find(&r->untrained, r->val_key);
     k->batch = o->batch;
     k->tau = o->tau;
@@ -514,10 +203,10 @@ static void describe_episode(struct run *r)
     k->seed = rng_hash(o->common.seed, (uint64_t)o->episode, 0, 0);
     k->on_step = on_step;
     k->arg = r;
-    keep_checkpoints(r);
+    rollout_keep_checkpoints(r);
 }
 
-static void say_quotas(const struct run *r)
+static void say_quotas(const struct rollout *r)
 {
     const struct features *f = &r->in.features;
     int64_t *size = mem_zalloc((size_t)f->n_classes, sizeof *size);
@@ -529,20 +218,20 @@ static void say_quotas(const struct run *r)
     free(size);
 }
 
-static int run_episode(struct run *r, struct err *e)
+static int run_episode(struct rollout *r, struct err *e)
 {
     const char *test = r->o->test;
     describe_episode(r);
     if (episode_has_quotas(&r->episode))
         say_quotas(r);
-    begin_progress(r);
+    rollout_begin_progress(r);
     int rc = test ? measure_test_first(r, e) : 0;
     if (!rc)
         rc = episode_run(&r->episode, &r->traj, e);
     bool is_over = rc || !traj_is_ok(&r->traj);
     if (test && !is_over)
         rc = episode_set_loss(r->s.lm, &r->in.test, &r->test_after, e);
-    end_progress(r);
+    rollout_end_progress(r);
     if (!is_over && !rc)
         episode_metrics_put(r->metrics, &r->last, r->test_after);
     return rc;
@@ -556,9 +245,9 @@ static void add_input(struct prov *p, const char *path, uint64_t hash)
         prov_add_input(p, path, hash);
 }
 
-static struct prov *provenance(const struct run *r, int argc, char **argv)
+static struct prov *provenance(const struct rollout *r, int argc, char **argv)
 {
-    const struct options *o = r->o;
+    const struct rollout_options *o = r->o;
     const struct episode_inputs *in = &r->in;
     if (o->common.no_provenance)
         return NULL;
@@ -579,7 +268,7 @@ static struct prov *provenance(const struct run *r, int argc, char **argv)
 }
 
 /* A folder of the kind that the model came from; beside a GGUF's weights, its tokenizer. */
-static int save_model(struct run *r, struct err *e)
+static int save_model(struct rollout *r, struct err *e)
 {
     const char *dir = r->o->model_dir, *like = r->o->session.model;
     int rc = lm_save_model(r->s.lm, dir, like, e);
@@ -588,9 +277,9 @@ static int save_model(struct run *r, struct err *e)
     return rc;
 }
 
-static int write_results(struct run *r, int argc, char **argv, struct err *e)
+static int write_results(struct rollout *r, int argc, char **argv, struct err *e)
 {
-    const struct options *o = r->o;
+    const struct rollout_options *o = r->o;
     bool is_ok = traj_is_ok(&r->traj);
     int rc = 0;
     if (o->adapter_dir && is_ok)
@@ -616,9 +305,9 @@ static int write_results(struct run *r, int argc, char **argv, struct err *e)
     return rc;
 }
 
-static int show(struct run *r, struct err *e)
+static int show(struct rollout *r, struct err *e)
 {
-    const struct options *o = r->o;
+    const struct rollout_options *o = r->o;
     int rc = session_encoding(&r->s, &o->session, e);
     if (rc)
         return rc;
@@ -626,7 +315,7 @@ static int show(struct run *r, struct err *e)
                         o->session.overlong ? EXAMPLE_FAIL : EXAMPLE_CUT, e);
 }
 
-static int rollout(struct run *r, int argc, char **argv, struct err *e)
+static int rollout(struct rollout *r, int argc, char **argv, struct err *e)
 {
     int rc = file_refuse_tty(r->o->common.out, e);
     if (!rc && r->o->untrained)
@@ -634,9 +323,9 @@ static int rollout(struct run *r, int argc, char **argv, struct err *e)
     if (!rc)
         rc = episode_read_choice(&r->in, r->o->features, r->o->policy, r->o->plan, e);
     if (!rc)
-        rc = open_encoding(r, e);
+        rc = rollout_open_encoding(r, e);
     if (!rc)
-        rc = read_inputs(r, e);
+        rc = rollout_read_inputs(r, e);
     if (!rc)
         rc = open_model(r, e);
     if (!rc && r->o->metrics)
@@ -646,7 +335,7 @@ static int rollout(struct run *r, int argc, char **argv, struct err *e)
     return rc ? rc : write_results(r, argc, argv, e);
 }
 
-static void report(const struct run *r)
+static void report(const struct rollout *r)
 {
     const struct traj *t = &r->traj;
     char n[32], rate[32];
@@ -669,7 +358,7 @@ static void report(const struct run *r)
                 text_count(rate, r->train_seconds > 0 ? r->n_tokens / r->train_seconds : 0));
 }
 
-static void run_free(struct run *r)
+static void run_free(struct rollout *r)
 {
     (void)episode_metrics_close(r->metrics, NULL);
     traj_free(&r->traj);
@@ -680,7 +369,7 @@ static void run_free(struct run *r)
 }
 
 /* "20": steps; "600s": seconds. */
-static void parse_checkpoint(struct options *o)
+static void parse_checkpoint(struct rollout_options *o)
 {
     char *end;
     double n = o->checkpoint ? strtod(o->checkpoint, &end) : 0;
@@ -698,7 +387,7 @@ static void parse_checkpoint(struct options *o)
         opt_misuse("--checkpoint stands beside the output, which needs a name (-o)");
 }
 
-static void check_options(struct options *o)
+static void check_options(struct rollout_options *o)
 {
     struct err e = ERR_INIT;
     session_check(&o->session);
@@ -723,7 +412,7 @@ static void check_options(struct options *o)
         opt_misuse("--full has no adapter");
 }
 
-static void check_places(struct options *o)
+static void check_places(struct rollout_options *o)
 {
     struct places p = {0};
     session_add_places(&o->session, &p);
@@ -745,20 +434,20 @@ int main(int argc, char **argv)
 {
     cpu_fix_blas(argv);
     struct err e = ERR_INIT;
-    struct options o = {.common = OPT_COMMON_DEFAULTS,
-                        .session = SESSION_DEFAULTS,
-                        .lora_targets = "all",
-                        .batch = 16,
-                        .n_warmup = -1,
-                        .episode = 0,
-                        .lora_rank = 16,
-                        .tau = 1,
-                        .lr = 3e-4,
-                        .clip = 1};
+    struct rollout_options o = {.common = OPT_COMMON_DEFAULTS,
+                                .session = SESSION_DEFAULTS,
+                                .lora_targets = "all",
+                                .batch = 16,
+                                .n_warmup = -1,
+                                .episode = 0,
+                                .lora_rank = 16,
+                                .tau = 1,
+                                .lr = 3e-4,
+                                .clip = 1};
     opt_parse(&spec, &o, argc, argv);
     check_options(&o);
     check_places(&o);
-    struct run r = {
+    struct rollout r = {
         .o = &o, .session = o.session, .test_before = (double)NAN, .test_after = (double)NAN};
     if (o.checkpoint)
         r.checkpoint = mem_printf("%s.checkpoint", o.common.out);
