@@ -13,10 +13,9 @@
 #include "base/place.h"
 #include "base/text.h"
 #include "learn/learn.h"
-#include "learn/liked.h"
+#include "learned.h"
 #include "stream/prov.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,83 +180,6 @@ static int write_policy(const struct options *o, const struct policy *p, struct 
                         o->common.no_provenance ? NULL : prov, e);
 }
 
-static int write_text(const char *path, struct buf *b, struct err *e)
-{
-    int rc = file_write_all(path, b->data, b->len, e);
-    buf_free(b);
-    return rc;
-}
-
-/* JSON lines; a number that is none is left out. */
-static int write_metrics_json(const char *path, const struct learn_report *r, struct err *e)
-{
-    struct buf b = {0};
-    for (int64_t i = 0; i < r->n_rows; i++) {
-        size_t from = b.len;
-        for (int64_t k = 0; k < r->n_names; k++) {
-            double v = r->values[i * r->n_names + k];
-            if (!isfinite(v))
-                continue;
-            buf_puts(&b, b.len > from ? ", " : "{");
-            text_json_string(&b, r->names[k], strlen(r->names[k]));
-            buf_puts(&b, ": ");
-            text_put_real(&b, v, TEXT_DOUBLE);
-        }
-        buf_puts(&b, b.len > from ? "}\n" : "{}\n");
-    }
-    return write_text(path, &b, e);
-}
-
-static int write_metrics(const char *path, const struct learn_report *r, struct err *e)
-{
-    struct buf b = {0};
-    size_t n = strlen(path);
-    if (n > 6 && !strcmp(path + n - 6, ".jsonl"))
-        return write_metrics_json(path, r, e);
-    for (int64_t k = 0; k < r->n_names; k++)
-        buf_printf(&b, "%s%c", r->names[k], k + 1 < r->n_names ? ',' : '\n');
-    for (int64_t i = 0; i < r->n_rows * r->n_names; i++) {
-        text_put_real(&b, r->values[i], TEXT_DOUBLE);
-        buf_putc(&b, (i + 1) % r->n_names ? ',' : '\n');
-    }
-    return write_text(path, &b, e);
-}
-
-static int write_weights(const char *path, const struct policy *p, struct err *e)
-{
-    const struct state *s = policy_state(p);
-    size_t n = (size_t)s->n_static;
-    double *mean = mem_alloc(n, sizeof *mean), *se = mem_alloc(n, sizeof *se);
-    double *prior = mem_alloc(n, sizeof *prior);
-    struct buf b = {0};
-    policy_learner(p)->weights(p, mean, se, prior);
-    buf_puts(&b, "feature,weight,standard_error,prior,part\n");
-    for (int64_t k = 0; k < s->n_static; k++) {
-        char *name = state_phi_name(s, k);
-        const double told[] = {mean[k], se[k], prior[k]};
-        buf_puts(&b, name);
-        for (int i = 0; i < 3; i++) {
-            buf_putc(&b, ',');
-            text_put_real(&b, told[i], TEXT_DOUBLE);
-        }
-        buf_printf(&b, ",%s\n", state_phi_part(s, k));
-        free(name);
-    }
-    free(mean);
-    free(se);
-    free(prior);
-    return write_text(path, &b, e);
-}
-
-static int write_liked(const char *path, const struct policy *p, const struct features *f,
-                       struct err *e)
-{
-    enum { EACH = 5 };
-    struct buf b = {0};
-    liked_csv(p, f, EACH, &b);
-    return write_text(path, &b, e);
-}
-
 /* ---- work ---- */
 
 static void warn_constant(void *arg, const char *column)
@@ -415,11 +337,11 @@ static int improve(const struct options *o, const struct features *f, struct pol
     struct learn_report r;
     int rc = learn_update(p, f, x->t, x->name, x->n, x->n_own, options_of(o, p), &r, e);
     if (!rc && o->metrics)
-        rc = write_metrics(o->metrics, &r, e);
+        rc = learned_metrics(o->metrics, &r, e);
     if (!rc && o->weights)
-        rc = write_weights(o->weights, p, e);
+        rc = learned_weights(o->weights, p, e);
     if (!rc && o->liked)
-        rc = write_liked(o->liked, p, f, e);
+        rc = learned_liked(o->liked, p, f, e);
     if (!rc)
         rc = write_policy(o, p, prov, e);
     if (!rc && r.is_unchanged)
@@ -465,14 +387,14 @@ static int update(const struct options *o, const struct features *f, struct poli
 static int ask(const struct options *o, struct policy *p, struct err *e)
 {
     struct features f = {0};
-    int rc = o->weights ? write_weights(o->weights, p, e) : 0;
+    int rc = o->weights ? learned_weights(o->weights, p, e) : 0;
     if (rc || !o->liked)
         return rc;
     rc = features_read(&f, o->features, e);
     if (!rc)
         rc = bind(o, &f, p, e);
     if (!rc)
-        rc = write_liked(o->liked, p, &f, e);
+        rc = learned_liked(o->liked, p, &f, e);
     features_free(&f);
     return rc;
 }
