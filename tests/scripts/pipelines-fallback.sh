@@ -63,3 +63,9 @@ trained=$(for t in a/reward-model/s1/traj.*.st.zst $learned "$(last prior)"; do 
 # Another rule is another result.
 if go a LEARNERS='reward-model alone' LEARNER_alone=reward-model FALLBACK_alone= TARGET_LIMIT=3 BASELINES=random FALLBACK=; then fail "other settings"; fi
 told FALLBACK_OF_reward-model
+
+# So is what has to be known for it: RDS embeds the validation records.
+features() { awk -F, '$1 == "reward-model" && $3 == "features" { print $4 }' "$1/costs.csv"; }
+go c TARGET_LIMIT=3 FALLBACK='prior rds' || fail "two of them"
+[ "$(cut -d, -f3 c/reward-model/s1/kept.csv | tr '\n' ' ')" = 'learned prior rds ' ]
+[ "$(features c)" = "$(awk -v s="$(features a)" '{ print s + $2 + $3 }' c/s1/val.tokens)" ] || fail "$(features a) $(features c)"
