@@ -25,7 +25,7 @@ if [ "$2" = begin ]; then
     {
         echo "start $EPOCHREALTIME $*"
         [ -z "$was" ] || printf '%s\n' "$was"
-        sed -n 's/^bash [^ ]*job\.sh [^ ]* \([a-z]*\) \([^ ]*\) .*/todo \1 \2/p'
+        sed -n 's/^bash [^ ]*job\.sh [^ ]* \([a-z-]*\) \([^ ]*\) .*/todo \1 \2/p'
     } >"$jobs"
     exit 0
 fi
@@ -40,7 +40,7 @@ if [ "$2" = status ]; then # make...: how far the folder is, for status.awk
     for which in left all; do
         how=n && [ $which = left ] || how=Bn
         "$@" -$how run >"$list/said"
-        sed -n 's/^bash [^ ]*job\.sh [^ ]* \([a-z]*\) \([^ ]*\) .*/todo \1 \2/p' "$list/said" >"$list/$which"
+        sed -n 's/^bash [^ ]*job\.sh [^ ]* \([a-z-]*\) \([^ ]*\) .*/todo \1 \2/p' "$list/said" >"$list/$which"
         [ -s "$list/$which" ] || echo >"$list/$which"
     done
     awk -v is_at_work=$is_at_work -v now="$EPOCHREALTIME" -f "${0%/*}/jobs.awk" "$list/jobs" "$list/left" "$list/all"
@@ -65,7 +65,7 @@ take_gpu() { # gpu...
     export CUDA_VISIBLE_DEVICES=$1
 }
 case $kind in
-embed | episode | last | eval)
+embed | embed-set | episode | last | eval)
     gpus=$(sed -n '1s/^start [^ ]* *//p' "$jobs" 2>/dev/null) || gpus=
     # shellcheck disable=SC2086
     take_gpu $gpus

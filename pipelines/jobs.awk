@@ -25,7 +25,8 @@ $1 == "done" && !mine {
 }
 # Time left: of every kind that is still to do, as many as there are at the mean of those that are
 # done. A kind of which none is done is unknown, but the last episodes, which are as the others; and
-# the small ones, which do not count.
+# the small ones, which do not count, embed-set among them: validation records, and pools of a
+# method's own, which are no measure of the pool, nor it of them.
 function time_left(    kind, as, left) {
     for (kind in todo) {
         if (todo[kind] <= 0)

@@ -57,7 +57,7 @@ $(OUT)/s$(1)/val.jsonl: $(call draws-from,VAL,VAL_LIMIT TARGET_LIMIT) $(OUT)/tes
 	@$(BIN)raise-export -q -f indices --apart $(OUT)/test.jsonl $$@ >/dev/null
 $(OUT)/s$(1)/val.st.zst: $(OUT)/s$(1)/val.jsonl $$(ENCODING) $(call kept,DIM EMBED_OPTS)
 	$$(fresh)
-	$$(call job,embed)$$(call EMBED) -o $$@ $$<
+	$$(call job,embed-set)$$(call EMBED) -o $$@ $$<
 	$$(made)
 endef
 $(foreach s,$(SEEDS),$(eval $(call drawn,$s)))
@@ -87,7 +87,7 @@ endef
 define own-features
 $(OUT)/$(1)/features.st.zst: $(call input,POOL_$(1)) $(ENCODING) $(call kept,DIM EMBED_OPTS) | $(OUT)/checked
 	$$(fresh)
-	$$(call job,embed)$$(call EMBED) -o $$@ $(POOL_$(1))
+	$$(call job,embed-set)$$(call EMBED) -o $$@ $(POOL_$(1))
 	$$(made)
 endef
 define steps-rule

@@ -54,7 +54,7 @@ function put_times(    t, k, i, count, all, cpus, most, kinds, n_kinds) {
     }
     table_begin("times-table", "Time and memory of the jobs of this run.")
     table_head("job|how many|seconds each|in all|CPU time in all|peak memory")
-    n_kinds = split("draw embed cluster plan policy episode last eval export", kinds, " ")
+    n_kinds = split("draw embed embed-set cluster plan policy episode last eval export", kinds, " ")
     for (i = 1; i <= n_kinds; i++) {
         k = kinds[i]
         if (count[k])

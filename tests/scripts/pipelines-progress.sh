@@ -88,3 +88,10 @@ wait "$waits" || fail "the rest"
 grep -qE '^7 of 13 jobs are done\. One runs: f/reward-model/s1/traj\.2\.st\.zst \([0-9]+ s so far\)\.$' said || fail "at work: $(cat said)"
 grep -qE ': until [0-9-]+ [0-9:]+\.$' said || fail "until when: $(cat said)"
 [ "$(makes status)" = '13 of 13 jobs are done.' ] || fail "in the end: $(makes status)"
+
+# The time left is not measured by other work: records to validate on are embedded in no time.
+printf '%s\n' 'start 0' 'todo embed x/pool' 'todo embed-set x/val' 'todo episode x/t1' 'todo episode x/t2' \
+    'done embed x/pool 1000 1000' 'done episode x/t1 10 1010' >forged
+[ "$(awk -v target=x/t1 -v folder=x -f "$pipelines/jobs.awk" forged)" = '2 of 4: t1, 10.0s; about 10.0s left' ] || fail "a forged run"
+loud g BASELINES='random rds' || fail "RDS"
+[ "$(grep ' embed' g/.jobs | awk '$1 == "done" { print $2, $3 }' | sort | paste -sd' ')" = 'embed g/pool.st.zst embed-set g/s1/val.st.zst' ]
