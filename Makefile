@@ -205,7 +205,7 @@ define install_debs
 	$Qcommand -v dpkg >/dev/null || { echo "not Debian: needs $1"; exit 0; }; \
 	missing=$$(for p in $1; do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
 	[ -z "$$missing" ] || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; echo "installing" $$missing; \
-	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 	  --no-install-recommends $$missing >/dev/null; }
 endef
 deps: ## install the Debian packages that are missing, for the build and the tests (root, or sudo)

@@ -9,7 +9,7 @@ learners-known := $(shell $(BIN)raise-ppo -h 2>/dev/null | \
   tr -s '\n ' ' ' | sed -n 's/.*--learner NAME [^:]*: \([a-z|-]*\) .*/\1/p' | tr '|' ' ')
 plans-known := $(shell $(BIN)raise-plan -h 2>/dev/null | sed -n '2,/^$$/s/^  \([a-z-]*\)  .*/\1/p')
 trouble := $(shell bash $(HERE)check.sh \
-  $(call checks,path,OUT MODEL TEMPLATE POOL VAL TEST) $(call checks,file,$(INPUTS)) \
+  $(call checks,path,OUT MODEL TEMPLATE $(or $(filter DATA,$(INPUTS)),POOL) VAL TEST) $(call checks,file,$(INPUTS)) \
   $(call checks,model,MODEL) $(call checks,template,TEMPLATE) $(call checks,program,BIN) \
   $(call checks,count,EPISODES) $(call checks,positive,PER_UPDATE BATCH CLASSES LORA_RANK) \
   $(if $(strip $(STEPS)),$(call checks,positive,STEPS),$(call checks,real,PERCENT EPOCHS)) \

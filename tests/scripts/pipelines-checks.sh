@@ -36,6 +36,7 @@ for out in 'a b' 'a:b' 'run[1]' 'a*' 'a;b' "a'b" 'a=b' 'a%b' '~a' -a 'a&b'; do
     refuses "OUT=$out: a path" "$out"
 done
 refuses 'OUT= is empty' ''
+refuses 'DATA=my data.jsonl: a path with a blank' a DATA='my data.jsonl'
 refuses "DATA=none.jsonl: there is no such file" a DATA=none.jsonl
 refuses "TEST=$dir: is a folder" a TEST="$dir"
 refuses "MODEL=no.gguf: there is no such" a MODEL=no.gguf
