@@ -112,6 +112,33 @@ static int check_all_known(const struct lm *m, const struct lm_adapter_file *f, 
     return 0;
 }
 
+/* One tensor, of its own rank, to its place among those of the largest. */
+static int read_tensor(const struct lm_adapter_file *f, const struct lm_tensor *t,
+                       const struct st_tensor *s, float *dst, struct err *e)
+{
+    bool is_a = strstr(t->p.name, ".lora_A.") != NULL;
+    int64_t rank, full = f->rank;
+    double times;
+    if (lm_adapter_file_scale(f, t->p.name, &rank, &times, e) < 0)
+        return e->code;
+    int64_t n_rows = is_a ? rank : t->p.shape[0], n_cols = is_a ? t->p.shape[1] : rank;
+    if (s->n_dims != 2 || s->shape[0] != n_rows || s->shape[1] != n_cols || rank > full)
+        return err_set(e, ERR_MISMATCH,
+                       "%s: tensor %s is [%lld, %lld], expected "
+                       "[%lld, %lld]",
+                       f->path, s->name, (long long)s->shape[0], (long long)s->shape[1],
+                       (long long)n_rows, (long long)n_cols);
+    float *own = mem_alloc((size_t)(n_rows * n_cols), sizeof *own);
+    int code = st_to_f32(own, s->data, s->dtype, (size_t)(n_rows * n_cols), e);
+    int64_t width = is_a ? n_cols : full;
+    for (int64_t i = 0; code >= 0 && i < n_rows; i++)
+        for (int64_t k = 0; k < n_cols; k++)
+            dst[i * width + k] =
+                is_a ? own[i * n_cols + k] : own[i * n_cols + k] * (float)times;
+    free(own);
+    return code < 0 ? err_prefix(e, "%s: tensor %s", f->path, s->name) : 0;
+}
+
 /* Values of every adapter tensor to `host`, which is zero, laid out as the table says. A
  * projection that the file does not adapt in some layer stays zero there: both A and B, so
  * that training leaves it, too. */
@@ -126,14 +153,8 @@ static int read_tensors(const struct lm *m, const struct lm_adapter_file *f, flo
             return code;
         if (!s)
             continue;
-        if (s->n_dims != 2 || s->shape[0] != t->p.shape[0] || s->shape[1] != t->p.shape[1])
-            return err_set(e, ERR_MISMATCH,
-                           "%s: tensor %s is [%lld, %lld], expected "
-                           "[%lld, %lld]",
-                           f->path, s->name, (long long)s->shape[0], (long long)s->shape[1],
-                           (long long)t->p.shape[0], (long long)t->p.shape[1]);
-        if (st_to_f32(host + t->offset, s->data, s->dtype, (size_t)t->n, e) < 0)
-            return err_prefix(e, "%s: tensor %s", f->path, s->name);
+        if ((code = read_tensor(f, t, s, host + t->offset, e)) < 0)
+            return code;
     }
     return check_all_known(m, f, e);
 }

@@ -3,6 +3,7 @@
 #include "lm/adapter_file.h"
 
 #include "base/mem.h"
+#include "lm/adapter_pattern.h"
 #include "lm/json_file.h"
 #include "lm/lm.h"
 
@@ -39,8 +40,7 @@ static bool is_init_of_base(const char *init)
 
 static int check_config(const json_t *o, const char *path, struct err *e)
 {
-    static const char *const refused[] = {"use_dora",          "rank_pattern",
-                                          "alpha_pattern",     "modules_to_save",
+    static const char *const refused[] = {"use_dora",          "modules_to_save",
                                           "lora_bias",         "fan_in_fan_out",
                                           "target_parameters", "trainable_token_indices",
                                           "layer_replication", "alora_invocation_tokens",
@@ -66,10 +66,16 @@ static int check_config(const json_t *o, const char *path, struct err *e)
     return 0;
 }
 
-static int read_config(const char *dir, int64_t *rank, double *alpha, struct err *e)
+static bool has_patterns(const json_t *o)
+{
+    return is_on(o, "rank_pattern") || is_on(o, "alpha_pattern");
+}
+
+/* rank and alpha as the file has them. */
+static int read_config(struct lm_adapter_file *f, const char *dir, struct err *e)
 {
     char *path = mem_printf("%s/adapter_config.json", dir);
-    json_t *o = lm_json_read(path, e);
+    json_t *o = f->config = lm_json_read(path, e);
     int code = o ? check_config(o, path, e) : e->code;
     json_t *r = json_object_get(o, "r"), *a = json_object_get(o, "lora_alpha");
     if (code >= 0 && (!json_is_integer(r) || !json_is_number(a) || json_integer_value(r) < 1 ||
@@ -77,12 +83,35 @@ static int read_config(const char *dir, int64_t *rank, double *alpha, struct err
         code = err_set(e, ERR_FORMAT, "%s: \"r\" and \"lora_alpha\" must be positive numbers",
                        path);
     if (code >= 0) {
-        *rank = (int64_t)json_integer_value(r);
-        *alpha = json_number_value(a) * (is_on(o, "use_rslora") ? sqrt((double)*rank) : 1);
+        f->rank = (int64_t)json_integer_value(r);
+        f->alpha = json_number_value(a);
     }
-    json_decref(o);
     free(path);
     return code < 0 ? code : 0;
+}
+
+/* What the product of A and B is multiplied by. */
+static double scale_of(const struct lm_adapter_file *f, int64_t rank, double alpha)
+{
+    double r = (double)rank;
+    return alpha / (is_on(f->config, "use_rslora") ? sqrt(r) : r);
+}
+
+int lm_adapter_file_scale(const struct lm_adapter_file *f, const char *name, int64_t *rank,
+                          double *times, struct err *e)
+{
+    double alpha = json_number_value(json_object_get(f->config, "lora_alpha"));
+    *rank = (int64_t)json_integer_value(json_object_get(f->config, "r"));
+    *times = 1;
+    if (!has_patterns(f->config))
+        return 0;
+    size_t n = strlen(name) - strlen(".lora_A.weight");
+    char *module = mem_strndup(name, n);
+    int code = lm_adapter_pattern(f->config, f->path, module, rank, &alpha, e);
+    free(module);
+    if (code >= 0)
+        *times = scale_of(f, *rank, alpha) / (f->alpha / (double)f->rank);
+    return code;
 }
 
 /* ---- the tensors ---- */
@@ -101,10 +130,38 @@ static unsigned targets_of(const struct st_msg *msg)
     return targets;
 }
 
+/* Older adapters are pickles. */
+static int refuse_pickle(const char *path, const char *dir, struct err *e)
+{
+    char *pickle = mem_printf("%s/adapter_model.bin", dir);
+    int code = 0;
+    if (!file_exists(path) && file_exists(pickle))
+        code = err_set(
+            e, ERR_UNSUPPORTED,
+            "%s: a pickle, which is not read: peft saves it as adapter_model.safetensors",
+            pickle);
+    free(pickle);
+    return code;
+}
+
+/* The largest rank, and the alpha that gives the same scale with it. */
+static void widen(struct lm_adapter_file *f)
+{
+    double scale = scale_of(f, f->rank, f->alpha);
+    for (int64_t i = 0; has_patterns(f->config) && i < st_msg_n_tensors(f->msg); i++) {
+        const struct st_tensor *t = st_msg_at(f->msg, i);
+        if (strstr(t->name, ".lora_A.weight") && t->n_dims == 2 && t->shape[0] > f->rank)
+            f->rank = t->shape[0];
+    }
+    f->alpha = scale * (double)f->rank;
+}
+
 int lm_adapter_file_open(struct lm_adapter_file *f, const char *dir, struct err *e)
 {
     *f = (struct lm_adapter_file){.path = mem_printf("%s/adapter_model.safetensors", dir)};
-    int code = read_config(dir, &f->rank, &f->alpha, e);
+    int code = read_config(f, dir, e);
+    if (code >= 0)
+        code = refuse_pickle(f->path, dir, e);
     if (code < 0 || (code = file_map_open(&f->map, f->path, e)) < 0)
         goto fail;
     f->msg = st_msg_parse(f->map.data, f->map.len, f->path, e);
@@ -112,6 +169,7 @@ int lm_adapter_file_open(struct lm_adapter_file *f, const char *dir, struct err 
         code = e->code;
         goto fail;
     }
+    widen(f);
     f->targets = targets_of(f->msg);
     if (f->targets)
         return 0;
@@ -126,6 +184,7 @@ void lm_adapter_file_close(struct lm_adapter_file *f)
     st_msg_free(f->msg);
     if (f->map.data)
         file_map_close(&f->map);
+    json_decref(f->config);
     free(f->path);
     *f = (struct lm_adapter_file){0};
 }
@@ -167,6 +226,14 @@ int lm_adapter_file_hash(const struct lm_adapter_file *f, uint64_t *hash, struct
         if ((code = hash_tensor(t[i], &h, e)) < 0)
             err_prefix(e, "%s: tensor %s", f->path, t[i]->name);
     free(t);
+    if (has_patterns(f->config)) {
+        json_t *both = json_pack("[O?O?]", json_object_get(f->config, "rank_pattern"),
+                                 json_object_get(f->config, "alpha_pattern"));
+        char *text = json_dumps(both, JSON_COMPACT);
+        h = XXH64(text, strlen(text), h);
+        free(text);
+        json_decref(both);
+    }
     *hash = h ? h : 1;
     return code < 0 ? code : 0;
 }

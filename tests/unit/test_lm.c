@@ -599,8 +599,6 @@ static void adapters_that_are_more_than_lora_are_refused(void **state)
     (void)state;
     static const char *const bad[] = {
         "\"use_dora\": true,",
-        "\"rank_pattern\": {\"q_proj\": 8},",
-        "\"alpha_pattern\": {\"q_proj\": 8},",
         "\"modules_to_save\": [\"lm_head\"],",
         "\"lora_bias\": true,",
         "\"bias\": \"all\",",

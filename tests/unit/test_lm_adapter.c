@@ -6,6 +6,7 @@
 #include "lm/lm.h"
 #include "stream/st.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,9 +64,21 @@ static void write_adapter(void)
     lm_close(m);
 }
 
-/* From `dir` to `other`, in the opposite order and as F64; tensors whose name has `zeroed` in
- * it as zeros, those with `dropped` not at all. Either may be NULL. */
-static void rewrite(const char *zeroed, const char *dropped, const char *config)
+static bool is_named(const struct st_tensor *t, const char *text)
+{
+    return text && strstr(t->name, text);
+}
+
+/* What becomes of tensors whose name has a text in it; NULL: of none. */
+struct change {
+    const char *zeroed, *dropped;
+    const char *half; /* the second half of its ranks is zeros, or, where is_cut, gone */
+    bool is_cut;
+    const char *doubled;
+};
+
+/* From `dir` to `other`, in the opposite order and as F64. */
+static void change(const struct change *c, const char *config)
 {
     struct err e = ERR_INIT;
     struct file_map map;
@@ -79,12 +92,18 @@ static void rewrite(const char *zeroed, const char *dropped, const char *config)
     for (int64_t i = n - 1; i >= 0; i--) {
         const struct st_tensor *t = st_msg_at(in, i);
         const float *x = t->data;
-        if (dropped && strstr(t->name, dropped))
+        if (is_named(t, c->dropped))
             continue;
         values[i] = mem_zalloc(t->len / sizeof *x, sizeof(double));
-        for (size_t k = 0; k < t->len / sizeof *x && !(zeroed && strstr(t->name, zeroed)); k++)
-            values[i][k] = (double)x[k];
-        st_msg_add(out, t->name, ST_F64, t->n_dims, t->shape, values[i]);
+        bool is_half = is_named(t, c->half), is_a = is_named(t, "lora_A");
+        int64_t rank = t->shape[is_a ? 0 : 1] / (is_half ? 2 : 1);
+        int64_t kept[2] = {is_a ? rank : t->shape[0], is_a ? t->shape[1] : rank};
+        int64_t width = is_half && c->is_cut ? kept[1] : t->shape[1];
+        double times = is_named(t, c->zeroed) ? 0 : is_named(t, c->doubled) ? 2 : 1;
+        for (int64_t r = 0; r < kept[0]; r++)
+            for (int64_t k = 0; k < kept[1]; k++)
+                values[i][r * width + k] = times * (double)x[r * t->shape[1] + k];
+        st_msg_add(out, t->name, ST_F64, 2, is_half && c->is_cut ? kept : t->shape, values[i]);
     }
     assert_int_equal(st_write(to, ST_PLAIN, out, &e), 0);
     assert_int_equal(file_write_all(text, config, strlen(config), &e), 0);
@@ -97,6 +116,11 @@ static void rewrite(const char *zeroed, const char *dropped, const char *config)
     free(from);
     free(to);
     free(text);
+}
+
+static void rewrite(const char *zeroed, const char *dropped, const char *config)
+{
+    change(&(struct change){.zeroed = zeroed, .dropped = dropped}, config);
 }
 
 #define CONFIG(options) "{\"peft_type\": \"LORA\", " options "}"
@@ -185,6 +209,97 @@ static void an_adapter_may_skip_layers(void **state)
     lm_close(m);
 }
 
+/* Fewer ranks are the rest as zeros, and another alpha is a factor of B. */
+static void projections_may_have_a_rank_and_an_alpha_of_their_own(void **state)
+{
+    (void)state;
+    static const struct {
+        struct change plain, change;
+        const char *config;
+    } rows[] = {
+        {{.half = "v_proj"},
+         {.half = "v_proj", .is_cut = true},
+         CONFIG(
+             "\"r\": 4, \"lora_alpha\": 8, \"rank_pattern\": {\"q_proj.x\": 7, \"v_proj\": 2},"
+             "\"alpha_pattern\": {\".*_proj_\": 3, \"v_proj\": 4}")},
+        {{.half = "1.mlp.down_proj"},
+         {.half = "1.mlp.down_proj", .is_cut = true},
+         CONFIG(
+             "\"r\": 4, \"lora_alpha\": 8, \"rank_pattern\": {\"layers.1.mlp.down_proj\": 2},"
+             "\"alpha_pattern\": {\"model.layers.1.mlp.down_proj\": 4}")},
+        {{.doubled = "q_proj.lora_B"},
+         {0},
+         CONFIG("\"r\": 4, \"lora_alpha\": 8, \"alpha_pattern\": {\"(q|z)_proj\": 16}")},
+        {{.half = "layers"}, /* every one: the first rank is no tensor's */
+         {.half = "layers", .is_cut = true},
+         CONFIG("\"r\": 1, \"lora_alpha\": 2, \"rank_pattern\": {\".*\": 2},"
+                "\"alpha_pattern\": {\"_proj\": 1, \"[a-z_]*\": 4}")},
+    };
+    struct err e = ERR_INIT;
+    struct lm *m = open_model(LM_TUNE_NONE);
+    rewrite(NULL, NULL, plain);
+    assert_int_equal(lm_load_adapter(m, other, &e), 0);
+    double untouched = loss_of(m);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        change(&rows[i].plain, plain);
+        assert_int_equal(lm_load_adapter(m, other, &e), 0);
+        double want = loss_of(m);
+        uint64_t hash = identity(other);
+        change(&rows[i].change, rows[i].config);
+        if (lm_load_adapter(m, other, &e) < 0)
+            fail_msg("row %zu: %s", i, e.msg);
+        if (!(fabs(loss_of(m) - want) <= 1e-6 * want) || want == untouched)
+            fail_msg("row %zu: %.9g, not %.9g", i, loss_of(m), want);
+        assert_true(identity(other) != hash);
+    }
+    lm_close(m);
+}
+
+static void patterns_that_fit_nothing_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *said;
+    } bad[] = {
+        {CONFIG("\"r\": 4, \"lora_alpha\": 8, \"rank_pattern\": {\"v_proj\": 2}"),
+         "v_proj.lora_"}, /* whose tensors have 4 */
+        {CONFIG("\"r\": 4, \"lora_alpha\": 8, \"rank_pattern\": {\"v_proj\": 2.5}"), "2.5"},
+        {CONFIG("\"r\": 4, \"lora_alpha\": 8, \"alpha_pattern\": {\"(\": 2}"),
+         "alpha_pattern: \"(\" is no regular expression"},
+        {CONFIG("\"r\": 4, \"lora_alpha\": 8, \"alpha_pattern\": {\"((([a-z_.0-9])+)+)+[!?]\": "
+                "2}"),
+         "is no regular expression that can be used"},
+        {CONFIG("\"r\": 4, \"lora_alpha\": 8, \"alpha_pattern\": {\"q_proj\": \"8\"}"),
+         "alpha_pattern: \"q_proj\" is not a positive number"},
+        {CONFIG("\"r\": 4, \"lora_alpha\": 8, \"alpha_pattern\": [1]"), "is not an object"},
+    };
+    struct lm *m = open_model(LM_TUNE_NONE);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct err e = ERR_INIT;
+        rewrite(NULL, NULL, bad[i].config);
+        if (lm_load_adapter(m, other, &e) >= 0 || !strstr(e.msg, bad[i].said))
+            fail_msg("row %zu: %s", i, e.msg);
+    }
+    lm_close(m);
+}
+
+static void a_pickle_is_named(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    uint64_t hash;
+    rewrite(NULL, NULL, plain);
+    char *command =
+        mem_printf("cd '%s' && mv adapter_model.safetensors adapter_model.bin", other);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(lm_adapter_identify(other, &hash, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "adapter_model.bin: a pickle"));
+    free(command);
+    command = mem_printf("rm '%s/adapter_model.bin'", other);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
 static void half_an_adapter_is_refused(void **state)
 {
     (void)state;
@@ -258,6 +373,9 @@ int main(void)
         cmocka_unit_test(a_model_knows_the_adapter_that_it_read),
         cmocka_unit_test(a_missing_adapter_has_no_identity),
         cmocka_unit_test(an_adapter_may_skip_layers),
+        cmocka_unit_test(projections_may_have_a_rank_and_an_alpha_of_their_own),
+        cmocka_unit_test(patterns_that_fit_nothing_are_refused),
+        cmocka_unit_test(a_pickle_is_named),
         cmocka_unit_test(half_an_adapter_is_refused),
         cmocka_unit_test(a_forked_adapter_has_two_states),
     };
