@@ -8,7 +8,8 @@
  * outputs taken from the first copy. Backward, gradients of an output go to the first copy
  * alone, and those of keys and values are summed over the copies: since copies are alike, so
  * are their outputs, and the sum is the gradient of the one row. Rows that predict a target,
- * and all after them, are a sequence's own while training. Found from token ids: no template is known here. */
+ * and all after them, are a sequence's own while training. Found from token ids: no template is
+ * known here. */
 #include "base/mem.h"
 #include "lm/model.h"
 

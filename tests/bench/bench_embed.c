@@ -3,7 +3,7 @@
  * bench_embed: what raise-embed does with records, beside the forward pass of the same records,
  * and what sequences share of their beginnings.
  *
- *     bench_embed MODEL DATA RECORDS TURNS fp32|bf16 [TEMPLATE]      [alpaca]
+ *     bench_embed MODEL DATA RECORDS TURNS fp32|bf16 [TEMPLATE [ROW]]      [alpaca, all]
  *
  * RECORDS spread over the file. In turns, medians of the processor's seconds. Rows
  * work,ours,peer,ratio,unit, all in tokens a second of all sequences (x y, and s y where they
@@ -33,7 +33,8 @@ struct bench {
     struct dataset data;    /* the records that are worked on */
     struct example_set all; /* the same as ids */
     struct embed_options how;
-    struct lm *apart, *shared, *lora_apart, *lora_shared;
+    const char *model, *precision;
+    struct lm *models[2][2]; /* by is_training, is_apart; opened when needed */
     int n_turns;
 };
 
@@ -47,18 +48,18 @@ static void thin(struct dataset *d, int64_t n)
     d->n_records = n;
 }
 
-static struct lm *open_model(const char *path, const char *precision, bool is_apart,
-                             bool is_training)
+static struct lm *model_of(struct bench *b, bool is_training, bool is_apart)
 {
     struct err e = ERR_INIT;
+    struct lm **m = &b->models[is_training][is_apart];
     struct lm_options o = LM_OPTIONS_DEFAULTS;
-    o.precision = !strcmp(precision, "bf16") ? LM_PRECISION_BF16 : LM_PRECISION_FP32;
+    o.precision = !strcmp(b->precision, "bf16") ? LM_PRECISION_BF16 : LM_PRECISION_FP32;
     o.tuning = is_training ? LM_TUNE_LORA : LM_TUNE_NONE;
     o.is_apart = is_apart;
     o.micro_tokens = 0;
-    struct lm *m = lm_open(path, &o, &e);
-    must(m ? 0 : -1, &e);
-    return m;
+    *m = *m ? *m : lm_open(b->model, &o, &e);
+    must(*m ? 0 : -1, &e);
+    return *m;
 }
 
 /* ---- works: each returns the tokens of its sequences ---- */
@@ -81,11 +82,11 @@ static int64_t embed(struct bench *b, struct lm *m)
 
 static int64_t embed_apart(struct bench *b)
 {
-    return embed(b, b->apart);
+    return embed(b, model_of(b, false, true));
 }
 static int64_t embed_shared(struct bench *b)
 {
-    return embed(b, b->shared);
+    return embed(b, model_of(b, false, false));
 }
 
 /* Batches of x y; with is_both of s y, too, as raise-embed has them. */
@@ -118,23 +119,23 @@ static int64_t each_batch(struct bench *b, struct lm *m, bool is_both, bool is_t
 
 static int64_t forward(struct bench *b)
 {
-    return each_batch(b, b->apart, false, false);
+    return each_batch(b, model_of(b, false, true), false, false);
 }
 static int64_t forward_both(struct bench *b)
 {
-    return each_batch(b, b->apart, true, false);
+    return each_batch(b, model_of(b, false, true), true, false);
 }
 static int64_t forward_shared(struct bench *b)
 {
-    return each_batch(b, b->shared, false, false);
+    return each_batch(b, model_of(b, false, false), false, false);
 }
 static int64_t lora(struct bench *b)
 {
-    return each_batch(b, b->lora_apart, false, true);
+    return each_batch(b, model_of(b, true, true), false, true);
 }
 static int64_t lora_shared(struct bench *b)
 {
-    return each_batch(b, b->lora_shared, false, true);
+    return each_batch(b, model_of(b, true, false), false, true);
 }
 
 static const struct work {
@@ -148,9 +149,15 @@ static const struct work {
     {"prefix-lora", NULL, lora_shared, lora},
 };
 
-static void turns(struct bench *b, const struct work *w, const char *precision)
+static void turns(struct bench *b, const struct work *w, const char *row)
 {
     double rate[2][MOST_TURNS];
+    char *name = mem_printf("%s%s%s", w->name, w->suffix ? b->precision : "",
+                            w->suffix ? w->suffix : "");
+    if (row && strcmp(row, name) != 0) {
+        free(name);
+        return;
+    }
     for (int t = -1; t < b->n_turns; t++) /* the first warms up */
         for (int k = 0; k < 2; k++) {
             double start = bench_cpu_clock();
@@ -161,9 +168,9 @@ static void turns(struct bench *b, const struct work *w, const char *precision)
     for (int k = 0; k < 2; k++)
         qsort(rate[k], (size_t)b->n_turns, sizeof **rate, bench_by_value);
     double ours = rate[0][b->n_turns / 2], peer = rate[1][b->n_turns / 2];
-    printf("%s%s%s,%.4g,%.4g,%.4g,tokens/s\n", w->name, w->suffix ? precision : "",
-           w->suffix ? w->suffix : "", ours, peer, ours / peer);
+    printf("%s,%.4g,%.4g,%.4g,tokens/s\n", name, ours, peer, ours / peer);
     fflush(stdout);
+    free(name);
 }
 
 static void read_all(struct bench *b, const char *model, const char *data, int64_t n,
@@ -185,21 +192,18 @@ int main(int argc, char **argv)
 {
     cpu_fix_blas(argv);
     struct bench b = {.n_turns = argc > 4 ? atoi(argv[4]) : 0};
-    if (argc < 6 || argc > 7 || b.n_turns < 1 || b.n_turns > MOST_TURNS) {
-        fprintf(stderr, "usage: bench_embed MODEL DATA RECORDS TURNS fp32|bf16 [TEMPLATE]\n");
+    if (argc < 6 || argc > 8 || b.n_turns < 1 || b.n_turns > MOST_TURNS) {
+        fprintf(stderr,
+                "usage: bench_embed MODEL DATA RECORDS TURNS fp32|bf16 [TEMPLATE [ROW]]\n");
         return 2;
     }
+    b.model = argv[1];
+    b.precision = argv[5];
     read_all(&b, argv[1], argv[2], atoll(argv[3]), argc > 6 ? argv[6] : "alpaca");
-    b.apart = open_model(argv[1], argv[5], true, false);
-    b.shared = open_model(argv[1], argv[5], false, false);
-    b.lora_apart = open_model(argv[1], argv[5], true, true);
-    b.lora_shared = open_model(argv[1], argv[5], false, true);
     for (size_t i = 0; i < sizeof works / sizeof *works; i++)
-        turns(&b, &works[i], argv[5]);
-    lm_close(b.apart);
-    lm_close(b.shared);
-    lm_close(b.lora_apart);
-    lm_close(b.lora_shared);
+        turns(&b, &works[i], argc > 7 ? argv[7] : NULL);
+    for (int i = 0; i < 4; i++)
+        lm_close(b.models[i / 2][i % 2]);
     tok_free((struct tok *)(uintptr_t)b.how.tok);
     tmpl_free((struct tmpl *)(uintptr_t)b.how.tmpl);
     example_set_free(&b.all);

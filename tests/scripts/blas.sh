@@ -20,7 +20,8 @@ for program in raise-embed raise-rollout; do
     [ "$forced" = Prescott ] || { echo "$program: the user's choice gave $forced"; exit 1; }
 done
 
-cc=$(command -v "${CC:-cc}") || { echo "no compiler to build the mistaken library with"; exit 77; }
+read -ra cc <<<"${CC:-cc}"
+command -v "${cc[0]}" >/dev/null || { echo "no compiler to build the mistaken library with"; exit 77; }
 cat >"$dir/mistaken.c" <<'C'
 #include <stdlib.h>
 char *openblas_get_corename(void);
@@ -31,7 +32,7 @@ char *openblas_get_corename(void)
     return set ? set : mistaken;
 }
 C
-"$cc" -shared -fPIC -o "$dir/mistaken.so" "$dir/mistaken.c"
+"${cc[@]}" -shared -fPIC -o "$dir/mistaken.so" "$dir/mistaken.c"
 for program in raise-embed raise-rollout; do
     mended=$(LD_PRELOAD=$dir/mistaken.so "$program" -V | kernel)
     case $mended in

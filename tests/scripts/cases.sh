@@ -9,8 +9,9 @@
 #   ! PATTERN a line of its standard error, a shell pattern, in order; all of them
 #   ? STATUS  its exit status, where that is not 0
 #
-# There are $plain, a folder with a small model; "model NAME": a copy of it; and "texts OPTIONS":
-# a record a line as the model sees it, with what is learnt in braces.
+# There are $plain, a folder with a small model; "model NAME": a copy of it; "texts OPTIONS": a
+# record a line as the model sees it, with what is learnt in braces; and "room KIB": ulimit -v, but
+# under a sanitizer, which takes more than that for itself.
 set -u
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -28,7 +29,8 @@ texts() {
         $0 == "" { print was ? "}" : ""; was = 0 }
         / tokens: / { next }' shown
 }
-export -f model texts
+room() { [ -n "${RAISE_LDFLAGS:-}" ] || ulimit -v "$1"; }
+export -f model texts room
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
 n=0 n_failed=0 title='' file='' status=0
 cd "$dir" || exit 1

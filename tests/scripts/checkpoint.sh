@@ -4,7 +4,8 @@
 # the bytes of a run that was never stopped: choices that are drawn, deployed as a list, planned, in
 # pairs, over more than one round of the pool; adapters and all weights.
 set -euo pipefail
-cc=$(command -v "${CC:-cc}") || { echo "no compiler"; exit 77; }
+read -ra cc <<<"${CC:-cc}"
+command -v "${cc[0]}" >/dev/null || { echo "no compiler"; exit 77; }
 # shellcheck source=tests/scratch.sh
 . "$RAISE_TESTS/scratch.sh"
 records pool 22 >d.jsonl
@@ -41,7 +42,7 @@ int rename(const char *from, const char *to)
     return rc;
 }
 C
-"$cc" -shared -fPIC -o die.so die.c -ldl
+"${cc[@]}" -shared -fPIC -o die.so die.c -ldl
 killed() { # before|after n command...
     local when=$1 n=$2 status=0
     shift 2

@@ -4,7 +4,8 @@
 # place, patterns that take for ever, address space, threads; files that are cut short, written to or
 # replaced while they are mapped. A message that names the file, and no output.
 set -euo pipefail
-cc=$(command -v "${CC:-cc}") || { echo "no compiler"; exit 77; }
+read -ra cc <<<"${CC:-cc}"
+command -v "${cc[0]}" >/dev/null || { echo "no compiler"; exit 77; }
 # shellcheck source=tests/scratch.sh
 . "$RAISE_TESTS/scratch.sh"
 export OMP_NUM_THREADS=2
@@ -119,7 +120,7 @@ void *mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
     return p;
 }
 C
-"$cc" -shared -fPIC -o meddle.so meddle.c -ldl
+"${cc[@]}" -shared -fPIC -o meddle.so meddle.c -ldl
 meddled() { # what, victim, command...
     local what=$1 victim=$2
     shift 2

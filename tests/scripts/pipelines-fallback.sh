@@ -39,12 +39,13 @@ fi
 # OTHER's name is its folder's.
 place() { mkdir -p "y/$1/s7" && cp -r "${2%/*}/adapter" "$2" "y/$1/s7/" && echo "y/$1/s7/final.st.zst"; }
 other=$(place other "$better")
-keep "$worse" "$other" && is_kept "$better" || fail "the worse one"
+if ! keep "$worse" "$other" || ! is_kept "$better"; then fail "the worse one"; fi
 [ "$(cut -d, -f1-3,5 x/m/s7/kept.csv | tr '\n' ' ')" = 'm,7,learned,0 m,7,other,1 ' ]
 [ "$(awk -F, -f "$pipelines/kept.awk" x/m/s7/kept.csv)" = \
     'm: in 1 of 1 seeds the choice of other was kept, which ended with less validation loss than the learned one.' ]
-keep "$better" "$(place other "$worse")" && is_kept "$better" || fail "the worse one"
-keep "$better" "$(place other "$better")" && [ "$(cut -d, -f5 x/m/s7/kept.csv | tr '\n' ' ')" = '1 0 ' ] || fail "equals"
+if ! keep "$better" "$(place other "$worse")" || ! is_kept "$better"; then fail "the worse one"; fi
+keep "$better" "$(place other "$better")" || fail "equals"
+[ "$(cut -d, -f5 x/m/s7/kept.csv | tr '\n' ' ')" = '1 0 ' ] || fail "$(cat x/m/s7/kept.csv)"
 [ -z "$(awk -F, -f "$pipelines/kept.awk" x/m/s7/kept.csv)" ] || fail "said of a learned choice"
 
 # What did not end well is not kept; where none did, the learned one is, and the run fails as it would.
@@ -52,9 +53,9 @@ go b LEARNERS= BASELINES=random LR=1e30 || :
 bad=b/random/s1/final.st.zst
 [ "$(raise-view --meta raise.status $bad)" != ok ] || fail "it ended well"
 mkdir -p "${bad%/*}/adapter"
-keep $bad "$(place other "$worse")" && is_kept "$worse" || fail "what diverged"
+if ! keep $bad "$(place other "$worse")" || ! is_kept "$worse"; then fail "what diverged"; fi
 [ "$(head -n 1 x/m/s7/kept.csv)" = m,7,learned,,0 ] || fail "$(cat x/m/s7/kept.csv)"
-keep $bad && cmp $bad x/m/s7/final.st.zst || fail "none ended well"
+if ! keep $bad || ! cmp $bad x/m/s7/final.st.zst; then fail "none ended well"; fi
 
 # The learned choice's episode and the prior's count as episodes.
 trained=$(for t in a/reward-model/s1/traj.*.st.zst $learned "$(last prior)"; do raise-view --table n_tokens "$t"; done | awk '{ n += $1 } END { print n }')
