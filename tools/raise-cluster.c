@@ -263,9 +263,9 @@ static void report(const struct cluster_result *r, int64_t n)
     enum { N_SHOWN = 16 };
     struct buf sizes = {0};
     for (int64_t c = 0; c < r->k && c < N_SHOWN; c++)
-        buf_printf(&sizes, " %" PRId64, r->sizes[c]);
+        buf_printf(&sizes, "%s%" PRId64, c ? ", " : "", r->sizes[c]);
     if (r->k > N_SHOWN)
-        buf_puts(&sizes, " ...");
+        buf_puts(&sizes, ", ...");
     if (r->n_empty)
         log_warn("%" PRId64 " of the classes stayed empty and were left out", r->n_empty);
     if (r->n_dissolved)
@@ -278,7 +278,7 @@ static void report(const struct cluster_result *r, int64_t n)
         log_note("%s that a policy draws, whatever it holds of the others (-k 1: no quotas)",
                  shares);
         free(shares);
-        log_summary("%" PRId64 " rows, classes of%s rows", n, buf_str(&sizes));
+        log_summary("%" PRId64 " rows in %" PRId64 " classes: %s", n, (int64_t)r->k, buf_str(&sizes));
     } else {
         log_summary("%" PRId64 " row%s, one class", n, text_s(n));
     }

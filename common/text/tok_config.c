@@ -202,25 +202,35 @@ static char *dup_or_null(const char *s)
 }
 
 /* One template, or a list of named ones: "default" is meant, and "tool_use" where there are
- * tools. */
-static void read_chat_template(struct tok *t, const json_t *config)
+ * tools. What is neither is not taken for none: the model has a format, and it is not known. */
+static int read_chat_template(struct tok *t, const json_t *config, const char *path,
+                              struct err *e)
 {
     const json_t *v = json_object_get(config, "chat_template");
     const char *chosen = json_string_value(v), *tool = NULL, *first = NULL;
+    const char *slash = strrchr(path, '/');
+    bool is_known = !v || json_is_null(v) || json_is_string(v) || json_is_array(v);
     size_t i;
     json_t *o;
     json_array_foreach(v, i, o)
     {
         const char *name = json_string_value(json_object_get(o, "name"));
         const char *text = json_string_value(json_object_get(o, "template"));
+        is_known = is_known && name && text;
         first = first ? first : is_template(text) ? text : NULL;
         if (name && text && strcmp(name, "default") == 0)
             chosen = text;
         if (name && text && strcmp(name, "tool_use") == 0)
             tool = text;
     }
+    if (!is_known)
+        return err_set(e, ERR_FORMAT,
+                       "%.*stokenizer_config.json: chat_template is neither a template nor a "
+                       "list of named ones",
+                       slash ? (int)(slash + 1 - path) : 0, path);
     t->chat_template = dup_or_null(chosen ? chosen : first);
     t->tool_template = dup_or_null(tool);
+    return 0;
 }
 
 static int read_chat_file(struct tok *t, const char *path, struct err *e)
@@ -268,7 +278,8 @@ int tok_read_beside(struct tok *t, const char *path, struct err *e)
     read_names(t, map);
     if (t->bos < 0 && t->n_before > 0)
         t->bos = t->before[0];
-    read_chat_template(t, config);
+    if (rc == 0)
+        rc = read_chat_template(t, config, path, e);
     json_decref(config);
     json_decref(map);
     json_decref(added);
