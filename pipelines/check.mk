@@ -26,3 +26,5 @@ $(foreach b,$(BASELINES),$(if $(filter-out $(plans-known),$(call PLAN_OF,$b)),$(
 $(foreach b,$(BASELINES),$(if $(filter scores deita alpagasus only,$(call PLAN_OF,$b)),$(if $(PLAN_OPTS_$b),,$(error \
   BASELINES: $b needs its options in PLAN_OPTS_$b))))
 $(foreach m,$(filter $(LEARNERS),$(BASELINES)),$(error LEARNERS and BASELINES both have "$m"))
+$(foreach v,PPO_OPTS $(LEARNERS:%=PPO_OPTS_%),$(foreach o,$(filter --start% --with% --without%,$($v)),$(error \
+  $v: $o is an option of a new policy: $(v:PPO%=INIT%))))

@@ -66,7 +66,7 @@ $(foreach s,$(SEEDS),$(eval $(call drawn,$s)))
 $(OUT)/checked: $(call input,POOL) $(ENCODING) $(target-file) $(foreach s,$(SEEDS),$(OUT)/s$s/val.jsonl)
 	$(fresh)
 	@$(BIN)raise-rollout --show 1 --on-error skip -m $(MODEL) -d $(POOL) $(ENCODE) >$@ || \
-	  { echo "MODEL=$(MODEL) TEMPLATE=$(TEMPLATE): a record of $(POOL) cannot be encoded" >&2; exit 1; }
+	  { echo "MODEL=$(MODEL) TEMPLATE=$(TEMPLATE) MAX_LENGTH=$(MAX_LENGTH): a record of $(POOL) cannot be encoded" >&2; exit 1; }
 	$(made)
 
 # ---- features: of the pool, $(call pool-features,DIM), with classes, $(call features,DIM,CLASSES);
@@ -173,8 +173,9 @@ endef
 
 # ---- baselines: a fixed plan, trained on exactly as a policy's choices ----
 # $(call baseline,METHOD,SEED); its plan by a ranking, $(call ranked,METHOD,SEED,NAME), or of the best
-# of EPISODES episodes, $(call best-of,METHOD,SEED), each on a random plan, $(call random-episode,METHOD,SEED,K)
-PLAN = $(BIN)raise-plan --steps $(call steps-of,$(1)) --batch $(BATCH)
+# of EPISODES episodes, $(call best-of,METHOD,SEED), each on a random plan, $(call random-episode,METHOD,SEED,K).
+# Where the pool is smaller than that, it goes through it again, as a policy does.
+PLAN = $(BIN)raise-plan --steps $(call steps-of,$(1)) --batch $(BATCH) --repeats
 planned-with = $(steps-file) $(call kept,STEPS BATCH PLAN_$(1) PLAN_OPTS_$(1) OWN_$(1))
 define ranked
 $(OUT)/$(1)/s$(2)/plan.st.zst: $(features-of) $(planned-with) $(if $(filter rds,$(3)),$(OUT)/s$(2)/val.st.zst)

@@ -20,7 +20,6 @@
 
 PLAN_OPTS_full ?= --epochs $(EPOCHS)
 PLAN_validation ?= random
-PLAN_OPTS_validation ?= --repeats
 POOL_validation ?= $(OUT)/target.jsonl
 LEARNER_paper ?= ppo
 INIT_OPTS_paper ?= --paper

@@ -27,6 +27,8 @@ refuses 'BASELINES: validation needs TARGET_LIMIT' a BASELINES=validation
 refuses 'BASELINES: x needs TARGET_OPTS=--influence' a BASELINES=x PLAN_x=less TARGET_LIMIT=2
 refuses 'BASELINES: best-of needs EPISODES' a BASELINES='random best-of' EPISODES=0
 refuses 'unknown learner "sac"; known: ppo' a LEARNERS='ppo sac'
+refuses 'PPO_OPTS: --without is an option of a new policy: INIT_OPTS' a PPO_OPTS='--without stage'
+refuses 'PPO_OPTS_reward-model: --with=influence is an option of a new policy' a PPO_OPTS_reward-model=--with=influence
 refuses 'LEARNERS and BASELINES are both empty' a LEARNERS= BASELINES=
 refuses 'LEARNERS and BASELINES both have "x"' a LEARNERS=x LEARNER_x=ppo BASELINES=x PLAN_x=ifd
 refuses 'scores needs its options in PLAN_OPTS_scores' a BASELINES=scores

@@ -70,3 +70,7 @@ features() { awk -F, '$1 == "reward-model" && $3 == "features" { print $4 }' "$1
 go c TARGET_LIMIT=3 FALLBACK='prior rds' || fail "two of them"
 [ "$(cut -d, -f3 c/reward-model/s1/kept.csv | tr '\n' ' ')" = 'learned prior rds ' ]
 [ "$(features c)" = "$(awk -v s="$(features a)" '{ print s + $2 + $3 }' c/s1/val.tokens)" ] || fail "$(features a) $(features c)"
+
+# A pool that is smaller than what is drawn is gone through again, by a plan as by a policy.
+go d TARGET_LIMIT=3 LIMIT=10 STEPS=3 EPISODES=1 || fail "a small pool"
+[ "$(raise-view --table pick d/prior/s1/final.st.zst | tail -n +2 | sort -u | wc -l)" = 10 ]
