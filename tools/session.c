@@ -276,6 +276,8 @@ int session_show(const struct session *s, const char *path, const struct session
     struct data_reader *reader = data_reader_new(&d);
     for (int64_t i = 0; !rc && i < d.n_records; i++)
         rc = show(s, &d, reader, i, overlong, e);
+    if (!rc)
+        session_check_records(s, &d);
     data_reader_free(reader);
     dataset_free(&d);
     return rc;

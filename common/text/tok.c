@@ -290,6 +290,11 @@ const char *tok_tool_template(const struct tok *t)
     return t->tool_template;
 }
 
+bool tok_has_odd_template(const struct tok *t)
+{
+    return t->has_odd_template;
+}
+
 uint64_t tok_hash(const struct tok *t)
 {
     return t->hash;

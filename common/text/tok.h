@@ -47,6 +47,8 @@ int32_t tok_unk(const struct tok *t);
  * tools; NULL: none. Borrowed. */
 const char *tok_chat_template(const struct tok *t);
 const char *tok_tool_template(const struct tok *t);
+/* What stands as "chat_template" is neither a text nor texts by name. */
+bool tok_has_odd_template(const struct tok *t);
 uint64_t tok_hash(const struct tok *t); /* identity of vocabulary, merges and rules */
 
 enum {

@@ -189,6 +189,7 @@ struct tok {
 
     int32_t bos, eos, pad;
     char *chat_template, *tool_template;
+    bool has_odd_template;
     struct buf rules; /* what was set up, as text, for tok_hash */
     uint64_t hash;
 
