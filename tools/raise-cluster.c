@@ -278,7 +278,8 @@ static void report(const struct cluster_result *r, int64_t n)
         log_note("%s that a policy draws, whatever it holds of the others (-k 1: no quotas)",
                  shares);
         free(shares);
-        log_summary("%" PRId64 " rows in %" PRId64 " classes: %s", n, (int64_t)r->k, buf_str(&sizes));
+        log_summary("%" PRId64 " rows in %" PRId64 " classes: %s", n, (int64_t)r->k,
+                    buf_str(&sizes));
     } else {
         log_summary("%" PRId64 " row%s, one class", n, text_s(n));
     }

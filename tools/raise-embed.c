@@ -327,6 +327,8 @@ static int embed(struct run *r, int argc, char **argv, struct err *e)
         rc = read_fields(r, e);
     if (!rc)
         rc = target_read(&r->target, &r->data, &want, e);
+    if (!rc && r->o->target.path)
+        session_check_records(&r->s, &r->target.data);
     if (rc)
         return rc;
     describe_job(r);

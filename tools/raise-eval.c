@@ -121,6 +121,12 @@ static void on_work(void *arg, double n_tokens)
     session_watch(&r->s);
 }
 
+static void on_records(void *arg, const struct dataset *d)
+{
+    const struct run *r = arg;
+    session_check_records(&r->s, d);
+}
+
 static struct lm *open_model(void *arg, const struct eval_work *w, struct err *e)
 {
     struct run *r = arg;
@@ -276,6 +282,7 @@ static int measure(struct run *r, const char *args, struct err *e)
               .by = (enum question_by)o->by,
               .style = o->prompt ? question_style_find(question_style_names[o->prompt]) : NULL},
         .open = open_model,
+        .on_records = on_records,
         .arg = r,
         .result = {.task = o->task->name, .schema = o->task->schema}};
     rc = o->task->run(&r->v, e);

@@ -44,6 +44,7 @@ static int read_sets(struct rollout *r, struct err *e)
         rc = episode_make_sets(&r->in, &how, e);
     if (rc)
         return rc;
+    session_check_records(&r->s, &r->in.pool);
     session_check_records(&r->s, &r->in.val_data);
     if (o->test)
         session_check_records(&r->s, &r->in.test_data);

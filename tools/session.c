@@ -122,6 +122,11 @@ static int load_template(struct session *s, struct err *e)
         return s->tmpl ? 0 : e->code;
     }
     s->tmpl = load_own(s, e);
+    if (tok_has_odd_template(s->tok))
+        return err_set(e, ERR_FORMAT,
+                       "%s: tokenizer_config.json: chat_template is neither a template nor "
+                       "templates by name: --template NAME chooses another",
+                       s->o->model);
     if (!s->tmpl && tok_chat_template(s->tok))
         return err_prefix(e, "--template NAME chooses another");
     if (!s->tmpl && is_model)

@@ -58,6 +58,8 @@ struct eval {
     struct eval_options o;
     /* The model, opened once and owned by the caller; NULL on failure. */
     struct lm *(*open)(void *arg, const struct eval_work *w, struct err *e);
+    /* Records that the template renders have been read; may be NULL. */
+    void (*on_records)(void *arg, const struct dataset *d);
     void *arg;
     struct eval_result result;
     struct buf samples; /* JSON lines, one a row, with is_logged */

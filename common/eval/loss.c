@@ -37,6 +37,8 @@ static int read_file(struct eval *v, struct file *f, const char *path, struct er
         rc = example_set_make(&f->set, o->tok, o->tmpl, &f->data, o->max_len, o->overlong, e);
     if (rc < 0)
         return rc;
+    if (v->on_records)
+        v->on_records(v->arg, &f->data);
     for (int64_t i = 0; i < f->data.n_problems; i++)
         eval_result_miss(&v->result, f->data.name, f->data.problems[i].source,
                          f->data.problems[i].line, "%s",

@@ -201,17 +201,6 @@ static char *dup_or_null(const char *s)
     return is_template(s) ? mem_strdup(s) : NULL;
 }
 
-<<<<<<< HEAD
-/* One template, or a list of named ones: "default" is meant, and "tool_use" where there are
- * tools. What is neither is not taken for none: the model has a format, and it is not known. */
-static int read_chat_template(struct tok *t, const json_t *config, const char *path,
-                              struct err *e)
-{
-    const json_t *v = json_object_get(config, "chat_template");
-    const char *chosen = json_string_value(v), *tool = NULL, *first = NULL;
-    const char *slash = strrchr(path, '/');
-    bool is_known = !v || json_is_null(v) || json_is_string(v) || json_is_array(v);
-=======
 static void name_template(const char *name, const char *text, const char **chosen,
                           const char **tool, const char **first)
 {
@@ -229,7 +218,6 @@ static void read_chat_template(struct tok *t, const json_t *config)
     json_t *o, *v = json_object_get(config, "chat_template");
     const char *key, *chosen = json_string_value(v), *tool = NULL, *first = NULL;
     bool is_known = !v || json_is_null(v) || chosen || json_is_array(v) || json_is_object(v);
->>>>>>> 5ea04c6 (A chat template that is neither a text nor texts by name is told where it would be used; texts by name may be an object)
     size_t i;
     json_object_foreach(v, key, o)
     {
@@ -241,28 +229,13 @@ static void read_chat_template(struct tok *t, const json_t *config)
         const char *name = json_string_value(json_object_get(o, "name"));
         const char *text = json_string_value(json_object_get(o, "template"));
         is_known = is_known && name && text;
-<<<<<<< HEAD
-        first = first ? first : is_template(text) ? text : NULL;
-        if (name && text && strcmp(name, "default") == 0)
-            chosen = text;
-        if (name && text && strcmp(name, "tool_use") == 0)
-            tool = text;
-    }
-    if (!is_known)
-        return err_set(e, ERR_FORMAT,
-                       "%.*stokenizer_config.json: chat_template is neither a template nor a "
-                       "list of named ones",
-                       slash ? (int)(slash + 1 - path) : 0, path);
-=======
         name_template(name ? name : "", text, &chosen, &tool, &first);
     }
     t->has_odd_template = !is_known;
     if (!is_known)
         return;
->>>>>>> 5ea04c6 (A chat template that is neither a text nor texts by name is told where it would be used; texts by name may be an object)
     t->chat_template = dup_or_null(chosen ? chosen : first);
     t->tool_template = dup_or_null(tool);
-    return 0;
 }
 
 static int read_chat_file(struct tok *t, const char *path, struct err *e)
@@ -311,8 +284,7 @@ int tok_read_beside(struct tok *t, const char *path, struct err *e)
     read_names(t, map);
     if (t->bos < 0 && t->n_before > 0)
         t->bos = t->before[0];
-    if (rc == 0)
-        rc = read_chat_template(t, config, path, e);
+    read_chat_template(t, config);
     json_decref(config);
     json_decref(map);
     json_decref(added);
