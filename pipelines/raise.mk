@@ -149,12 +149,14 @@ quiet = $(findstring s,$(firstword -$(MAKEFLAGS)))$(filter 1,$V)
 gpus = $(or $(GPUS),$(if $(strip $(RUN)),,$(or $(subst $(comma), ,$(CUDA_VISIBLE_DEVICES)),$$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || :))))
 comma := ,
 # The lock is the open file, which all that is started here inherits: it is free again when the
-# last of them has ended, however it ended. A make whose starter is killed is ended, too.
+# last of them has ended, however it ended. A make whose starter is killed is ended, too. What a job
+# that was killed left of its program's times (job.sh) goes.
 .PHONY: $(goals) locked
 $(goals): locked
 locked:
 	+@mkdir -p $(OUT); exec 9>>$(OUT)/.lock; \
 	$(if $(LOCK),flock -n 9 || { echo "OUT=$(OUT): another make is at work in this folder" >&2; exit 1; };) \
+	rm -f $(OUT)/.spent.*; \
 	bash $(HERE)settings.sh keep '$(OUT)' '$(REBUILD)' $(settings) -- $(MAKE) -f $(firstword $(MAKEFILE_LIST)); \
 	$(if $(quiet),rm -f $(OUT)/.jobs,$(MAKE) -n -f $(firstword $(MAKEFILE_LIST)) $(MAKECMDGOALS) | bash $(HERE)job.sh $(OUT)/.jobs begin $(gpus)); \
 	RAISE_FOLDER=$(abspath $(OUT)) exec $(if $(shell command -v setpriv),setpriv --pdeathsig TERM) \

@@ -29,7 +29,9 @@ if go a; then fail "a second make in the folder"; fi
 told 'OUT=a: another make is at work in this folder'
 if go ./a/; then fail "the same folder by another name"; fi
 told 'another make is at work'
+mkdir b && touch b/.spent.1 # of a job that was killed
 go b b/test.jsonl || fail "another folder is free"
+[ ! -e b/.spent.1 ] || fail "what a killed job left"
 go a -n || fail "-n takes no lock"
 touch go-on
 wait "$first" || { cat first.log; fail "the first run"; }
