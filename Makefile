@@ -176,7 +176,7 @@ parity: $(PROGRAMS) $B/tests/test_lm_fixtures $B/tests/test_gguf ## compare with
 	$Qtests/parity/run $B
 bench: ## speed beside PyTorch, tokenizers, FAISS and zstd: a quarter of an hour (ROWS=pattern)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $(BENCHES)
-	$Qtests/bench/run $B $(ROWS)
+	$Qtests/bench/run $B '$(ROWS)'
 bench-models: ## models of published shapes, random weights: memory beside the plan; 16 GB of disk (RAISE_SCRATCH=)
 	$Q$(MAKE) -j$(JOBS) --no-print-directory $B/bench/bench_model
 	$Qtests/bench/run $B model-
