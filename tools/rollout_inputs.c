@@ -44,7 +44,6 @@ static int read_sets(struct rollout *r, struct err *e)
         rc = episode_make_sets(&r->in, &how, e);
     if (rc)
         return rc;
-    session_check_records(&r->s, &r->in.pool);
     session_check_records(&r->s, &r->in.val_data);
     if (o->test)
         session_check_records(&r->s, &r->in.test_data);
@@ -86,7 +85,10 @@ int rollout_read_inputs(struct rollout *r, struct err *e)
     reading_start(&bar, &how, &o->data, 1);
     rc = episode_read_pool(&r->in, o->data, &how, e);
     reading_end(&bar);
-    return rc ? rc : read_sets(r, e);
+    if (rc)
+        return rc;
+    session_check_records(&r->s, &r->in.pool);
+    return read_sets(r, e);
 }
 
 int rollout_open_encoding(struct rollout *r, struct err *e)
