@@ -14,6 +14,10 @@ needs() { # command...
         command -v "$need" >/dev/null || { echo "$need is not installed"; exit 77; }
     done
 }
+compiler() { # ${cc[@]} is how the programs were compiled, a launcher before it too
+    read -ra cc <<<"${CC:-cc}"
+    needs "${cc[0]}"
+}
 records() { # tag number
     awk -v tag="$1" -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
         printf "{\"prompt\":\"%s %d\",\"completion\":\"%d and %d\"}\n", tag, i, i % 7, i * i }'

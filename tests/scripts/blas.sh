@@ -7,8 +7,8 @@ set -eu
 [ "$(uname -m)" = x86_64 ] || { echo "not an x86-64 machine"; exit 77; }
 grep -q avx2 /proc/cpuinfo || { echo "no AVX2: every kernel suits"; exit 77; }
 unset OPENBLAS_CORETYPE RAISE_REEXEC RAISE_ISA
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tests/scratch.sh
+. "$RAISE_TESTS/scratch.sh"
 kernel() { sed -n 's/^blas .*kernel //p'; }
 slow='^(Prescott|Core2|Penryn|Dunnington|Nehalem|Atom|Barcelona|Opteron|Generic)'
 
@@ -20,8 +20,7 @@ for program in raise-embed raise-rollout; do
     [ "$forced" = Prescott ] || { echo "$program: the user's choice gave $forced"; exit 1; }
 done
 
-read -ra cc <<<"${CC:-cc}"
-command -v "${cc[0]}" >/dev/null || { echo "no compiler to build the mistaken library with"; exit 77; }
+compiler
 cat >"$dir/mistaken.c" <<'C'
 #include <stdlib.h>
 char *openblas_get_corename(void);

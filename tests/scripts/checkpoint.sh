@@ -4,10 +4,9 @@
 # the bytes of a run that was never stopped: choices that are drawn, deployed as a list, planned, in
 # pairs, over more than one round of the pool; adapters and all weights.
 set -euo pipefail
-read -ra cc <<<"${CC:-cc}"
-command -v "${cc[0]}" >/dev/null || { echo "no compiler"; exit 77; }
 # shellcheck source=tests/scratch.sh
 . "$RAISE_TESTS/scratch.sh"
+compiler
 records pool 22 >d.jsonl
 records val 4 >v.jsonl
 records test 3 >t.jsonl

@@ -4,10 +4,9 @@
 # place, patterns that take for ever, address space, threads; files that are cut short, written to or
 # replaced while they are mapped. A message that names the file, and no output.
 set -euo pipefail
-read -ra cc <<<"${CC:-cc}"
-command -v "${cc[0]}" >/dev/null || { echo "no compiler"; exit 77; }
 # shellcheck source=tests/scratch.sh
 . "$RAISE_TESTS/scratch.sh"
+compiler
 export OMP_NUM_THREADS=2
 for i in 1 2 3 4 5 6 7 8; do
     echo "{\"prompt\": \"$i\", \"completion\": \"$((i * i))\"}"
